@@ -1,0 +1,40 @@
+"""Floor 1: Tensor, Primitive, the door, the walk, grad modes, Function, gradcheck."""
+
+from jitgrad.autograd.creation import (
+    as_device as as_device,
+    as_tensor as as_tensor,
+    cast as cast,
+    detach as detach,
+    from_numpy as from_numpy,
+    scalar as scalar,
+    tensor as tensor,
+    to_device as to_device,
+    weak_dtype as weak_dtype,
+)
+from jitgrad.autograd.display import tensor_repr as tensor_repr
+from jitgrad.autograd.door import Listener as Listener, apply as apply, apply_many as apply_many
+from jitgrad.autograd.graph import backward as backward, grad as grad
+from jitgrad.autograd.inplace import check_writable as check_writable, copy_ as copy_, write as write
+from jitgrad.autograd.mode import (
+    enable_grad as enable_grad,
+    is_grad_enabled as is_grad_enabled,
+    no_grad as no_grad,
+    set_grad_enabled as set_grad_enabled,
+)
+from jitgrad.autograd.node import Leaf as Leaf, Node as Node, RemovableHandle as RemovableHandle
+from jitgrad.autograd.primitive import Primitive as Primitive, Spec as Spec
+from jitgrad.autograd.primitives import (
+    ADD as ADD,
+    AS_STRIDED as AS_STRIDED,
+    AS_STRIDED_GRAD as AS_STRIDED_GRAD,
+    BROADCAST_TO as BROADCAST_TO,
+    FULL as FULL,
+    broadcast_to as broadcast_to,
+    broadcasting as broadcasting,
+    clone as clone,
+    contiguous as contiguous,
+    filled as filled,
+    same as same,
+    sum_to as sum_to,
+)
+from jitgrad.autograd.tensor import Tensor as Tensor, current_node as current_node, wrap as wrap

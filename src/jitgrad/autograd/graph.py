@@ -1,0 +1,348 @@
+"""The walk: gradients from outputs back to leaves, in reverse order of recording, without recursion."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from heapq import heappop, heappush
+from threading import Lock
+from typing import Any
+
+from jitgrad.autograd.door import apply_many
+from jitgrad.autograd.inplace import COPY_
+from jitgrad.autograd.mode import current_mode, reset_mode, set_mode, with_grad
+from jitgrad.autograd.node import Hooks, Leaf, Node
+from jitgrad.autograd.primitives import OUTPUT_OF, add, clone, filled, sum_to
+from jitgrad.autograd.tensor import Tensor, current_node
+from jitgrad.errors import DeviceError, DTypeError, GradError, ShapeError
+
+Grad = Any  # a Tensor; on its way to a node of several outputs, a tuple with one slot for each
+
+
+class Walk:
+    """One backward pass. ``leaves`` and ``captured`` hold what arrived; nothing is written to any ``.grad`` before the end."""
+
+    def __init__(self, retain_graph: bool, targets: set[Any] | None = None, needed: set[Any] | None = None) -> None:
+        self.retain_graph = retain_graph
+        self.targets = targets
+        self.needed = needed
+        self.leaves: dict[Leaf, Tensor] = {}
+        self.captured: dict[Any, Tensor] = {}
+        self.retained: list[tuple[Node, Tensor]] = []
+        self.heap: list[int] = []
+        self.pending: dict[int, tuple[Node, Grad]] = {}
+        self.next: Node | None = None
+        self.next_grad: Grad = None
+        self.shared = False  # whether somebody outside may hold gradients on their way
+
+    def run(self, roots: Iterable[tuple[Any, Tensor]]) -> None:
+        """Walk from the roots until nothing is pending."""
+        for node, g in roots:
+            self._deliver(node, g)
+        heap, pending = self.heap, self.pending
+        while True:
+            n = self.next
+            if n is not None:
+                g, self.next = self.next_grad, None
+            elif heap:
+                n, g = pending.pop(-heappop(heap))
+            else:
+                break
+            if n.hooks is not None:
+                g = self._hooked(n, g)
+            if self.targets is not None and n in self.targets:
+                self.captured[n] = g
+            self._step(n, g)
+        for leaf, g in self.leaves.items():
+            if leaf.hooks is not None and leaf.hooks.on_grad:
+                self.leaves[leaf] = self._hooked(leaf, g)
+
+    def _step(self, n: Node, g: Grad) -> None:
+        """Run the wanted rules of one node."""
+        prim, saved, needed = n.prim, n.saved, self.needed
+        if saved is None:
+            raise GradError(
+                f"backward through {prim.name} a second time: what it had kept is freed. Pass retain_graph=True to the first backward."
+            )
+        if prim is OUTPUT_OF:
+            i, count = saved
+            self._deliver(n.edges[0], (*(None,) * i, g, *(None,) * (count - i - 1)))
+            return
+        kept, _, outputs, aux = saved
+        for t in kept:
+            if t is not None and type(t) is not tuple and t.stamp is not None and t.stamp[0] > n.seq:
+                _overwritten(n, t.stamp)
+        if outputs is not None:
+            for _, stamp in outputs:
+                if stamp[0] > n.seq:
+                    _overwritten(n, stamp)
+        if prim.grads is not None:
+            for e, ge in zip(n.edges, prim.grads(g, n), strict=True):
+                if e is not None and ge is not None and (needed is None or e in needed):
+                    self._deliver(e, _checked(prim, e, ge))
+        else:
+            for e, rule in zip(n.edges, prim.rules, strict=False):
+                if e is not None and (needed is None or e in needed):
+                    ge = rule(g, n)
+                    if ge is not None:
+                        if ge.array.shape != e.shape or ge.array.dtype is not e.dtype:
+                            ge = _checked(prim, e, ge)
+                        self._deliver(e, ge)
+        if not self.retain_graph and (outputs is not None or aux is not None or any(t is not None for t in kept)):
+            n.saved = None
+
+    def _deliver(self, e: Any, g: Grad) -> None:
+        """Add a gradient to what has come for e; a chain of single nodes never touches the heap."""
+        if type(e) is Leaf:
+            if self.targets is None or e in self.targets:
+                old = self.leaves.get(e)
+                self.leaves[e] = g if old is None else add(old, g)
+            return
+        if self.next is None and not self.heap:
+            self.next, self.next_grad = e, g
+        elif self.next is e:
+            self.next_grad = _sum(self.next_grad, g)
+        else:
+            if self.next is not None:
+                self.pending[self.next.seq] = (self.next, self.next_grad)
+                heappush(self.heap, -self.next.seq)
+                self.next = None
+            old = self.pending.get(e.seq)
+            if old is None:
+                heappush(self.heap, -e.seq)
+            self.pending[e.seq] = (e, g if old is None else _sum(old[1], g))
+
+    def _hooked(self, n: Node | Leaf, g: Tensor) -> Tensor:
+        """The gradient after the hooks on it."""
+        hooks = n.hooks
+        assert hooks is not None
+        self.shared = True
+        for hook in tuple(hooks.on_grad.values()):
+            new = hook(g)
+            if new is not None:
+                if not isinstance(new, Tensor):
+                    raise TypeError(f"hook: expected a Tensor or None, given {type(new).__name__}.")
+                if new.shape != g.shape or new.dtype is not g.dtype:
+                    raise ShapeError(f"hook: expected a gradient {g.shape} {g.dtype}, given {new.shape} {new.dtype}.")
+                g = new
+        if hooks.retains and isinstance(n, Node):
+            self.retained.append((n, g))
+        return g
+
+
+def _sum(a: Grad, b: Grad) -> Grad:
+    if type(a) is tuple:
+        return tuple(y if x is None else x if y is None else add(x, y) for x, y in zip(a, b, strict=True))
+    return add(a, b)
+
+
+def _overwritten(n: Node, stamp: list[Any]) -> None:
+    raise GradError(
+        f"backward of {n.prim.name}: a tensor that it kept was overwritten later by {stamp[1]}. "
+        "Use the op without the trailing underscore, or clone() the tensor before writing to it."
+    )
+
+
+def _checked(prim: Any, e: Node | Leaf, g: Any) -> Tensor:
+    """A gradient that fits its edge: summed over broadcast dims where the primitive says so, an error that names the rule else."""
+    if not isinstance(g, Tensor):
+        raise GradError(f"the backward rule of {prim.name} returned {type(g).__name__}: expected a Tensor or None.")
+    if e.shape is not None and g.array.shape != e.shape:
+        if not prim.broadcasts:
+            raise GradError(f"the backward rule of {prim.name} returned shape {g.shape}: expected {e.shape}.")
+        g = sum_to(g, e.shape)
+    if e.dtype is not None and g.array.dtype != e.dtype:
+        raise GradError(f"the backward rule of {prim.name} returned {g.dtype}: expected {e.dtype}.")
+    return g
+
+
+# One writer at a time into .grad, so that two threads that share parameters lose nothing; made anew in a forked child.
+_accumulating = Lock()
+
+
+def _fresh_lock() -> None:
+    global _accumulating
+    _accumulating = Lock()
+
+
+os.register_at_fork(after_in_child=_fresh_lock)
+
+
+def _accumulate(walk: Walk, create_graph: bool, given: set[int]) -> None:
+    """Write what arrived into .grad: taken over where nothing else holds it, added in place to what is there."""
+    with _accumulating:
+        for n, g in walk.retained:
+            assert n.hooks is not None
+            old = n.hooks.retained
+            n.hooks.retained = g if old is None else add(old, g)
+            given.add(id(g.array))
+        for leaf, g in walk.leaves.items():
+            old = leaf.grad
+            if old is None:
+                if not create_graph and (walk.shared or g.base is not None or id(g.array) in given):
+                    g = clone(g)
+                given.add(id(g.array))
+                leaf.grad = g
+            elif create_graph or old.node is not None:
+                leaf.grad = add(old, g)
+            else:
+                apply_many(COPY_, (old, add(old, g)))
+    for leaf in walk.leaves:
+        if leaf.hooks is not None and leaf.hooks.after_accumulate:
+            owner = leaf.owner()
+            for hook in tuple(leaf.hooks.after_accumulate.values()):
+                if owner is not None:
+                    hook(owner)
+
+
+def _needed(roots: Iterable[Any], targets: set[Any]) -> set[Any]:
+    """Nodes from which a target can be reached."""
+    seen: dict[Any, None] = {}
+    stack = list(roots)
+    while stack:
+        n = stack.pop()
+        if n not in seen:
+            seen[n] = None
+            if type(n) is Node:
+                stack.extend(e for e in n.edges if e is not None and e not in seen)
+    needed = set(targets)
+    for n in sorted(seen, key=lambda n: n.seq):  # edges lead to earlier nodes, so these are decided first
+        if type(n) is Node and any(e in needed for e in n.edges):
+            needed.add(n)
+    return needed
+
+
+def _roots(tensors: Sequence[Tensor], gradients: Sequence[Tensor | None], what: str) -> list[tuple[Any, Tensor]]:
+    """Each output's node with its gradient; every check of backward() and grad() is here."""
+    roots = []
+    for i, (t, g) in enumerate(zip(tensors, gradients, strict=True)):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"{what}: expected Tensors, given {type(t).__name__}.")
+        node = current_node(t)
+        if node is None:
+            raise GradError(
+                f"{what}: output {i} does not require grad and was not computed from anything that does. "
+                "Set requires_grad=True on an input, and check that it was not computed under no_grad() or after detach()."
+            )
+        if g is None:
+            if t.array.size != 1:
+                raise GradError(
+                    f"{what}: a gradient can be created for one number only, and output {i} has shape {t.shape}. "
+                    "Reduce it first, e.g. y.sum().backward(), or pass a gradient of its shape."
+                )
+            g = filled(t.shape, 1, t)
+        elif not isinstance(g, Tensor):
+            raise TypeError(f"{what}: expected a Tensor as gradient, given {type(g).__name__}.")
+        elif g.shape != t.shape:
+            raise ShapeError(f"{what}: expected a gradient of shape {t.shape}, given {g.shape}.")
+        elif g.dtype is not t.dtype:
+            raise DTypeError(f"{what}: expected a gradient of {t.dtype}, given {g.dtype}. Try gradient.to({t.dtype.name!r}).")
+        elif type(g.array) is not type(t.array):
+            raise DeviceError(f"{what}: expected a gradient on {t.device}, given {g.device}.")
+        roots.append((node, g))
+    return roots
+
+
+def _targets(inputs: Sequence[Tensor], what: str) -> list[Any]:
+    nodes = []
+    for i, t in enumerate(inputs):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"{what}: expected Tensors as inputs, given {type(t).__name__}.")
+        node = current_node(t)
+        if node is None:
+            raise GradError(f"{what}: input {i} does not require gradients. Try x.requires_grad_() before computing the output.")
+        nodes.append(node)
+    return nodes
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return (value,) if isinstance(value, Tensor) or value is None else tuple(value)
+
+
+def backward(
+    tensors: Tensor | Sequence[Tensor],
+    grad_tensors: Tensor | Sequence[Tensor | None] | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    *,
+    inputs: Tensor | Sequence[Tensor] | None = None,
+) -> None:
+    """Accumulate the gradients of tensors in the ``.grad`` of the leaves they were computed from (of ``inputs`` only, where given).
+
+    Raises GradError for an output that does not require grad, a missing gradient for more than one number, a graph that was
+    freed, a kept value that was overwritten. After an error no ``.grad`` has changed.
+
+    >>> import jitgrad as jg
+    >>> x = jg.tensor([1.0, 2.0], requires_grad=True)
+    >>> jg.autograd.backward((x * x).sum())
+    >>> x.grad.tolist()
+    [2.0, 4.0]
+    """
+    outputs = _as_tuple(tensors)
+    roots = _roots(outputs, _as_tuple(grad_tensors) if grad_tensors is not None else (None,) * len(outputs), "backward")
+    targets = needed = None
+    if inputs is not None:
+        chosen = _as_tuple(inputs)
+        if not chosen:
+            raise GradError("backward: inputs is empty. Leave it out to reach every leaf.")
+        targets = set(_targets(chosen, "backward"))
+        needed = _needed([n for n, _ in roots], targets)
+    walk = Walk(create_graph if retain_graph is None else retain_graph, targets, needed)
+    token = set_mode(with_grad(current_mode(), create_graph))
+    try:
+        walk.run(roots)
+        walk.retained += [(n, g) for n, g in walk.captured.items() if not _retains(n)]
+        for n in walk.captured:
+            n.hooks = n.hooks or Hooks()
+        _accumulate(walk, create_graph, {id(g.array) for _, g in roots})
+    finally:
+        reset_mode(token)
+
+
+def _retains(n: Node) -> bool:
+    return n.hooks is not None and n.hooks.retains
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
+    *,
+    materialize_grads: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """Gradients of outputs with respect to inputs; no ``.grad`` is touched.
+
+    An input that outputs do not depend on is a GradError, None with ``allow_unused``, zeros with ``materialize_grads``.
+
+    >>> import jitgrad as jg
+    >>> x = jg.tensor(3.0, requires_grad=True)
+    >>> (g,) = jg.autograd.grad(x * x * x, x, create_graph=True)
+    >>> jg.autograd.grad(g, x)[0].item()
+    18.0
+    """
+    outs = _as_tuple(outputs)
+    roots = _roots(outs, _as_tuple(grad_outputs) if grad_outputs is not None else (None,) * len(outs), "grad")
+    chosen = _as_tuple(inputs)
+    nodes = _targets(chosen, "grad")
+    targets = set(nodes)
+    walk = Walk(create_graph if retain_graph is None else retain_graph, targets, _needed([n for n, _ in roots], targets))
+    token = set_mode(with_grad(current_mode(), create_graph))
+    try:
+        walk.run(roots)
+    finally:
+        reset_mode(token)
+    for n, g in walk.retained:
+        if n.hooks is not None:
+            n.hooks.retained = g
+    result: list[Tensor | None] = []
+    for i, (t, n) in enumerate(zip(chosen, nodes, strict=True)):
+        g = walk.leaves.get(n) if isinstance(n, Leaf) else walk.captured.get(n)
+        if g is None and materialize_grads:
+            g = filled(t.shape, 0, t)
+        if g is None and not allow_unused:
+            raise GradError(f"grad: the outputs do not depend on input {i}. Pass allow_unused=True to get None for it.")
+        result.append(g)
+    return tuple(result)

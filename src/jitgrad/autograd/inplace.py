@@ -1,0 +1,103 @@
+"""In-place ops: the pure op, then a write-back of its result, and the history that this leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from jitgrad.autograd.door import apply_many, make_node
+from jitgrad.autograd.mode import is_grad_enabled
+from jitgrad.autograd.node import Leaf, Node
+from jitgrad.autograd.primitive import Primitive
+from jitgrad.autograd.primitives import AS_STRIDED_SCATTER, filled, sum_to
+from jitgrad.autograd.tensor import Tensor, current_node, stamp_of
+from jitgrad.errors import DTypeError, GradError, ShapeError
+from jitgrad.shapes import Shape, broadcast_shapes, is_contiguous
+
+
+def _copy_infer(dst: Any, src: Any) -> tuple[Shape, Any]:
+    if dst.shape != src.shape and broadcast_shapes(dst.shape, src.shape) != dst.shape:
+        raise ShapeError(f"copy_: expected a shape that broadcasts to {dst.shape}, given {src.shape}.")
+    if dst.dtype != src.dtype:
+        raise DTypeError(f"copy_: expected {dst.dtype}, given {src.dtype}.")
+    return dst.shape, dst.dtype
+
+
+COPY_ = Primitive("copy_", "dst src", _copy_infer, mutates="dst")
+
+# The node that ``x[...] = src`` leaves: x's old value no longer counts, src's gradient is summed over what it was broadcast to.
+# Its forward is COPY_.
+OVERWRITE = Primitive(
+    "overwrite",
+    "x src",
+    lambda x, src: (x.shape, x.dtype),
+    grad_x=lambda g: filled(g.array.shape, 0, g),
+    grad_src=lambda g, src_shape: sum_to(g, src_shape),
+)
+
+
+def check_writable(t: Tensor, name: str) -> None:
+    """Raise, before anything is computed, where an in-place op on t could not be done or recorded."""
+    a = t.array
+    if any(s == 0 and n > 1 for s, n in zip(a.strides, a.shape, strict=True)):
+        raise GradError(f"{name}: several elements of this expanded view share one place in memory. Try x.clone() first.")
+    if not is_grad_enabled():
+        return
+    node, base = current_node(t), t.base
+    if isinstance(node, Leaf):
+        raise GradError(
+            f"{name}: a leaf that requires gradients cannot be modified in place while operations are recorded. "
+            "Do it under jg.no_grad(), or on x.detach(), or work on x.clone()."
+        )
+    if base is not None and isinstance(base.node, Leaf):
+        raise GradError(
+            f"{name}: this is a view of a leaf that requires gradients, which cannot be modified in place while operations are recorded. "
+            "Do it under jg.no_grad(), or on a clone()."
+        )
+    if base is not None and base.node is not None and node is None:
+        raise GradError(f"{name}: this view was made under no_grad(), and its base requires gradients. Make the view while recording.")
+    if base is not None and not is_contiguous(base.array.shape, base.array.strides, base.array.dtype.itemsize):
+        if node is not None:
+            raise GradError(f"{name}: writing through a view of memory that is not contiguous is not recorded. Try x.clone() first.")
+
+
+def write(t: Tensor, name: str, compute: Callable[[], Tensor]) -> Tensor:
+    """``t = compute()`` in place: check, compute, check the result, write it into t's memory, rewrite t's history."""
+    check_writable(t, name)
+    result = compute()
+    if result.array.shape != t.array.shape:
+        raise ShapeError(f"{name}: the result has shape {result.shape}, and in place it must keep {t.shape}.")
+    if result.array.dtype != t.array.dtype:
+        raise DTypeError(
+            f"{name}: the result is {result.dtype}, which cannot be written into {t.dtype} in place. "
+            f"Try the op without the underscore, or x.to({result.dtype.name!r}) first."
+        )
+    return _written(t, result, current_node(result), name)
+
+
+def copy_(t: Tensor, src: Tensor, name: str = "copy_") -> Tensor:
+    """``t[...] = src`` in place; src broadcasts to t's shape and has its dtype."""
+    check_writable(t, name)
+    before, after = None if t.base is not None else current_node(t), current_node(src)
+    node = None
+    if before is not None or after is not None:
+        node = make_node(OVERWRITE, (before, after), ((None, None), (), None, None))
+        node.shape, node.dtype = t.array.shape, t.array.dtype
+    return _written(t, src, node, name)
+
+
+def _written(t: Tensor, src: Tensor, after: Node | Leaf | None, name: str) -> Tensor:
+    """Write src into t's memory; while recording, ``after`` is the node of t's new value."""
+    base = t.base
+    before = None if base is None else base.node
+    apply_many(COPY_, (t, src))
+    stamp_of(t)[1] = name
+    if is_grad_enabled():
+        if base is None:
+            t.node = after
+        elif before is not None or after is not None:
+            x, y = base.array, t.array
+            n = make_node(AS_STRIDED_SCATTER, (before, after), ((None, None), (y.shape, y.strides, t.offset), None, None))
+            n.shape, n.dtype = x.shape, x.dtype
+            base.node = n
+    return t

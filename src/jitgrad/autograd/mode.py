@@ -1,0 +1,185 @@
+"""Grad mode and listeners: one context variable that the door reads once per call.
+
+Its value is True or False (recording or not), or a Listening where somebody listens at the door.
+A context variable is right in threads (each starts with recording on) and in asyncio tasks (each keeps its creator's).
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from contextvars import ContextVar, Token
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Listening:
+    """Mode while a listener is on: the listener, the mode beneath it, and whether recording is on."""
+
+    __slots__ = ("below", "grad", "listener")
+
+    def __init__(self, listener: Any, below: bool | Listening, grad: bool) -> None:
+        self.listener = listener
+        self.below = below
+        self.grad = grad
+
+
+_mode: ContextVar[bool | Listening] = ContextVar("jitgrad_mode", default=True)
+current_mode = _mode.get
+set_mode = _mode.set
+reset_mode = _mode.reset
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are being recorded.
+
+    >>> import jitgrad as jg
+    >>> with jg.no_grad():
+    ...     jg.is_grad_enabled()
+    False
+    """
+    m = current_mode()
+    return m if isinstance(m, bool) else m.grad
+
+
+def with_grad(m: bool | Listening, grad: bool) -> bool | Listening:
+    """The same mode with recording on or off."""
+    return grad if isinstance(m, bool) else Listening(m.listener, with_grad(m.below, grad), grad)
+
+
+class _GradMode:
+    """Context manager and decorator that sets recording; entering twice, or in several threads, is safe."""
+
+    grad: bool
+
+    def __init__(self, *args: Any) -> None:
+        self._tokens: list[Token[bool | Listening]] = []
+
+    def __enter__(self) -> None:
+        self._tokens.append(_mode.set(with_grad(current_mode(), self.grad)))
+
+    def __exit__(self, *exc: object) -> None:
+        _mode.reset(self._tokens.pop())
+
+    def _fresh(self) -> _GradMode:
+        return type(self)()
+
+    def __call__(self, fn: F) -> F:
+        fresh = self._fresh
+        if inspect.iscoroutinefunction(fn):
+
+            @functools.wraps(fn)
+            async def around_coroutine(*args: Any, **kwargs: Any) -> Any:
+                with fresh():
+                    return await fn(*args, **kwargs)
+
+            return around_coroutine  # type: ignore[return-value]
+        if inspect.isgeneratorfunction(fn):
+
+            @functools.wraps(fn)
+            def around_generator(*args: Any, **kwargs: Any) -> Any:
+                # The mode holds while the body runs, not while its consumer does.
+                with fresh():
+                    generator = fn(*args, **kwargs)
+                sent, step = None, generator.send
+                while True:
+                    try:
+                        with fresh():
+                            item = step(sent)
+                    except StopIteration as stop:
+                        return stop.value
+                    try:
+                        sent, step = (yield item), generator.send
+                    except GeneratorExit:
+                        with fresh():
+                            generator.close()
+                        raise
+                    except BaseException as error:
+                        sent, step = error, generator.throw  # type: ignore[assignment]
+
+            return around_generator  # type: ignore[return-value]
+
+        @functools.wraps(fn)
+        def around(*args: Any, **kwargs: Any) -> Any:
+            with fresh():
+                return fn(*args, **kwargs)
+
+        return around  # type: ignore[return-value]
+
+
+class _BareDecorator(type):
+    """Lets ``@no_grad`` work without its parentheses."""
+
+    def __call__(cls, *args: Any) -> Any:
+        made = super().__call__()
+        if not args:
+            return made
+        if len(args) == 1 and callable(args[0]):
+            return made(args[0])
+        raise TypeError(f"{cls.__name__}() takes no arguments, or the function to decorate; given {args!r}.")
+
+
+class no_grad(_GradMode, metaclass=_BareDecorator):  # noqa: N801  (PyTorch's name)
+    """Turn recording off: ``with jg.no_grad():``, ``@jg.no_grad()``.
+
+    >>> import jitgrad as jg
+    >>> x = jg.ones(2, requires_grad=True)
+    >>> with jg.no_grad():
+    ...     (x * 2).requires_grad
+    False
+    """
+
+    grad = False
+
+
+class enable_grad(_GradMode, metaclass=_BareDecorator):  # noqa: N801
+    """Turn recording on, also inside no_grad.
+
+    >>> import jitgrad as jg
+    >>> x = jg.ones(2, requires_grad=True)
+    >>> with jg.no_grad(), jg.enable_grad():
+    ...     (x * 2).requires_grad
+    True
+    """
+
+    grad = True
+
+
+class set_grad_enabled(_GradMode):  # noqa: N801
+    """Set recording from here on, or for a ``with`` block, or for a decorated function.
+
+    >>> import jitgrad as jg
+    >>> with jg.set_grad_enabled(False):
+    ...     jg.is_grad_enabled()
+    False
+    >>> jg.is_grad_enabled()
+    True
+    """
+
+    def __init__(self, mode: bool) -> None:
+        if not isinstance(mode, bool):
+            raise TypeError(f"set_grad_enabled: expected True or False, given {mode!r}.")
+        super().__init__()
+        self.grad = mode
+        self._before: bool | Listening | None = current_mode()
+        _mode.set(with_grad(current_mode(), mode))
+
+    def __enter__(self) -> None:
+        if self._before is None:
+            super().__enter__()
+            return
+        # The constructor has set the mode already: leaving must bring back what was there before it.
+        _mode.set(self._before)
+        self._before = None
+        super().__enter__()
+
+    def _fresh(self) -> _GradMode:
+        return set_grad_enabled(self.grad)
+
+    def __call__(self, fn: F) -> F:
+        if self._before is not None:
+            _mode.set(self._before)
+            self._before = None
+        return super().__call__(fn)

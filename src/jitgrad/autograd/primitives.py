@@ -1,0 +1,138 @@
+"""The primitives that the engine itself needs: summing gradients, copies, and as_strided for views and their bases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jitgrad import kernels
+from jitgrad.autograd import tensor as _tensor
+from jitgrad.autograd.door import apply, apply_many, make_node
+from jitgrad.autograd.primitive import Primitive
+from jitgrad.autograd.tensor import Tensor
+from jitgrad.dtypes import refuse_float16
+from jitgrad.errors import DTypeError
+from jitgrad.shapes import Shape, broadcast_shapes, check_new_shape, expand_geometry, is_contiguous, memory_span
+
+
+def same(x: Any, *p: Any) -> tuple[Shape, Any]:
+    """infer of an op whose output is like its input."""
+    return x.shape, x.dtype
+
+
+def broadcasting(name: str) -> Any:
+    """infer of a pointwise op on two operands of one dtype."""
+
+    def infer(a: Any, b: Any) -> tuple[Shape, Any]:
+        shape = a.shape
+        dtype = a.dtype
+        if b.dtype is not dtype and b.dtype != dtype:
+            raise DTypeError(f"{name}: expected equal dtypes, given {dtype} and {b.dtype}.")
+        if dtype.char == "e":
+            refuse_float16(name, dtype)
+        if b.shape != shape:
+            shape = broadcast_shapes(shape, b.shape)
+        return shape, dtype
+
+    return infer
+
+
+ADD = Primitive("add", "a b", broadcasting("add"), broadcasts=True, grad_a=lambda g: g, grad_b=lambda g: g)
+SUM_TO = Primitive("sum_to", "x", lambda x, shape: (shape, x.dtype), grad_x=lambda g, x_shape: broadcast_to(g, x_shape))
+BROADCAST_TO = Primitive(
+    "broadcast_to",
+    "x",
+    geometry=lambda x, shape: expand_geometry(x.shape, x.strides, shape),
+    grad_x=lambda g, x_shape: sum_to(g, x_shape),
+)
+CLONE = Primitive("clone", "x", same, grad_x=lambda g: g)
+FULL = Primitive(
+    "full", "", lambda device, shape, value, dtype: (check_new_shape(shape, dtype.itemsize), dtype), source=True
+)  # fmt: skip
+
+
+def add(a: Tensor, b: Tensor) -> Tensor:
+    """a + b for Tensors of one dtype."""
+    return apply(ADD, a, b)  # type: ignore[no-any-return]
+
+
+def sum_to(x: Tensor, shape: Shape) -> Tensor:
+    """x summed over the dims along which shape would be broadcast to x's."""
+    return x if x.array.shape == shape else apply(SUM_TO, x, p=(shape,))
+
+
+def broadcast_to(x: Tensor, shape: Shape) -> Tensor:
+    """x as a view with another shape, NumPy's rules."""
+    return apply(BROADCAST_TO, x, p=(shape,))  # type: ignore[no-any-return]
+
+
+def clone(x: Tensor) -> Tensor:
+    """A contiguous copy of x."""
+    return apply(CLONE, x)  # type: ignore[no-any-return]
+
+
+def contiguous(x: Tensor) -> Tensor:
+    """x itself where its memory is C-contiguous, else a copy."""
+    a = x.array
+    return x if is_contiguous(a.shape, a.strides, a.dtype.itemsize) else clone(x)
+
+
+def filled(shape: Shape, value: float, like: Tensor) -> Tensor:
+    """A new tensor of one constant, on the device and with the dtype of another."""
+    return apply_many(FULL, (), (kernels.of(like.array).device_type, shape, value, like.array.dtype))  # type: ignore[no-any-return]
+
+
+# ---- as_strided. Strides and offsets are in bytes; those of the memory that x lies in belong to the static parameters,
+# because a gradient arrives contiguous whatever the layout of x was.
+AS_STRIDED = Primitive(
+    "as_strided",
+    "x",
+    geometry=lambda x, shape, strides, offset, x_strides: (shape, strides, offset),
+    grad_x=lambda g, x_shape, x_strides, shape, strides, offset: apply(
+        AS_STRIDED_GRAD, g, p=(x_shape, x_strides, shape, strides, offset)
+    ),
+)
+
+AS_STRIDED_GRAD = Primitive(
+    "as_strided_grad",
+    "g",
+    lambda g, x_shape, x_strides, shape, strides, offset: (x_shape, g.dtype),
+    grad_g=lambda g, x_shape, x_strides, shape, strides, offset: _gather(g, x_shape, x_strides, shape, strides, offset),
+)
+
+# x and the result are C-contiguous.
+AS_STRIDED_SCATTER = Primitive(
+    "as_strided_scatter",
+    "x src",
+    lambda x, src, shape, strides, offset: (x.shape, x.dtype),
+    grad_x=lambda g, shape, strides, offset: apply(
+        AS_STRIDED_SCATTER, contiguous(g), filled(shape, 0, g), p=(shape, strides, offset)
+    ),
+    grad_src=lambda g, shape, strides, offset: _gather(g, g.shape, None, shape, strides, offset),
+)
+
+
+def _gather(g: Tensor, x_shape: Shape, x_strides: Any, shape: Shape, strides: Any, offset: int) -> Tensor:
+    """The elements of g that (shape, strides, offset) point to in memory laid out as x was."""
+    item = g.array.dtype.itemsize
+    if x_strides is None or is_contiguous(x_shape, x_strides, item):
+        g = contiguous(g)
+        return apply(AS_STRIDED, g, p=(shape, strides, offset, g.array.strides))  # type: ignore[no-any-return]
+    low, high = memory_span(x_shape, x_strides, item)
+    flat = apply(AS_STRIDED_GRAD, g, p=(((high - low) // item,), (item,), x_shape, x_strides, -low))
+    return apply(AS_STRIDED, flat, p=(shape, strides, offset - low, (item,)))  # type: ignore[no-any-return]
+
+
+def _regenerate(t: Tensor) -> None:
+    """Give a view the node that its base's rewritten history implies."""
+    base = t.base
+    assert base is not None
+    root = t.seen = base.node
+    t.node = None
+    if root is not None:
+        x, y = base.array, t.array
+        n = t.node = make_node(AS_STRIDED, (root,), ((None,), (y.shape, y.strides, t.offset, x.strides), None, None))
+        n.shape, n.dtype = y.shape, y.dtype
+
+
+_tensor.regenerate = _regenerate
+OUTPUT_OF = _tensor.OUTPUT_OF = Primitive("output", "x", same)

@@ -1,0 +1,42 @@
+"""The exceptions of jitgrad: what is wrong, expected, given, where in the model, and one fix.
+
+Each class has two bases, so that ``except ValueError`` (Python's habit) and ``except RuntimeError`` (PyTorch's) both work.
+"""
+
+from __future__ import annotations
+
+
+class JitgradError(Exception):
+    """Base of all errors that jitgrad raises about tensors and models; modules add their place to it on the way out."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.place: str = ""
+
+    def __str__(self) -> str:
+        message = str(self.args[0])
+        return f"{message}\n  in {self.place}" if self.place else message
+
+
+class ShapeError(JitgradError, ValueError, RuntimeError):
+    """Shapes or sizes that do not fit an operation."""
+
+
+class DTypeError(JitgradError, TypeError, RuntimeError):
+    """A dtype that an operation does not take, or two that do not go together."""
+
+
+class DeviceError(JitgradError, RuntimeError):
+    """Tensors on different devices, or a device that is not there."""
+
+
+class GradError(JitgradError, RuntimeError):
+    """A gradient that cannot be computed, or would be wrong."""
+
+
+class SurgeryError(JitgradError, ValueError):
+    """An edit of a model that would leave it broken; nothing has been changed."""
+
+
+class OutOfRangeError(JitgradError, IndexError):
+    """A dim, index or label out of range."""

@@ -1,0 +1,51 @@
+"""Floor 0: arrays in, arrays out. ``of(array)`` and ``on(device_type)`` are the one device branch of the library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+Array = Any  # numpy.ndarray, or numba's device array
+FAMILIES = "views create cat pointwise reduce matmul conv pool softmax norm index random optim".split()
+
+
+class Backend:
+    """The launchers of one device by name: ``on("cpu").conv2d(x, w, b, ...)``."""
+
+    def __init__(self, device_type: str) -> None:
+        self.device_type = device_type
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        for family in FAMILIES:
+            launcher = getattr(import_module(f"jitgrad.kernels.{self.device_type}.{family}"), name, None)
+            if launcher is not None and not name.startswith("_"):
+                setattr(self, name, launcher)
+                return launcher
+        raise AttributeError(f"there is no {self.device_type} kernel {name!r}")
+
+
+_cpu, _cuda = Backend("cpu"), Backend("cuda")
+
+
+def of(array: Array) -> Backend:
+    """The kernels for the device that holds array."""
+    return of_type(type(array))
+
+
+def of_type(array_type: type) -> Backend:
+    """The kernels for a type of array."""
+    return _cpu if array_type is np.ndarray else _cuda
+
+
+def on(device_type: str) -> Backend:
+    """The kernels for a device type, "cpu" or "cuda"."""
+    return _cpu if device_type == "cpu" else _cuda
+
+
+def cuda_is_available() -> bool:
+    """Whether a CUDA card (or numba's simulator of one) can be used."""
+    cuda = import_module("numba.cuda")
+    return bool(cuda.is_available())

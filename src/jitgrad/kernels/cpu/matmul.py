@@ -1,0 +1,175 @@
+"""Matrix products of C-contiguous 2-D operands, each as it is or transposed; a batch is matrices one below the other."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from jitgrad.kernels.cpu.fma import BAND, add_8, add_rest, dot, transpose_band
+from jitgrad.kernels.cpu.layout import or_nothing
+from jitgrad.kernels.jit import njit, parallel_form, pays, prange, workspace
+from jitgrad.shapes import broadcast_shapes
+
+ROWS, COLUMNS = 32, 256  # tile of the result: 8 rows of b over it stay in L1 while 32 rows of a pass
+MIN_WORK = 1 << 18  # products from which threads pay
+FEW_ROWS, FEW_COLUMNS, LONG = 4, 16, 32  # where dot products over K >= LONG beat sums of rows
+
+# form = (batches, matrices in a, matrices in b, a is transposed, b is transposed); one matrix serves a whole batch.
+Form = tuple[int, int, int, bool, bool]
+
+
+@njit
+def _tile(a, b, out, batch, top, left, sizes):
+    """Adds a[batch] @ b[batch] to one tile of out, eight rows of b at a time; a and b are flat, b is (K, N)."""
+    M, N, K, a_batch, b_batch, a_row, a_step = sizes
+    right = min(left + COLUMNS, N)
+    offsets = (0, N, 2 * N, 3 * N, 4 * N, 5 * N, 6 * N, 7 * N)
+    for k in range(0, K, 8):
+        shift = batch * b_batch + k * N + left
+        for i in range(top, min(top + ROWS, M)):
+            at = batch * a_batch + i * a_row + k * a_step
+            row = out[batch * M + i, left:right]
+            if k + 8 <= K:
+                add_8(row, a, at, a_step, b, offsets, shift)
+            else:
+                add_rest(row, a, at, a_step, b, offsets, shift, K - k)
+
+
+@njit
+def _tile_of_dots(a, b, out, batch, top, left, sizes):
+    """Adds a[batch] @ b[batch] to one tile of out, element by element; here b is (N, K)."""
+    M, N, K, a_batch, b_batch, _, _ = sizes
+    for i in range(top, min(top + ROWS, M)):
+        start = batch * a_batch + i * K
+        row = a[start : start + K]
+        for j in range(left, min(left + COLUMNS, N)):
+            start = batch * b_batch + j * K
+            out[batch * M + i, j] += dot(row, b[start : start + K])
+
+
+@njit
+def _start_tile(out, bias, top, bottom, left):
+    """Sets one tile to the bias of its columns, or to zero where there is none."""
+    right = min(left + COLUMNS, out.shape[1])
+    for i in range(top, bottom):
+        row = out[i, left:right]
+        if bias.size:
+            row[:] = bias[left:right]
+        else:
+            row[:] = 0
+
+
+@njit
+def _matmul(a, b, bias, out, work, form):
+    """out = bias + a @ b; `work` takes the transposed b."""
+    batches, a_count, b_count, a_transposed, b_transposed = form
+    M, N = out.shape[0] // batches, out.shape[1]
+    K = a.shape[0] // a_count if a_transposed else a.shape[1]
+    a_flat, b_flat = a.reshape(a.size), b.reshape(b.size)
+    a_row, a_step = (1, M) if a_transposed else (K, 1)
+    a_batch, b_batch = (M * K if a_count > 1 else 0), (K * N if b_count > 1 else 0)
+    # Rows of dot products run over k, rows of sums over the columns.
+    dots = not a_transposed and ((M < FEW_ROWS and b_transposed) or (N < FEW_COLUMNS and K >= LONG))
+    if dots != b_transposed:
+        rows, columns = (N, K) if b_transposed else (K, N)
+        bands = (rows + BAND - 1) // BAND
+        for task in prange(b_count * bands):
+            batch, band = divmod(np.int64(task), bands)  # Numba counts parallel loops in uint64
+            transpose_band(b_flat, work, rows, columns, batch * K * N, band * BAND)
+        b_flat = work
+    sizes = (M, N, K, a_batch, b_batch, a_row, a_step)
+    tall, wide = (M + ROWS - 1) // ROWS, (N + COLUMNS - 1) // COLUMNS
+    for task in prange(batches * tall * wide):
+        rest, column = divmod(np.int64(task), wide)
+        batch, row = divmod(rest, tall)
+        top, left = row * ROWS, column * COLUMNS
+        _start_tile(out, bias, batch * M + top, batch * M + min(top + ROWS, M), left)
+        if dots:
+            _tile_of_dots(a_flat, b_flat, out, batch, top, left, sizes)
+        else:
+            _tile(a_flat, b_flat, out, batch, top, left, sizes)
+
+
+_matmul_parallel = parallel_form(_matmul)
+
+
+def _run(a: np.ndarray, b: np.ndarray, bias: np.ndarray, out: np.ndarray, form: Form) -> np.ndarray:
+    """Fills the 2-D out, which is returned."""
+    if not out.size:
+        return out
+    # _matmul packs b at most once, where its rows lie in the wrong direction.
+    work = workspace(b.size, b.dtype) if form[4] or out.shape[1] < FEW_COLUMNS else bias
+    if pays(b.size * (out.shape[0] // form[2]), MIN_WORK):
+        _matmul_parallel(a, b, bias, out, work, form)
+    else:
+        _matmul(a, b, bias, out, work, form)
+    return out
+
+
+def _product(a: np.ndarray, b: np.ndarray, bias: np.ndarray, transposed: bool) -> np.ndarray:
+    """a (M, K) @ b (K, N) + bias; `transposed`: b is (N, K)."""
+    out = np.empty((a.shape[0], b.shape[0 if transposed else 1]), a.dtype)
+    flags = a.flags
+    a_transposed = False
+    if not (flags.c_contiguous and flags.writeable):
+        a, a_transposed = _stored(a)
+        if a_transposed and out.shape[1] < FEW_COLUMNS:  # dot products want rows of a
+            a, a_transposed = a.T.copy(), False
+    flags = b.flags
+    if not (flags.c_contiguous and flags.writeable):
+        b, b_transposed = _stored(b)
+        transposed = transposed != b_transposed
+    return _run(a, b, bias, out, (1, 1, 1, a_transposed, transposed))
+
+
+def _stored(x: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Matrices as C-contiguous array, and whether that holds them transposed."""
+    swapped = x.swapaxes(-1, -2)
+    for stored in (x, swapped):
+        if stored.flags.c_contiguous and stored.flags.writeable:
+            return stored, stored is swapped
+    return x.copy(), False
+
+
+def _batch_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    (M, K), N = a.shape[-2:], b.shape[-1]
+    out = np.empty((*batch, M, N), a.dtype)
+    if out.size:
+        (a, a_transposed), (b, b_transposed) = _stored(_spread(a, batch)), _stored(_spread(b, batch))
+        a_count, b_count = (prod(x.shape[:-2]) for x in (a, b))
+        form = (prod(batch), a_count, b_count, a_transposed, b_transposed)
+        a = a.reshape((-1, a.shape[-1])) if K else np.empty((a_count * M, 0), a.dtype)
+        b = b.reshape((-1, b.shape[-1])) if K else np.empty((0, N), b.dtype)
+        _run(a, b, or_nothing(None, a.dtype), out.reshape((-1, N)), form if K else (*form[:3], False, False))
+    return out
+
+
+def _spread(x: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
+    """x with its batch dims broadcast; a single matrix stays one."""
+    if x.shape[:-2] == batch or prod(x.shape[:-2]) == 1:
+        return x
+    return np.broadcast_to(x, batch + x.shape[-2:]).copy()
+
+
+def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """out[..., i, j] = sum_k a[..., i, k] * b[..., k, j], batch dims broadcast."""
+    if b.ndim != 2:
+        return _batch_product(a, b)
+    if a.ndim == 2:
+        return _product(a, b, or_nothing(None, a.dtype), False)
+    return _rows(a, b, or_nothing(None, a.dtype), False)
+
+
+def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> np.ndarray:
+    """y[..., f] = sum_k x[..., k] * w[f, k] + b[f]."""
+    bias = or_nothing(b, x.dtype)
+    return _product(x, w, bias, True) if x.ndim == 2 else _rows(x, w, bias, True)
+
+
+def _rows(x: np.ndarray, w: np.ndarray, bias: np.ndarray, transposed: bool) -> np.ndarray:
+    """As _product, the leading dims of x being one long dim of rows."""
+    lead, K = x.shape[:-1], x.shape[-1]
+    y = _product(x.reshape((prod(lead), K)), w, bias, transposed)
+    return y.reshape((*lead, y.shape[1]))

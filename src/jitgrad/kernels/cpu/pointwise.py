@@ -1,0 +1,144 @@
+"""Pointwise kernels, made from the formulas in scalars.py: `add(a, b)` and its like.
+
+For each op there are `_add(a, b, out)` and `_add_parallel(a, b, out)` on 1-D contiguous arrays and the launcher `add(a, b)`, which
+takes any shapes that broadcast and any strides. Small and strided arrays go through a NumPy ufunc made of a compiled loop,
+large contiguous ones through the parallel form. All of it is compiled when first used; the generated source can be read in the
+cache directory, under `generated`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy import asarray, ndarray
+
+from jitgrad.kernels.cpu import pointwise_source
+from jitgrad.kernels.cpu.ufunc import make_ufunc
+from jitgrad.kernels.jit import PARALLEL_MIN, from_source, pays
+from jitgrad.kernels.scalars import TABLE, Form, Pointwise, named
+
+_BOOL = np.dtype(bool)
+
+
+@cache
+def _module(op: str, formula: str) -> ModuleType:
+    """The generated module of one formula."""
+    entry = TABLE[op]
+    form = next(form for form in entry.forms if form.formula == formula)
+    return from_source(pointwise_source.text(entry, form), formula)
+
+
+def _form(entry: Pointwise, dtype: np.dtype) -> Form:
+    for form in entry.forms:
+        if dtype.name in form.dtypes:
+            return form
+    raise TypeError(f"{entry.name} has no kernel for {dtype.name}")
+
+
+class _Loops(dict[np.dtype, Callable[..., Any]]):
+    """The ufuncs of an op by dtype, each made when first asked for."""
+
+    def __init__(self, entry: Pointwise) -> None:
+        self.entry = entry
+
+    def __missing__(self, dtype: np.dtype) -> Callable[..., Any]:
+        form = _form(self.entry, dtype)
+        if make_ufunc is None:
+            made = _plain(self.entry, form, dtype)
+        else:
+            inputs = [_BOOL if kind == "b" else dtype for kind in form.inputs]
+            output = _BOOL if form.output == "b" else dtype
+            loop = getattr(_module(self.entry.name, form.formula), f"{form.formula}_loop")
+            made = make_ufunc(loop, self.entry.name, dtype, inputs, output)
+        self[dtype] = made
+        return made
+
+
+def _plain(entry: Pointwise, form: Form, dtype: np.dtype) -> Callable[..., Any]:
+    """What a ufunc does, by the njit form on contiguous copies."""
+    run = getattr(_module(entry.name, form.formula), f"_{form.formula}")
+    output = _BOOL if form.output == "b" else dtype
+
+    def call(*arrays: ndarray, order: str) -> ndarray:
+        same = np.broadcast_arrays(*arrays)
+        y = np.empty(same[0].shape, output)
+        flat = [x.ravel() for x in same]
+        with np.errstate(all="ignore"):  # matters where the njit form is plain Python
+            run(*(x if x.flags.writeable else x.copy() for x in flat), y.reshape(-1))
+        return y
+
+    return call
+
+
+def _large(entry: Pointwise, dtype: np.dtype, *arrays: ndarray) -> ndarray | None:
+    """The parallel form, where the arrays fit it."""
+    shape = arrays[0].shape
+    for x in arrays:
+        flags = x.flags
+        if x.shape != shape or not (flags.c_contiguous and flags.writeable):
+            return None
+    if not pays(arrays[0].size):
+        return None
+    form = _form(entry, dtype)
+    run = getattr(_module(entry.name, form.formula), f"_{form.formula}_parallel")
+    y = np.empty(shape, _BOOL if form.output == "b" else dtype)
+    run(*(x.reshape(-1) for x in arrays), y.reshape(-1))
+    return y
+
+
+def _unary(entry: Pointwise) -> Callable[..., ndarray]:
+    loops = _Loops(entry)
+
+    def launch(x: ndarray) -> ndarray:
+        if x.size >= PARALLEL_MIN and (y := _large(entry, x.dtype, x)) is not None:
+            return y
+        y = loops[x.dtype](x, order="C")
+        return y if type(y) is ndarray else asarray(y)
+
+    return launch
+
+
+def _binary(entry: Pointwise) -> Callable[..., ndarray]:
+    loops = _Loops(entry)
+
+    def launch(a: ndarray, b: ndarray) -> ndarray:
+        if a.size >= PARALLEL_MIN and (y := _large(entry, b.dtype, a, b)) is not None:
+            return y
+        y = loops[b.dtype](a, b, order="C")
+        return y if type(y) is ndarray else asarray(y)
+
+    return launch
+
+
+def _ternary(entry: Pointwise) -> Callable[..., ndarray]:
+    loops = _Loops(entry)
+
+    def launch(a: ndarray, b: ndarray, c: ndarray) -> ndarray:
+        if a.size >= PARALLEL_MIN and (y := _large(entry, c.dtype, a, b, c)) is not None:
+            return y
+        y = loops[c.dtype](a, b, c, order="C")
+        return y if type(y) is ndarray else asarray(y)
+
+    return launch
+
+
+def _launcher(entry: Pointwise) -> Callable[..., ndarray]:
+    return named((_unary, _binary, _ternary)[len(entry.parameters) - 1](entry), entry)
+
+
+for _entry in TABLE.values():
+    globals()[_entry.name] = _launcher(_entry)
+
+
+def __getattr__(name: str) -> Any:
+    """`_add` and `_add_parallel`, for code that calls them from a kernel of its own."""
+    formula = name.removeprefix("_").removesuffix("_parallel")
+    for entry in TABLE.values():
+        for form in entry.forms:
+            if name.startswith("_") and form.formula == formula:
+                return getattr(_module(entry.name, formula), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,92 @@
+"""The source text of a pointwise kernel, from its entry in the table of scalars.py."""
+
+from __future__ import annotations
+
+from jitgrad.kernels.scalars import Form, Pointwise
+
+TEXT = '''\
+"""{doc}
+
+Generated from {formula} in scalars.py: the loops of {formula} for {dtypes}.
+"""
+
+from jitgrad.kernels.cpu.formulas import {formula}
+from jitgrad.kernels.jit import njit, parallel_form, prange
+{ufunc_import}
+
+@njit
+def _{formula}({params}, out):
+    for i in prange(out.size):
+        out[i] = {formula}({elements})
+
+
+_{formula}_parallel = parallel_form(_{formula})
+'''
+
+LOOP = '''
+
+def {formula}_loop(args, dims, steps, data):
+    n = at(dims, 0)
+    {pointers}
+    {steps}
+    if {contiguous}:
+        for i in range(n):
+            put(out, i, {formula}({pointed}))
+{scalar_loops}    else:
+        for i in range(n):
+            put(moved(out, i * s_out), 0, {formula}({moved}))
+    clear_flags()
+'''
+
+SCALAR_LOOP = '''\
+    elif {condition}:
+        {name}_0 = at({name}, 0)
+        for i in range(n):
+            put(out, i, {formula}({pointed}))
+'''
+
+UFUNC_IMPORT = "from jitgrad.kernels.cpu.ufunc import at, bools, clear_flags, moved, put, size\n"
+
+
+def text(entry: Pointwise, form: Form) -> str:
+    """Source of the serial and parallel forms and, in `<formula>_loop`, of the ufunc's inner loop."""
+    from jitgrad.kernels.cpu.ufunc import make_ufunc
+
+    names = entry.parameters
+    parts = {
+        "doc": entry.doc,
+        "formula": form.formula,
+        "dtypes": ", ".join(form.dtypes),
+        "params": ", ".join(names),
+        "elements": ", ".join(f"{name}[i]" for name in names),
+        "ufunc_import": "" if make_ufunc is None else UFUNC_IMPORT,
+    }
+    source = TEXT.format(**parts)
+    return source if make_ufunc is None else source + _loop(names, form)
+
+
+def _loop(names: tuple[str, ...], form: Form) -> str:
+    every = (*names, "out")
+    kinds = (*form.inputs, form.output)
+    pointers = []
+    for i, (name, kind) in enumerate(zip(every, kinds, strict=True)):
+        pointer = f"at(args, {i})"
+        pointers.append(f"{name} = " + (f"bools({pointer})" if kind == "b" else pointer))
+    dense = {name: f"s_{name} == size({name})" for name in every}
+    scalar_loops = ""
+    if len(names) == 2:  # an operand that is one number: its loads leave the loop
+        for fixed in reversed(names):
+            conditions = [f"s_{name} == 0" if name == fixed else dense[name] for name in every]
+            pointed = ", ".join(f"{name}_0" if name == fixed else f"at({name}, i)" for name in names)
+            scalar_loops += SCALAR_LOOP.format(
+                condition=" and ".join(conditions), name=fixed, formula=form.formula, pointed=pointed
+            )
+    return LOOP.format(
+        pointers="\n    ".join(pointers),
+        steps="\n    ".join(f"s_{name} = at(steps, {i})" for i, name in enumerate(every)),
+        contiguous=" and ".join(dense.values()),
+        formula=form.formula,
+        pointed=", ".join(f"at({name}, i)" for name in names),
+        scalar_loops=scalar_loops,
+        moved=", ".join(f"at(moved({name}, i * s_{name}), 0)" for name in names),
+    )

@@ -1,0 +1,191 @@
+"""How kernels are compiled: the only place that calls Numba's decorators.
+
+A kernel is compiled when it is first called with a signature, kept on disk (see cache.py), and may have a parallel form
+(see threads.py). With NUMBA_DISABLE_JIT=1 every decorator gives back the Python function.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import linecache
+import os
+import sys
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from numba import prange
+from numba.core import config
+from numba.core.ccallback import CFunc
+from numba.core.registry import CPUDispatcher
+from numba.core.types import void
+
+from jitgrad.kernels.cache import (
+    CacheInfo,
+    DiskCache,
+    cache_dir,
+    cache_info,
+    clear_cache,
+    compiling,
+    directory,
+    warn_unwritable,
+    write_atomic,
+)
+from jitgrad.kernels.threads import (
+    PARALLEL_MIN,
+    get_num_threads,
+    pays,
+    set_num_threads,
+    threading_layer,
+    workspace,
+)
+
+__all__ = [
+    "DISABLED",
+    "EXACT",
+    "PARALLEL_MIN",
+    "SIMULATED",
+    "SUM",
+    "CacheInfo",
+    "c_loop",
+    "cache_dir",
+    "cache_info",
+    "clear_cache",
+    "cuda_jit",
+    "from_source",
+    "get_num_threads",
+    "launch",
+    "njit",
+    "parallel_form",
+    "pays",
+    "prange",
+    "set_num_threads",
+    "threading_layer",
+    "workspace",
+]
+
+# Never arcp (floor(x / y) goes wrong on exact quotients), never nnan or ninf (a NaN must stay visible).
+EXACT = frozenset({"nsz", "contract"})
+SUM = EXACT | {"reassoc"}  # lets LLVM add in lanes
+
+DISABLED = bool(config.DISABLE_JIT)  # kernels are plain Python
+SIMULATED = bool(config.ENABLE_CUDASIM)  # there is no card, CUDA kernels run in Numba's simulator
+
+Function = Callable[..., Any]
+
+
+def _options(fastmath: frozenset[str], **more: Any) -> dict[str, Any]:
+    return {
+        "nopython": True,
+        "nogil": True,
+        "error_model": "numpy",
+        "fastmath": set(fastmath),
+        "boundscheck": None,
+        **more,
+    }
+
+
+class Kernel(CPUDispatcher):
+    """A Numba dispatcher that keeps its binaries in our cache."""
+
+    def __init__(self, py_func: Function, locals: Any = None, targetoptions: Any = None, **more: Any) -> None:
+        super().__init__(py_func, locals, targetoptions, **more)
+        self._cache = DiskCache(py_func, targetoptions)
+
+    def compile(self, sig: Any) -> Any:
+        with compiling(self._cache):
+            return super().compile(sig)
+
+
+def njit(function: Function | None = None, *, fastmath: frozenset[str] = EXACT) -> Any:
+    """Compiles a kernel lazily: `@njit`, or `@njit(fastmath=SUM)` for plain sums."""
+    if function is None:
+        return lambda f: njit(f, fastmath=fastmath)
+    if DISABLED:
+        return function
+    return Kernel(function, targetoptions=_options(fastmath))
+
+
+def parallel_form(kernel: Any) -> Any:
+    """The same body with its `prange` loops spread over threads; call it only where `pays` says so."""
+    if DISABLED:
+        return kernel
+    return Kernel(kernel.py_func, targetoptions={**kernel.targetoptions, "parallel": True})
+
+
+def c_loop(function: Function, arguments: tuple[Any, ...]) -> CFunc:
+    """Compiles a function without result now, for callers that want its address; keep the return value as long as that is used."""
+    options = _options(EXACT)
+    del options["boundscheck"]
+    loop = CFunc(function, (arguments, void), locals={}, options=options)
+    loop._cache = DiskCache(function, {**options, "form": "c"})
+    with compiling(loop._cache):
+        loop.compile()
+    return loop
+
+
+@contextmanager
+def _numba_cache_dir(path: str) -> Iterator[None]:
+    before = config.CACHE_DIR
+    config.CACHE_DIR = path
+    try:
+        yield
+    finally:
+        config.CACHE_DIR = before
+
+
+def cuda_jit(function: Function | None = None, *, device: bool = False) -> Any:
+    """Compiles a CUDA kernel, or with `device=True` a function that CUDA kernels call, lazily."""
+    if function is None:
+        return lambda f: cuda_jit(f, device=device)
+    from numba import cuda  # imported by the first CUDA kernel file, never on machines without a card
+
+    if device or SIMULATED or not os.path.exists(function.__code__.co_filename):
+        return cuda.jit(function, device=device)
+    place = directory(function.__module__, os.path.abspath(function.__code__.co_filename), "cuda")
+    with _numba_cache_dir(str(place)):
+        return cuda.jit(function, cache=True)
+
+
+THREADS_PER_BLOCK = 128
+
+
+def launch(kernel: Any, n: int, *args: Any) -> None:
+    """Runs a CUDA kernel over n threads in one dimension; nothing for n = 0."""
+    if n <= 0:
+        return
+    grid = (n + THREADS_PER_BLOCK - 1) // THREADS_PER_BLOCK, min(n, THREADS_PER_BLOCK)
+    if SIMULATED:
+        import warnings
+
+        with warnings.catch_warnings():  # the simulator computes with NumPy scalars, which warn of each NaN
+            warnings.simplefilter("ignore", RuntimeWarning)
+            kernel[grid](*args)
+    else:
+        kernel[grid](*args)
+
+
+def from_source(text: str, name: str) -> types.ModuleType:
+    """Imports generated source as a module, from a file in the cache directory, so that its kernels cache like any other.
+
+    The same text gives the same module. Where no file can be written the module lives in memory and its kernels are not kept.
+    """
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    module_name = f"jitgrad_generated_{name}_{digest}"
+    if module_name in sys.modules:
+        return sys.modules[module_name]
+    path = cache_dir() / "generated" / f"{name}_{digest}.py"
+    file = str(path)
+    try:
+        if not (path.exists() and path.read_text(encoding="utf-8") == text):
+            write_atomic(path, text.encode())
+    except OSError as error:
+        warn_unwritable(error)
+        file = f"<{name} generated by jitgrad>"
+        linecache.cache[file] = (len(text), None, text.splitlines(True), file)
+    module = types.ModuleType(module_name)
+    module.__file__ = file
+    exec(compile(text, file, "exec"), module.__dict__)
+    # Known once it is complete: another thread may be doing the same, and no lock may be held where a process forks.
+    return sys.modules.setdefault(module_name, module)

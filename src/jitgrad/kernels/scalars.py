@@ -1,0 +1,292 @@
+"""Scalar formulas and their derivatives, written once for the CPU and for CUDA.
+
+Each formula under `@pointwise` becomes a kernel of the same name in `kernels.cpu.pointwise` and `kernels.cuda.pointwise`; nothing
+else has to be written. The text says which dtypes go in and what comes out:
+
+    f  floats (float32, float64)      b  bool
+    i  integers                       n  floats and integers        a  any of these
+
+Inputs share one dtype, except those marked b where others are not; the result has it too, or is bool where it is marked b.
+
+Formulas compute in the dtype of their input, so constants go through `like(x, 0.5)`: a plain 0.5 is a float64, and would
+take float32 along. `BASE` lists the functions that each backend brings in its own form; those here are plain Python and say
+what the others must do, also for NaN and infinity.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import FunctionType, ModuleType
+from typing import Any, NamedTuple
+
+BASE = ("exp", "log", "sqrt", "tanh", "erf", "power")
+FLOATS = ("float32", "float64")
+INTEGERS = ("int64", "int32", "int16", "int8", "uint8")
+KINDS = {"f": FLOATS, "i": INTEGERS, "b": ("bool",), "n": FLOATS + INTEGERS, "a": (*FLOATS, *INTEGERS, "bool")}
+
+
+class Form(NamedTuple):
+    """One formula of an op: for which dtypes it is meant."""
+
+    formula: str
+    inputs: tuple[str, ...]  # kinds
+    output: str
+    dtypes: tuple[str, ...]  # of the inputs that share one
+
+
+class Pointwise(NamedTuple):
+    """An op: its parameters and its formulas by dtype."""
+
+    name: str
+    parameters: tuple[str, ...]
+    doc: str
+    forms: list[Form]
+
+
+TABLE: dict[str, Pointwise] = {}
+
+
+def pointwise(kinds: str, name: str | None = None) -> Callable[[FunctionType], FunctionType]:
+    """Makes a formula a pointwise kernel; a second formula for other dtypes gives the `name` of the first."""
+
+    def enter(formula: FunctionType) -> FunctionType:
+        left, right = kinds.split("->")
+        inputs, output = tuple(left.split()), right.strip()
+        shared = next((kind for kind in inputs if kind != "b"), "b")
+        op = name or formula.__name__
+        code = formula.__code__
+        entry = TABLE.setdefault(
+            op, Pointwise(op, code.co_varnames[: code.co_argcount], (formula.__doc__ or "").strip(), [])
+        )
+        entry.forms.append(Form(formula.__name__, inputs, output, KINDS[shared]))
+        return formula
+
+    return enter
+
+
+def named(launcher: Any, entry: Pointwise) -> Any:
+    """The launcher under its op's name, with the parameters and the docstring of the formula."""
+    code = launcher.__code__
+    names = entry.parameters + code.co_varnames[len(entry.parameters) :]
+    launcher.__code__ = code.replace(co_varnames=names, co_name=entry.name)
+    launcher.__name__ = launcher.__qualname__ = entry.name
+    launcher.__doc__ = entry.doc
+    kind = launcher.__annotations__["return"]
+    launcher.__annotations__ = dict.fromkeys((*entry.parameters, "return"), kind)
+    return launcher
+
+
+def bind(target: dict[str, Any], base: ModuleType, compile: Callable[[FunctionType], Any]) -> None:
+    """Puts all formulas, compiled for a backend and calling its base functions, into the namespace of a module."""
+    for name, value in list(globals().items()):
+        if name in BASE:
+            target[name] = getattr(base, name)
+        elif isinstance(value, FunctionType) and name not in ("pointwise", "bind", "named"):
+            copy = FunctionType(value.__code__, target, name)
+            copy.__doc__ = value.__doc__
+            target[name] = compile(copy)
+        else:
+            target.setdefault(name, value)  # modules and constants that formulas use
+
+
+def like(x, value):
+    """value in the dtype of x"""
+    return type(x)(value)
+
+
+# Base functions
+
+
+@pointwise("f -> f")
+def exp(x):
+    """y = e^x"""
+    try:
+        return like(x, math.exp(x))
+    except OverflowError:
+        return like(x, math.inf)
+
+
+@pointwise("f -> f")
+def log(x):
+    """y = ln x"""
+    if x > 0:
+        return like(x, math.log(x))
+    return like(x, -math.inf if x == 0 else math.nan)
+
+
+@pointwise("f -> f")
+def sqrt(x):
+    """y = x^(1/2)"""
+    return like(x, math.sqrt(x) if x >= 0 else math.nan)
+
+
+@pointwise("f -> f")
+def tanh(x):
+    """y = tanh x"""
+    return like(x, math.tanh(x))
+
+
+def erf(x):
+    return like(x, math.erf(x))
+
+
+def power(a, b):
+    try:
+        return like(a, math.pow(a, b))
+    except OverflowError:
+        return like(a, -math.inf if a < 0 and b % 2 == 1 else math.inf)
+    except ValueError:  # a negative base with a fraction, or zero with a negative exponent
+        if a != 0:
+            return like(a, math.nan)
+        return like(a, math.copysign(math.inf, a) if b % 2 == 1 else math.inf)
+
+
+# Arithmetic
+
+
+@pointwise("n -> n")
+def neg(x):
+    """y = -x"""
+    return -x
+
+
+@pointwise("a a -> a")
+def add(a, b):
+    """y = a + b; or on bools"""
+    return a + b
+
+
+@pointwise("n n -> n")
+def sub(a, b):
+    """y = a - b"""
+    return a - b
+
+
+@pointwise("a a -> a")
+def mul(a, b):
+    """y = a * b; and on bools"""
+    return a * b
+
+
+@pointwise("f f -> f")
+def div(a, b):
+    """y = a / b"""
+    return a / b
+
+
+@pointwise("f f -> f")
+def pow(a, b):
+    """y = a^b"""
+    return a * a if b == 2 else power(a, b)
+
+
+@pointwise("i i -> i", name="pow")
+def integer_pow(a, b):
+    """y = a^b for b >= 0, by repeated squaring"""
+    y = like(a, 1)
+    while b > 0:
+        if b & 1:
+            y = like(a, y * a)
+        a = like(a, a * a)
+        b = b >> 1
+    return y
+
+
+@pointwise("f f f -> f")
+def pow_grad_a(g, a, b):
+    """ga = g b a^(b-1), 0 where b = 0"""
+    if b == 0:
+        return like(g, 0)
+    return g * (b * pow(a, b - like(b, 1)))
+
+
+@pointwise("f f f -> f")
+def pow_grad_b(g, a, y):
+    """gb = g y ln a, 0 where a = 0 and y = a^b is finite"""
+    if a == 0 and y <= 1:
+        return like(g, 0)
+    return g * (y * log(a))
+
+
+# Comparisons
+
+
+@pointwise("a a -> b")
+def eq(a, b):
+    """y = (a = b)"""
+    return a == b
+
+
+@pointwise("a a -> b")
+def ne(a, b):
+    """y = (a != b)"""
+    return a != b
+
+
+@pointwise("a a -> b")
+def lt(a, b):
+    """y = (a < b)"""
+    return a < b
+
+
+@pointwise("a a -> b")
+def le(a, b):
+    """y = (a <= b)"""
+    return a <= b
+
+
+@pointwise("a a -> b")
+def gt(a, b):
+    """y = (a > b)"""
+    return a > b
+
+
+@pointwise("a a -> b")
+def ge(a, b):
+    """y = (a >= b)"""
+    return a >= b
+
+
+@pointwise("b a a -> a")
+def where(c, a, b):
+    """y = a if c else b"""
+    return a if c else b
+
+
+# Activations
+
+
+@pointwise("n -> n")
+def relu(x):
+    """y = max(x, 0); NaN stays NaN"""
+    return like(x, 0) if x <= 0 else x
+
+
+@pointwise("f f -> f")
+def relu_grad(g, y):
+    """gx = 0 where y <= 0, else g"""
+    return like(g, 0) if y <= 0 else g
+
+
+@pointwise("f f -> f")
+def tanh_grad(g, y):
+    """gx = g (1 - y^2)"""
+    return g * (like(y, 1) - y * y)
+
+
+def normal_cdf(x):
+    return like(x, 0.5) * (like(x, 1) + erf(x * like(x, math.sqrt(0.5))))
+
+
+@pointwise("f -> f")
+def gelu(x):
+    """y = x Phi(x), Phi the normal distribution function"""
+    return x * normal_cdf(x)
+
+
+@pointwise("f -> f")
+def gelu_grad(x):
+    """dy/dx = Phi(x) + x phi(x), phi the normal density"""
+    density = like(x, 1 / math.sqrt(2 * math.pi)) * exp(like(x, -0.5) * x * x)
+    return normal_cdf(x) + x * density

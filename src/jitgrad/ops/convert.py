@@ -1,0 +1,119 @@
+"""From Tensors to Python and NumPy, to other dtypes and devices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jitgrad import kernels
+from jitgrad.autograd import Tensor, cast, clone as _clone, contiguous as _contiguous, to_device
+from jitgrad.device import device
+from jitgrad.dtypes import DType, as_dtype
+from jitgrad.errors import DeviceError, GradError, ShapeError
+
+
+def to(input: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False) -> Tensor:  # noqa: A002
+    """The tensor with another dtype or on another device: ``x.to(jg.float64)``, ``x.to("cuda")``, ``x.to(other)``.
+
+    The tensor itself where nothing changes, unless copy. Gradient: g cast and moved back.
+
+    >>> import jitgrad as jg
+    >>> jg.ones(1).to(jg.float64).dtype
+    jitgrad.float64
+    """
+    for a in args:
+        if isinstance(a, Tensor):
+            dtype, device = a.dtype, a.device
+        elif _is_device(a):
+            device = a
+        else:
+            dtype = a
+    y = input if device is None else to_device(input, _device(device))
+    y = y if dtype is None else cast(y, as_dtype(dtype).numpy)
+    return _clone(y) if copy and y is input else y
+
+
+def _is_device(a: Any) -> bool:
+    return isinstance(a, device) or (isinstance(a, str) and a.partition(":")[0] in ("cpu", "cuda"))
+
+
+def _device(a: Any) -> device:
+    return device(a)
+
+
+def clone(input: Tensor) -> Tensor:
+    """A contiguous copy. Gradient: g.
+
+    >>> import jitgrad as jg
+    >>> jg.clone(jg.ones(1)).tolist()
+    [1.0]
+    """
+    return _clone(input)
+
+
+def contiguous(input: Tensor) -> Tensor:
+    """The tensor itself where its memory is C-contiguous, else a copy.
+
+    >>> import jitgrad as jg
+    >>> jg.zeros(2, 3).transpose(0, 1).contiguous().stride()
+    (2, 1)
+    """
+    return _contiguous(input)
+
+
+def item(input: Tensor) -> Any:
+    """The one number as a Python float, int or bool; ShapeError for more than one.
+
+    >>> import jitgrad as jg
+    >>> jg.tensor([2.5]).item()
+    2.5
+    """
+    if input.array.size != 1:
+        raise ShapeError(f"item: expected one element, given shape {input.shape}. Use tolist().")
+    return kernels.of(input.array).to_host(input.array).item()
+
+
+def tolist(input: Tensor) -> Any:
+    """Nested lists of Python numbers, or one number for a 0-d tensor."""
+    return kernels.of(input.array).to_host(input.array).tolist()
+
+
+def numpy(input: Tensor, *, force: bool = False) -> Any:
+    """The elements as a NumPy array on the same memory. With force, a copy where that cannot be: requires_grad, another device."""
+    if not force:
+        if input.requires_grad:
+            raise GradError("numpy: writes to the array would not be recorded, and this tensor requires grad. Use x.detach().numpy().")
+        if input.device.type != "cpu":
+            raise DeviceError(f"numpy: this tensor is on {input.device}. Use x.cpu().numpy().")
+    return kernels.of(input.array).to_host(input.array)
+
+
+def array_protocol(input: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
+    """np.asarray(x)."""
+    a = numpy(input.detach())  # type: ignore[attr-defined]
+    if dtype is not None and a.dtype != dtype:
+        if copy is False:
+            raise ValueError(f"a {a.dtype} tensor cannot become {dtype} without a copy.")
+        return a.astype(dtype)
+    return a.copy() if copy else a
+
+
+def cpu(input: Tensor) -> Tensor:
+    """The tensor on the CPU."""
+    return to(input, device="cpu")
+
+
+def cuda(input: Tensor) -> Tensor:
+    """The tensor on the GPU; DeviceError where there is none."""
+    return to(input, device="cuda")
+
+
+def casts(name: str) -> Any:
+    """A method that casts to one dtype."""
+    dtype: DType = as_dtype(name)
+
+    def method(input: Tensor) -> Tensor:
+        return cast(input, dtype.numpy)
+
+    method.__name__ = name
+    method.__doc__ = f"The tensor as {dtype.name}."
+    return method

@@ -1,0 +1,122 @@
+"""New tensors: zeros, ones, full, empty, arange, and their _like forms."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any
+
+from jitgrad import dtypes, kernels
+from jitgrad.autograd import FULL, Primitive, Tensor, apply_many, as_device, broadcast_to, clone, filled, tensor
+from jitgrad.dtypes import as_dtype
+from jitgrad.errors import DTypeError
+from jitgrad.shapes import as_shape, check_new_shape
+
+EMPTY = Primitive("empty", "", lambda device, shape, dtype: (check_new_shape(shape, dtype.itemsize), dtype), source=True)
+ARANGE = Primitive("arange", "", lambda device, start, step, n, dtype: (check_new_shape((n,), dtype.itemsize), dtype), source=True)
+
+
+def _made(t: Tensor, requires_grad: bool) -> Tensor:
+    return t.requires_grad_() if requires_grad else t
+
+
+def _constant(shape: tuple[Any, ...], value: int, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+    p = (as_device(device).type, as_shape(shape), value, as_dtype(dtype or dtypes.float32).numpy)
+    return _made(apply_many(FULL, (), p), requires_grad)
+
+
+def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of zeros, float32 by default; sizes as ints or as one tuple.
+
+    >>> import jitgrad as jg
+    >>> jg.zeros(2, 1).tolist()
+    [[0.0], [0.0]]
+    """
+    return _constant(size, 0, dtype, device, requires_grad)
+
+
+def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of ones, float32 by default.
+
+    >>> import jitgrad as jg
+    >>> jg.ones(2).tolist()
+    [1.0, 1.0]
+    """
+    return _constant(size, 1, dtype, device, requires_grad)
+
+
+def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor whose elements are whatever the memory held, float32 by default.
+
+    >>> import jitgrad as jg
+    >>> jg.empty(2, 3).shape
+    (2, 3)
+    """
+    p = (as_device(device).type, as_shape(size), as_dtype(dtype or dtypes.float32).numpy)
+    return _made(apply_many(EMPTY, (), p), requires_grad)
+
+
+def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of one value; its dtype is the value's unless given.
+
+    >>> import jitgrad as jg
+    >>> jg.full((2,), 7).tolist()
+    [7, 7]
+    """
+    shape = as_shape((size,) if isinstance(size, (tuple, list)) else ((size,),))
+    value = tensor(fill_value, dtype=dtype, device=device)
+    check_new_shape(shape, value.itemsize)
+    return _made(clone(broadcast_to(value, shape)), requires_grad)
+
+
+def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Numbers from start (0 if only one is given) to end, which is left out; int64 for ints, else float32.
+
+    >>> import jitgrad as jg
+    >>> jg.arange(3).tolist()
+    [0, 1, 2]
+    """
+    if end is None:
+        start, end = 0, start
+    for name, value in (("start", start), ("end", end), ("step", step)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"arange: {name} is expected to be a number, given {value!r}.")
+    if step == 0 or step != step or abs(end - start) == float("inf"):
+        raise ValueError(f"arange: expected a step other than 0 and finite bounds, given {start}, {end}, {step}.")
+    if (end - start) * step < 0:
+        raise ValueError(f"arange: from {start} a step of {step} leads away from {end}.")
+    kind = as_dtype(dtype) if dtype is not None else dtypes.int64 if isinstance(start + end + step, int) else dtypes.float32
+    if kind is dtypes.bool_:
+        raise DTypeError("arange: bool is not a dtype to count in.")
+    n = ceil((end - start) / step) if isinstance(start + end + step, float) else -((start - end) // step)
+    return _made(apply_many(ARANGE, (), (as_device(device).type, start, step, n, kind.numpy)), requires_grad)
+
+
+def arange_like(n: int, like: Tensor) -> Tensor:
+    """0 to n - 1 as int64 on the device of another tensor."""
+    return apply_many(ARANGE, (), (kernels.of(like.array).device_type, 0, 1, n, dtypes.int64.numpy))  # type: ignore[no-any-return]
+
+
+def zeros_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Zeros with the shape, dtype and device of another tensor.
+
+    >>> import jitgrad as jg
+    >>> jg.zeros_like(jg.ones(2)).tolist()
+    [0.0, 0.0]
+    """
+    return _like(input, 0, dtype, requires_grad)
+
+
+def ones_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Ones with the shape, dtype and device of another tensor.
+
+    >>> import jitgrad as jg
+    >>> jg.ones_like(jg.zeros(2)).tolist()
+    [1.0, 1.0]
+    """
+    return _like(input, 1, dtype, requires_grad)
+
+
+def _like(input: Tensor, value: int, dtype: Any, requires_grad: bool) -> Tensor:
+    if dtype is None:
+        return _made(filled(input.shape, value, input), requires_grad)
+    return _constant(input.shape, value, dtype, input.device, requires_grad)

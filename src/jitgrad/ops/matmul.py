@@ -1,0 +1,133 @@
+"""Matrix products: matmul of any ranks, linear."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jitgrad.autograd import Primitive, Tensor, apply, apply_many
+from jitgrad.dtypes import refuse_float16
+from jitgrad.errors import DTypeError, ShapeError
+from jitgrad.ops.reduce import sum
+from jitgrad.ops.views import mT, reshape, squeeze, unsqueeze
+from jitgrad.shapes import Shape, broadcast_shapes
+
+
+def _same_dtypes(name: str, a: Any, b: Any) -> None:
+    if a.dtype is not b.dtype and a.dtype != b.dtype:
+        raise DTypeError(f"{name}: expected equal dtypes, given {a.dtype} and {b.dtype}. Try b.to(a.dtype).")
+    refuse_float16(name, a.dtype)
+
+
+def _matmul_infer(a: Any, b: Any) -> tuple[Shape, Any]:
+    _same_dtypes("matmul", a, b)
+    if a.dtype.char == "?":
+        raise DTypeError("matmul: bool tensors are not supported. Try x.float().")
+    sa, sb = tuple(a.shape), tuple(b.shape)
+    if sa[-1] != sb[-2]:
+        raise ShapeError(
+            f"matmul: expected the last dim of the first to equal the second to last of the second, given {sa} and {sb}: {sa[-1]} is not {sb[-2]}. "
+            "Is one of them to be transposed?"
+        )
+    if len(sa) == 2 and len(sb) == 2:
+        return (sa[0], sb[1]), a.dtype
+    return (*broadcast_shapes(sa[:-2], sb[:-2]), sa[-2], sb[-1]), a.dtype
+
+
+MATMUL = Primitive(
+    "matmul", "a b", _matmul_infer, broadcasts=True,  # batch dims broadcast
+    grad_a=lambda g, b: apply(MATMUL, g, mT(b)), grad_b=lambda g, a: apply(MATMUL, mT(a), g),
+)  # fmt: skip
+
+
+def matmul(input: Tensor, other: Tensor) -> Tensor:
+    """Matrix product: ``y[..., i, j] = sum_k a[..., i, k] b[..., k, j]``; 1-d operands are a row on the left, a column on the right.
+
+    Shapes (..., M, K) and (..., K, N) with batch dims that broadcast; equal dtypes. Raises ShapeError, DTypeError.
+    Gradient: g b^T to input, a^T g to other.
+
+    >>> import jitgrad as jg
+    >>> jg.matmul(jg.tensor([[1.0, 2.0]]), jg.tensor([[3.0], [4.0]])).tolist()
+    [[11.0]]
+    """
+    for name, x in (("first", input), ("second", other)):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"matmul: expected a Tensor as {name} operand, given {type(x).__name__}.")
+        if not x.array.shape:
+            raise ShapeError(f"matmul: the {name} operand has no dims. Use * for a product with a number.")
+    row, column = input.array.ndim == 1, other.array.ndim == 1
+    if not row and not column:
+        return apply(MATMUL, input, other)  # type: ignore[no-any-return]
+    a = unsqueeze(input, 0) if row else input
+    b = unsqueeze(other, 1) if column else other
+    y = apply(MATMUL, a, b)
+    y = squeeze(y, -1) if column else y
+    return squeeze(y, -1 if column else -2) if row else y
+
+
+def _linear_infer(x: Any, w: Any, b: Any = None) -> tuple[Shape, Any]:
+    xs, ws = tuple(x.shape), tuple(w.shape)
+    if len(ws) != 2:
+        raise ShapeError(f"linear: expected a weight (out_features, in_features), given {ws}.")
+    if not xs or xs[-1] != ws[1]:
+        raise ShapeError(f"linear: expected an input (..., {ws[1]}) for the weight {ws}, given {xs}.")
+    layer_dtypes("linear", x, w, b)
+    if b is not None and tuple(b.shape) != ws[:1]:
+        raise ShapeError(f"linear: expected a bias ({ws[0]},) for the weight {ws}, given {tuple(b.shape)}.")
+    return (*xs[:-1], ws[0]), x.dtype
+
+
+def layer_dtypes(name: str, x: Any, w: Any, b: Any = None) -> None:
+    """Raise where a layer would have to promote: input, weight and bias share one float dtype."""
+    dtype = x.dtype
+    if w.dtype is not dtype and w.dtype != dtype:
+        raise DTypeError(
+            f"{name}: the input is {dtype} and the weight {w.dtype}, and layers do not promote. Try x.to(jg.{w.dtype}), or model.to(jg.{dtype})."
+        )
+    if b is not None and b.dtype != dtype:
+        raise DTypeError(f"{name}: the weight is {dtype} and the bias {b.dtype}: expected equal dtypes.")
+    if dtype.char not in "fd":
+        raise DTypeError(f"{name}: expected float32 or float64, given {dtype}. Try x.float().")
+
+
+LINEAR = Primitive(
+    "linear", "x w b", _linear_infer,
+    grad_x=lambda g, w: apply(MATMUL, g, w) if len(g.array.shape) > 1 else matmul(g, w),
+    grad_w=lambda g, x: apply(MATMUL, mT(_rows(g)), _rows(x)),
+    grad_b=lambda g: sum(g, tuple(range(len(g.array.shape) - 1))) if len(g.array.shape) > 1 else g,
+)  # fmt: skip
+
+
+def _rows(x: Tensor) -> Tensor:
+    shape = x.array.shape
+    return x if len(shape) == 2 else reshape(x, (-1 if 0 not in shape else _count(shape), shape[len(shape) - 1]))
+
+
+def _count(shape: Shape) -> int:
+    n = 1
+    for size in tuple(shape)[:-1]:
+        n *= size
+    return n
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``y = x W^T + b``.
+
+    Parameters
+    ----------
+    input
+        (..., in_features).
+    weight
+        (out_features, in_features), of the same float dtype: layers never promote.
+    bias
+        (out_features,) or None.
+
+    Returns (..., out_features). Raises ShapeError and DTypeError before anything is computed.
+    Gradient: g W to input, g^T x to weight, g summed over its leading dims to bias.
+
+    >>> import jitgrad as jg
+    >>> jg.nn.functional.linear(jg.tensor([[1.0, 2.0]]), jg.tensor([[3.0, 4.0]]), jg.tensor([0.5])).tolist()
+    [[11.5]]
+    """
+    if bias is None:
+        return apply_many(LINEAR, (input, weight, None))  # type: ignore[no-any-return]
+    return apply(LINEAR, input, weight, bias)  # type: ignore[no-any-return]

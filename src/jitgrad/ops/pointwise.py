@@ -1,0 +1,419 @@
+"""Pointwise ops: arithmetic, elementary functions, activations, comparisons, where. Operands broadcast and promote as in PyTorch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jitgrad import dtypes, kernels
+from jitgrad.autograd import ADD, Primitive, Tensor, apply, broadcasting, cast, same, scalar, tensor, weak_dtype
+from jitgrad.dtypes import DType, refuse_float16, result_type
+from jitgrad.errors import DTypeError
+from jitgrad.shapes import broadcast_shapes
+
+
+# ---- operands
+def operands(name: str, a: Any, b: Any, *, floating: bool = False) -> tuple[Tensor, Tensor]:
+    """Both operands as Tensors of the promoted dtype; with floating, ints and bools become float32."""
+    dtype = _common_dtype(name, a, b)
+    if floating and not dtype.is_floating_point:
+        dtype = dtypes.float32
+    like = a if isinstance(a, Tensor) else b
+    return _operand(name, a, dtype, like), _operand(name, b, dtype, like)
+
+
+def _common_dtype(name: str, a: Any, b: Any) -> DType:
+    return result_type(*_dtype_and_weakness(name, a), *_dtype_and_weakness(name, b))
+
+
+def _dtype_and_weakness(name: str, x: Any) -> tuple[DType, bool]:
+    if isinstance(x, Tensor):
+        return x.dtype, x.ndim == 0
+    if isinstance(x, (bool, int, float)) or getattr(x, "shape", None) == ():
+        return weak_dtype(x), True
+    if hasattr(x, "__array__"):
+        return dtypes.as_dtype(x.dtype), False
+    raise TypeError(f"{name}: expected a Tensor or a number, given {type(x).__name__}. Try jg.tensor(...).")
+
+
+def _operand(name: str, x: Any, dtype: DType, like: Tensor) -> Tensor:
+    if isinstance(x, Tensor):
+        return cast(x, dtype.numpy)
+    if isinstance(x, (bool, int, float)):
+        return scalar(x, dtype.numpy, like)
+    return tensor(x, dtype=dtype, device=like.device)
+
+
+def pointwise_float(name: str) -> Any:
+    """infer of a pointwise op on one float."""
+
+    def infer(x: Any) -> tuple[Any, Any]:
+        dtype = x.dtype
+        if dtype.char not in dtypes.COMPUTED_FLOATS:
+            refuse_float16(name, dtype)
+            raise DTypeError(f"{name}: expected a float dtype, given {dtype}.")
+        return x.shape, dtype
+
+    return infer
+
+
+def _numbers(name: str) -> Any:
+    """infer of a pointwise op on one number, int or float."""
+
+    def infer(x: Any) -> tuple[Any, Any]:
+        dtype = x.dtype
+        refuse_float16(name, dtype)
+        if dtype.char == "?":
+            raise DTypeError(f"{name}: bool tensors are not supported. Try x.to(jg.int64).")
+        return x.shape, dtype
+
+    return infer
+
+
+def _comparing(name: str) -> Any:
+    """infer of a comparison."""
+    check = broadcasting(name)
+    return lambda a, b: (check(a, b)[0], dtypes.bool_.numpy)
+
+
+def floating(x: Tensor) -> Tensor:
+    """x as a float tensor: ints and bools become float32, as PyTorch's elementary functions do."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"expected a Tensor, given {type(x).__name__}. Try jg.tensor(...).")
+    return x if x.array.dtype.kind == "f" else cast(x, dtypes.float32.numpy)
+
+
+# ---- arithmetic
+MUL = Primitive(
+    "mul", "a b", broadcasting("mul"), broadcasts=True,
+    grad_a=lambda g, b: apply(MUL, g, b), grad_b=lambda g, a: apply(MUL, g, a),
+)  # fmt: skip
+SUB = Primitive("sub", "a b", broadcasting("sub"), broadcasts=True, grad_a=lambda g: g, grad_b=lambda g: neg(g))
+DIV = Primitive(
+    "div", "a b", broadcasting("div"), broadcasts=True,
+    grad_a=lambda g, b: apply(DIV, g, b), grad_b=lambda g, b, y: neg(apply(DIV, apply(MUL, g, y), b)),
+)  # fmt: skip
+NEG = Primitive("neg", "x", _numbers("neg"), grad_x=lambda g: neg(g))
+
+
+def _pow_check(a: Any, b: Any) -> None:
+    if b.dtype.kind == "i" and kernels.of(b).first_outside(b, 0, 2**63 - 1) >= 0:
+        raise DTypeError("pow: ints to negative int powers are not ints. Try x.float() ** exponent.")
+
+
+POW = Primitive(
+    "pow", "a b", broadcasting("pow"), check=_pow_check, broadcasts=True,
+    grad_a=lambda g, a, b: apply(POW_GRAD_A, g, a, b), grad_b=lambda g, a, y: apply(POW_GRAD_B, g, a, y),
+)  # fmt: skip
+
+
+def _broadcasting3(a: Any, b: Any, c: Any) -> tuple[Any, Any]:
+    return broadcast_shapes(a.shape, b.shape, c.shape), a.dtype
+
+
+# d/da a**b = b a**(b-1), 0 where b is 0. Its own rules follow from the formula.
+POW_GRAD_A = Primitive(
+    "pow_grad_a", "g a b", _broadcasting3, broadcasts=True,
+    grad_g=lambda u, a, b: apply(POW_GRAD_A, u, a, b),
+    grad_a=lambda u, g, a, b: apply(MUL, apply(MUL, u, g), apply(MUL, b, apply(POW_GRAD_A, _ones(u), a, sub(b, 1)))),
+    grad_b=lambda u, g, a, b: _pow_grad_a_grad_b(apply(MUL, u, g), a, b),
+)  # fmt: skip
+# d/db a**b = a**b log(a), 0 where a and the power are 0.
+POW_GRAD_B = Primitive(
+    "pow_grad_b", "g a y", _broadcasting3, broadcasts=True,
+    grad_g=lambda u, a, y: apply(POW_GRAD_B, u, a, y),
+    grad_a=lambda u, g, a, y: apply(DIV, apply(MUL, apply(MUL, u, g), y), a),
+    grad_y=lambda u, g, a: apply(MUL, apply(MUL, u, g), where(eq(a, 0), scalar(0, a.array.dtype, a), log(a))),
+)  # fmt: skip
+
+
+def _ones(x: Tensor) -> Tensor:
+    return scalar(1, x.array.dtype, x)
+
+
+def _pow_grad_a_grad_b(g: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    # d/db (b a**(b-1)) = a**(b-1) (1 + b log a)
+    power = apply(POW, a, sub(b, 1))
+    return apply(MUL, g, add(power, apply(MUL, b, apply(POW_GRAD_B, _ones(g), a, power))))
+
+
+def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """``input + alpha * other``, elementwise.
+
+    Gradient: g to input, alpha g to other, each summed over the dims it was broadcast along.
+
+    >>> import jitgrad as jg
+    >>> jg.add(jg.tensor([1.0, 2.0]), 10).tolist()
+    [11.0, 12.0]
+    """
+    if alpha != 1:
+        other = mul(other, alpha) if isinstance(other, Tensor) else other * alpha
+    if not (isinstance(input, Tensor) and isinstance(other, Tensor) and input.array.dtype is other.array.dtype):
+        input, other = operands("add", input, other)
+    return apply(ADD, input, other)  # type: ignore[no-any-return]
+
+
+def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """``input - alpha * other``, elementwise; bools are refused.
+
+    Gradient: g to input, -alpha g to other.
+
+    >>> import jitgrad as jg
+    >>> jg.sub(jg.tensor([1.0, 2.0]), 1).tolist()
+    [0.0, 1.0]
+    """
+    if alpha != 1:
+        other = mul(other, alpha) if isinstance(other, Tensor) else other * alpha
+    if not (isinstance(input, Tensor) and isinstance(other, Tensor) and input.array.dtype is other.array.dtype):
+        input, other = operands("sub", input, other)
+    if input.array.dtype.char == "?":
+        raise DTypeError("sub: bool tensors are not supported. Try x.to(jg.int64), or jg.ne(a, b) for a difference of truths.")
+    return apply(SUB, input, other)  # type: ignore[no-any-return]
+
+
+def mul(input: Any, other: Any) -> Tensor:
+    """``input * other``, elementwise.
+
+    Gradient: g other to input, g input to other.
+
+    >>> import jitgrad as jg
+    >>> jg.mul(jg.tensor([1.0, 2.0]), jg.tensor([3.0, 4.0])).tolist()
+    [3.0, 8.0]
+    """
+    if not (isinstance(input, Tensor) and isinstance(other, Tensor) and input.array.dtype is other.array.dtype):
+        input, other = operands("mul", input, other)
+    return apply(MUL, input, other)  # type: ignore[no-any-return]
+
+
+def div(input: Any, other: Any) -> Tensor:
+    """``input / other``, elementwise true division; ints become float32, bools too. Division by zero gives inf or nan.
+
+    Gradient: g / other to input, -g y / other to other.
+
+    >>> import jitgrad as jg
+    >>> jg.div(jg.tensor([1, 2]), 2).tolist()
+    [0.5, 1.0]
+    """
+    input, other = operands("div", input, other, floating=True)
+    return apply(DIV, input, other)  # type: ignore[no-any-return]
+
+
+def neg(input: Tensor) -> Tensor:
+    """``-input``, elementwise; bools are refused.
+
+    Gradient: -g.
+
+    >>> import jitgrad as jg
+    >>> jg.neg(jg.tensor([1.0, -2.0])).tolist()
+    [-1.0, 2.0]
+    """
+    return apply(NEG, input)  # type: ignore[no-any-return]
+
+
+def pow(input: Any, exponent: Any) -> Tensor:
+    """``input ** exponent``, elementwise.
+
+    Gradient: g b a^(b-1) to input (0 where b is 0), g y log(a) to exponent (0 where a is 0 and b >= 0).
+    Raises DTypeError for ints to a negative int power.
+
+    >>> import jitgrad as jg
+    >>> x = jg.tensor([2.0, 3.0], requires_grad=True)
+    >>> jg.pow(x, 2).sum().backward()
+    >>> x.grad.tolist()
+    [4.0, 6.0]
+    """
+    a, b = operands("pow", input, exponent)
+    return apply(POW, a, b)  # type: ignore[no-any-return]
+
+
+# ---- elementary functions
+EXP = Primitive("exp", "x", pointwise_float("exp"), grad_x=lambda g, y: apply(MUL, g, y))
+LOG = Primitive("log", "x", pointwise_float("log"), grad_x=lambda g, x: apply(DIV, g, x))
+SQRT = Primitive("sqrt", "x", pointwise_float("sqrt"), grad_x=lambda g, y: apply(DIV, g, add(y, y)))
+TANH = Primitive("tanh", "x", pointwise_float("tanh"), grad_x=lambda g, y: apply(TANH_GRAD, g, y))
+TANH_GRAD = Primitive(
+    "tanh_grad", "g y", broadcasting("tanh_grad"),
+    grad_g=lambda u, y: apply(TANH_GRAD, u, y), grad_y=lambda u, g, y: mul(apply(MUL, apply(MUL, u, g), y), -2),
+)  # fmt: skip
+
+
+def exp(input: Tensor) -> Tensor:
+    """``e^x``, elementwise; ints become float32.
+
+    Gradient: g y.
+
+    >>> import jitgrad as jg
+    >>> jg.exp(jg.tensor([0.0])).tolist()
+    [1.0]
+    """
+    return apply(EXP, floating(input))  # type: ignore[no-any-return]
+
+
+def log(input: Tensor) -> Tensor:
+    """Natural logarithm, elementwise; -inf at 0, nan below.
+
+    Gradient: g / x.
+
+    >>> import jitgrad as jg
+    >>> jg.log(jg.tensor([1.0])).tolist()
+    [0.0]
+    """
+    return apply(LOG, floating(input))  # type: ignore[no-any-return]
+
+
+def sqrt(input: Tensor) -> Tensor:
+    """Square root, elementwise; nan below 0.
+
+    Gradient: g / (2 y).
+
+    >>> import jitgrad as jg
+    >>> jg.sqrt(jg.tensor([4.0])).tolist()
+    [2.0]
+    """
+    return apply(SQRT, floating(input))  # type: ignore[no-any-return]
+
+
+def tanh(input: Tensor) -> Tensor:
+    """Hyperbolic tangent, elementwise.
+
+    Gradient: g (1 - y^2).
+
+    >>> import jitgrad as jg
+    >>> jg.tanh(jg.tensor([0.0])).tolist()
+    [0.0]
+    """
+    return apply(TANH, floating(input))  # type: ignore[no-any-return]
+
+
+# ---- activations
+RELU = Primitive("relu", "x", _numbers("relu"), grad_x=lambda g, y: apply(RELU_GRAD, g, y))
+RELU_GRAD = Primitive("relu_grad", "g y", broadcasting("relu_grad"), grad_g=lambda u, y: apply(RELU_GRAD, u, y))
+GELU = Primitive("gelu", "x", pointwise_float("gelu"), grad_x=lambda g, x: apply(MUL, g, apply(GELU_GRAD, x)))
+# gelu''(x) = phi(x) (2 - x^2) with the normal density phi
+GELU_GRAD = Primitive(
+    "gelu_grad", "x", pointwise_float("gelu_grad"),
+    grad_x=lambda g, x: mul(apply(MUL, g, mul(exp(mul(mul(x, x), -0.5)), sub(2, mul(x, x)))), 0.3989422804014327),
+)  # fmt: skip
+
+
+def relu(input: Tensor) -> Tensor:
+    """``max(x, 0)``, elementwise; NaN stays NaN.
+
+    Gradient: g where y > 0, else 0 (0 at x = 0).
+
+    >>> import jitgrad as jg
+    >>> jg.relu(jg.tensor([-1.0, 2.0])).tolist()
+    [0.0, 2.0]
+    """
+    return apply(RELU, input)  # type: ignore[no-any-return]
+
+
+def gelu(input: Tensor) -> Tensor:
+    """``x Phi(x)`` with the normal distribution function Phi, elementwise.
+
+    Gradient: g (Phi(x) + x phi(x)).
+    Source: Hendrycks and Gimpel, Gaussian Error Linear Units, 2016.
+
+    >>> import jitgrad as jg
+    >>> round(jg.gelu(jg.tensor(1.0)).item(), 4)
+    0.8413
+    """
+    return apply(GELU, floating(input))  # type: ignore[no-any-return]
+
+
+# ---- comparisons
+EQ, NE, LT, LE, GT, GE = (Primitive(n, "a b", _comparing(n)) for n in ("eq", "ne", "lt", "le", "gt", "ge"))
+
+
+def eq(input: Any, other: Any) -> Tensor:
+    """``input == other``, elementwise, as bools. No gradient.
+
+    >>> import jitgrad as jg
+    >>> jg.eq(jg.tensor([1, 2]), 2).tolist()
+    [False, True]
+    """
+    return apply(EQ, *operands("eq", input, other))  # type: ignore[no-any-return]
+
+
+def ne(input: Any, other: Any) -> Tensor:
+    """``input != other``, elementwise, as bools. No gradient.
+
+    >>> import jitgrad as jg
+    >>> jg.ne(jg.tensor([1, 2]), 2).tolist()
+    [True, False]
+    """
+    return apply(NE, *operands("ne", input, other))  # type: ignore[no-any-return]
+
+
+def lt(input: Any, other: Any) -> Tensor:
+    """``input < other``, elementwise, as bools. No gradient.
+
+    >>> import jitgrad as jg
+    >>> jg.lt(jg.tensor([1, 2]), 2).tolist()
+    [True, False]
+    """
+    return apply(LT, *operands("lt", input, other))  # type: ignore[no-any-return]
+
+
+def le(input: Any, other: Any) -> Tensor:
+    """``input <= other``, elementwise, as bools. No gradient.
+
+    >>> import jitgrad as jg
+    >>> jg.le(jg.tensor([1, 3]), 2).tolist()
+    [True, False]
+    """
+    return apply(LE, *operands("le", input, other))  # type: ignore[no-any-return]
+
+
+def gt(input: Any, other: Any) -> Tensor:
+    """``input > other``, elementwise, as bools. No gradient.
+
+    >>> import jitgrad as jg
+    >>> jg.gt(jg.tensor([1, 3]), 2).tolist()
+    [False, True]
+    """
+    return apply(GT, *operands("gt", input, other))  # type: ignore[no-any-return]
+
+
+def ge(input: Any, other: Any) -> Tensor:
+    """``input >= other``, elementwise, as bools. No gradient.
+
+    >>> import jitgrad as jg
+    >>> jg.ge(jg.tensor([1, 2]), 2).tolist()
+    [False, True]
+    """
+    return apply(GE, *operands("ge", input, other))  # type: ignore[no-any-return]
+
+
+# ---- where
+def _where_infer(condition: Any, a: Any, b: Any) -> tuple[Any, Any]:
+    if condition.dtype.char != "?":
+        raise DTypeError(f"where: expected a bool condition, given {condition.dtype}. Try x != 0.")
+    if a.dtype != b.dtype:
+        raise DTypeError(f"where: expected equal dtypes, given {a.dtype} and {b.dtype}.")
+    return broadcast_shapes(condition.shape, a.shape, b.shape), a.dtype
+
+
+WHERE = Primitive(
+    "where", "condition a b", _where_infer, broadcasts=True,
+    grad_a=lambda g, condition: apply(WHERE, condition, g, scalar(0, g.array.dtype, g)),
+    grad_b=lambda g, condition: apply(WHERE, condition, scalar(0, g.array.dtype, g), g),
+)  # fmt: skip
+
+
+def where(condition: Tensor, input: Any, other: Any) -> Tensor:
+    """``input`` where condition is true, else ``other``.
+
+    Gradient: g where condition is true to input, the rest to other.
+
+    >>> import jitgrad as jg
+    >>> jg.where(jg.tensor([True, False]), jg.tensor([1.0, 2.0]), 0.0).tolist()
+    [1.0, 0.0]
+    """
+    if not isinstance(condition, Tensor):
+        raise TypeError(f"where: expected a bool Tensor as condition, given {type(condition).__name__}.")
+    if not isinstance(input, Tensor) and not isinstance(other, Tensor):
+        dtype = _common_dtype("where", input, other)
+        a, b = _operand("where", input, dtype, condition), _operand("where", other, dtype, condition)
+    else:
+        a, b = operands("where", input, other)
+    return apply(WHERE, condition, a, b)  # type: ignore[no-any-return]

@@ -1,0 +1,117 @@
+"""Pooling over windows of an image: max_pool2d with indices, avg_pool2d."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jitgrad import dtypes
+from jitgrad.autograd import Primitive, Tensor, apply
+from jitgrad.errors import DTypeError, ShapeError
+from jitgrad.ops.views import squeeze, unsqueeze
+from jitgrad.shapes import Shape, as_pair, pool_size
+
+Pair = tuple[int, int]
+_INT64 = dtypes.int64.numpy
+
+
+def _pooled(name: str, x: Any, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool) -> Shape:
+    xs = tuple(x.shape)
+    if len(xs) != 4:
+        raise ShapeError(f"{name}: expected an input (N, C, H, W), given {xs}.")
+    if x.dtype.char not in dtypes.COMPUTED_FLOATS:
+        raise DTypeError(f"{name}: expected float32 or float64, given {x.dtype}. Try x.float().")
+    if min(kernel) < 1 or min(stride) < 1 or min(dilation) < 1 or min(padding) < 0:
+        raise ShapeError(f"{name}: expected kernel_size, stride and dilation of at least 1, given {kernel}, {stride} and {dilation}; padding {padding}.")
+    if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+        raise ShapeError(f"{name}: expected padding of at most half the kernel_size {kernel}, given {padding}.")
+    sizes = tuple(pool_size(n, k, s, p, d, ceil_mode) for n, k, s, p, d in zip(xs[2:], kernel, stride, padding, dilation, strict=True))
+    if min(sizes) < 1:
+        raise ShapeError(f"{name}: the window {kernel} is larger than the input {xs[2:]} with padding {padding}.")
+    return (*xs[:2], *sizes)
+
+
+def _max_infer(x: Any, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool) -> list[Any]:
+    shape = _pooled("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
+    return [(shape, x.dtype), (shape, _INT64)]
+
+
+MAX_POOL2D = Primitive(
+    "max_pool2d", "x", _max_infer, outputs="y indices",
+    grad_x=lambda g, indices, x_shape: apply(MAX_POOL2D_GRAD, g[0], indices, p=(x_shape,)),
+)  # fmt: skip
+# Indices go to and fro between windows and the flattened plane: two linear maps, each the other's transpose.
+MAX_POOL2D_GRAD = Primitive(
+    "max_pool2d_grad", "g indices", lambda g, indices, x_shape: (x_shape, g.dtype),
+    grad_g=lambda u, indices: apply(MAX_POOL2D_GATHER, u, indices),
+)  # fmt: skip
+MAX_POOL2D_GATHER = Primitive(
+    "max_pool2d_gather", "x indices", lambda x, indices: (indices.shape, x.dtype),
+    grad_x=lambda g, indices, x_shape: apply(MAX_POOL2D_GRAD, g, indices, p=(x_shape,)),
+)  # fmt: skip
+
+
+def _avg_infer(x: Any, kernel_size: Pair, stride: Pair, padding: Pair, ceil_mode: bool, count_include_pad: bool, divisor: int) -> Any:
+    return _pooled("avg_pool2d", x, kernel_size, stride, padding, (1, 1), ceil_mode), x.dtype
+
+
+AVG_POOL2D = Primitive(
+    "avg_pool2d", "x", _avg_infer,
+    grad_x=lambda g, x_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor: apply(
+        AVG_POOL2D_GRAD, g, p=(x_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor)
+    ),
+)  # fmt: skip
+AVG_POOL2D_GRAD = Primitive(
+    "avg_pool2d_grad", "g",
+    lambda g, x_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor: (x_shape, g.dtype),
+    grad_g=lambda u, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor: apply(
+        AVG_POOL2D, u, p=(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor)
+    ),
+)  # fmt: skip
+
+
+def _window(kernel_size: Any, stride: Any, padding: Any) -> tuple[Pair, Pair, Pair]:
+    kernel = as_pair(kernel_size, "kernel_size")
+    return kernel, kernel if stride is None else as_pair(stride, "stride"), as_pair(padding, "padding")
+
+
+def max_pool2d(
+    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+    ceil_mode: bool = False, return_indices: bool = False,
+) -> Any:  # fmt: skip
+    """Maximum over windows of (N, C, H, W), or (C, H, W); stride is kernel_size unless given; padding counts as -inf.
+
+    With return_indices also where each maximum stands in its flattened plane. NaN wins, the first of equals gives the index.
+    Gradient: g at those places. Raises ShapeError, DTypeError.
+
+    >>> import jitgrad as jg
+    >>> x = jg.tensor([[[[1.0, 2.0], [3.0, 4.0]]]], requires_grad=True)
+    >>> jg.nn.functional.max_pool2d(x, 2).sum().backward()
+    >>> x.grad.tolist()
+    [[[[0.0, 0.0], [0.0, 1.0]]]]
+    """
+    x = unsqueeze(input, 0) if input.ndim == 3 else input
+    p = (*_window(kernel_size, stride, padding), as_pair(dilation, "dilation"), ceil_mode)
+    y, indices = apply(MAX_POOL2D, x, p=p)
+    if x is not input:
+        y, indices = squeeze(y, 0), squeeze(indices, 0)
+    return (y, indices) if return_indices else y
+
+
+def avg_pool2d(
+    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+    count_include_pad: bool = True, divisor_override: int | None = None,
+) -> Tensor:  # fmt: skip
+    """Mean over windows of (N, C, H, W), or (C, H, W); stride is kernel_size unless given.
+
+    Zeros of the padding count unless count_include_pad is false; divisor_override divides by another number.
+    Gradient: g / divisor, spread over each window. Raises ShapeError, DTypeError.
+
+    >>> import jitgrad as jg
+    >>> jg.nn.functional.avg_pool2d(jg.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), 2).item()
+    2.5
+    """
+    if divisor_override == 0:
+        raise ShapeError("avg_pool2d: divisor_override is expected not to be 0.")
+    x = unsqueeze(input, 0) if input.ndim == 3 else input
+    y = apply(AVG_POOL2D, x, p=(*_window(kernel_size, stride, padding), ceil_mode, count_include_pad, divisor_override or 0))
+    return y if x is input else squeeze(y, 0)

@@ -1,0 +1,202 @@
+"""Reductions over any dims: sum, mean, var, amax, max, argmax."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from jitgrad import dtypes
+from jitgrad.autograd import Primitive, Tensor, apply, broadcast_to, cast, scalar
+from jitgrad.errors import DTypeError, ShapeError
+from jitgrad.ops.create import arange_like
+from jitgrad.ops.pointwise import eq, mul, pointwise_float, sub, where
+from jitgrad.ops.views import reshape
+from jitgrad.shapes import Shape, normalize_dim, normalize_dims, reduced_shape
+
+Dim = int | tuple[int, ...] | list[int] | None
+
+
+def _sum_infer(x: Any, dims: tuple[int, ...], keepdim: bool) -> tuple[Shape, Any]:
+    dtype = x.dtype
+    if dtype.kind != "f":
+        dtype = dtypes.int64.numpy
+    else:
+        dtypes.refuse_float16("sum", dtype)
+    return reduced_shape(x.shape, dims, keepdim), dtype
+
+
+def _float_infer(name: str) -> Any:
+    check = pointwise_float(name)
+    return lambda x, dims, keepdim, *p: (reduced_shape(check(x)[0], dims, keepdim), x.dtype)
+
+
+def _nonempty(name: str, x: Any, dims: tuple[int, ...]) -> None:
+    dtypes.refuse_float16(name, x.dtype)
+    for d in dims:
+        if x.ndim and x.shape[d] == 0:
+            raise EmptyReduction(f"{name}: dim {d} of shape {x.shape} has size 0, and nothing has no {name}.")
+
+
+class EmptyReduction(ShapeError, IndexError):
+    """A maximum over no elements; PyTorch raises IndexError here."""
+
+
+def _amax_infer(x: Any, dims: tuple[int, ...], keepdim: bool) -> tuple[Shape, Any]:
+    _nonempty("amax", x, dims)
+    return reduced_shape(x.shape, dims, keepdim), x.dtype
+
+
+def _argmax_infer(x: Any, dim: int | None, keepdim: bool) -> tuple[Shape, Any]:
+    dims = tuple(range(x.ndim)) if dim is None else (dim,)
+    _nonempty("argmax", x, dims)
+    return reduced_shape(x.shape, dims if x.ndim else (), keepdim), dtypes.int64.numpy
+
+
+def _max_dim_infer(x: Any, dim: int, keepdim: bool) -> list[tuple[Shape, Any]]:
+    shape, index = _argmax_infer(x, dim, keepdim)
+    return [(shape, x.dtype), (shape, index)]
+
+
+def _spread(g: Tensor, x_shape: Shape, dims: tuple[int, ...], keepdim: bool) -> Tensor:
+    """g, of the reduced shape, as a view with the shape that was reduced."""
+    if not keepdim and len(dims) < len(x_shape):
+        g = reshape(g, reduced_shape(x_shape, dims, True))
+    return broadcast_to(g, x_shape)
+
+
+def _count(shape: Shape, dims: tuple[int, ...]) -> int:
+    n = 1
+    for d in dims:
+        n *= shape[d]
+    return n
+
+
+def _over(g: Tensor, n: float) -> Tensor:
+    """g / n, inf or nan where n is 0."""
+    return mul(g, 1 / n if n else float("inf"))
+
+
+SUM = Primitive(
+    "sum", "x", _sum_infer,
+    grad_x=lambda g, x_shape, dims, keepdim: _spread(g, x_shape, dims, keepdim),
+)  # fmt: skip
+MEAN = Primitive(
+    "mean", "x", _float_infer("mean"),
+    grad_x=lambda g, x_shape, dims, keepdim: _spread(_over(g, _count(x_shape, dims)), x_shape, dims, keepdim),
+)  # fmt: skip
+VAR = Primitive(
+    "var", "x", lambda x, dims, keepdim, correction: _float_infer("var")(x, dims, keepdim),
+    grad_x=lambda g, x, dims, keepdim, correction: mul(
+        _spread(_over(g, max(_count(x.shape, dims) - correction, 0) / 2), x.shape, dims, keepdim),
+        sub(x, apply(MEAN, x, p=(dims, True))),
+    ),
+)  # fmt: skip
+AMAX = Primitive("amax", "x", _amax_infer, grad_x=lambda g, x, y, dims, keepdim: _amax_grad(g, x, y, dims, keepdim))
+ARGMAX = Primitive("argmax", "x", _argmax_infer)
+MAX_DIM = Primitive(
+    "max_dim", "x", _max_dim_infer, outputs="values indices",
+    grad_x=lambda g, x_shape, indices, dim, keepdim: _max_dim_grad(g[0], x_shape, indices, dim, keepdim),
+)  # fmt: skip
+
+
+def _amax_grad(g: Tensor, x: Tensor, y: Tensor, dims: tuple[int, ...], keepdim: bool) -> Tensor:
+    """g shared equally between the elements that are the maximum."""
+    at = cast(eq(x, _spread(y, x.shape, dims, keepdim)), x.array.dtype)
+    share = _spread(g / apply(SUM, at, p=(dims, keepdim)), x.shape, dims, keepdim)
+    return mul(at, share)
+
+
+def _max_dim_grad(g: Tensor, x_shape: Shape, indices: Tensor, dim: int, keepdim: bool) -> Tensor:
+    """g at the index of each maximum, 0 elsewhere."""
+    if not x_shape:
+        return g
+    kept = reduced_shape(x_shape, (dim,), True)
+    column = tuple(n if i == dim else 1 for i, n in enumerate(x_shape))
+    at = eq(reshape(arange_like(x_shape[dim], indices), column), reshape(indices, kept))
+    return where(at, reshape(g, kept), scalar(0, g.array.dtype, g))
+
+
+def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Sum over dims (all of them by default); bools and ints sum to int64.
+
+    Floats accumulate in float64 over blocks. The sum over a dim of size 0 is 0. Gradient: g, spread over the dims.
+
+    >>> import jitgrad as jg
+    >>> x = jg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    >>> jg.sum(x, 0).tolist()
+    [4.0, 6.0]
+    """
+    if dtype is not None:
+        input = cast(input, dtypes.as_dtype(dtype).numpy)
+    return apply(SUM, input, p=(normalize_dims(dim, input.array.ndim), keepdim))  # type: ignore[no-any-return]
+
+
+def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Mean over dims (all by default) of a float tensor; nan over nothing.
+
+    Gradient: g / n, spread over the dims. Raises DTypeError for ints.
+
+    >>> import jitgrad as jg
+    >>> jg.mean(jg.tensor([1.0, 3.0])).item()
+    2.0
+    """
+    if dtype is not None:
+        input = cast(input, dtypes.as_dtype(dtype).numpy)
+    if input.array.dtype.kind != "f":
+        raise DTypeError(f"mean: expected a float dtype, given {input.dtype}. Try x.float().mean().")
+    return apply(MEAN, input, p=(normalize_dims(dim, input.array.ndim), keepdim))  # type: ignore[no-any-return]
+
+
+def var(input: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool = False) -> Tensor:
+    """Variance over dims (all by default): sum (x - mean)^2 / (n - correction), in two passes.
+
+    Gradient: g 2 (x - mean) / (n - correction).
+
+    >>> import jitgrad as jg
+    >>> jg.var(jg.tensor([1.0, 3.0])).item()
+    2.0
+    """
+    return apply(VAR, input, p=(normalize_dims(dim, input.array.ndim), keepdim, correction))  # type: ignore[no-any-return]
+
+
+def amax(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
+    """Maximum over dims (all by default); NaN wins.
+
+    Gradient: g shared equally between equal maxima. Raises ShapeError over a dim of size 0.
+
+    >>> import jitgrad as jg
+    >>> jg.amax(jg.tensor([[1.0, 5.0], [3.0, 2.0]]), 1).tolist()
+    [5.0, 3.0]
+    """
+    return apply(AMAX, input, p=(normalize_dims(dim, input.array.ndim), keepdim))  # type: ignore[no-any-return]
+
+
+class Max(NamedTuple):
+    """Maxima and where they are."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def max(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:  # noqa: A001
+    """The maximum of all elements; with a dim, (values, indices) along it.
+
+    NaN wins, the first of equal maxima gives the index. Gradient: g at that index; without dim shared between equal maxima.
+
+    >>> import jitgrad as jg
+    >>> values, indices = jg.max(jg.tensor([[1.0, 5.0], [3.0, 2.0]]), 1)
+    >>> indices.tolist()
+    [1, 0]
+    """
+    if dim is None:
+        return amax(input, None, keepdim)
+    return Max(*apply(MAX_DIM, input, p=(normalize_dim(dim, input.array.ndim), keepdim)))
+
+
+def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Index of the maximum along dim, of the flattened tensor without one; the first of equals, NaN wins. No gradient.
+
+    >>> import jitgrad as jg
+    >>> jg.argmax(jg.tensor([[1.0, 5.0], [3.0, 2.0]]), 1).tolist()
+    [1, 0]
+    """
+    return apply(ARGMAX, input, p=(None if dim is None else normalize_dim(dim, input.array.ndim), keepdim))  # type: ignore[no-any-return]

@@ -1,0 +1,229 @@
+"""softmax, log_softmax and the losses built on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jitgrad import dtypes, kernels
+from jitgrad.autograd import Primitive, Tensor, apply
+from jitgrad.errors import DTypeError, OutOfRangeError, ShapeError
+from jitgrad.ops.create import ones
+from jitgrad.ops.pointwise import add, div, exp, mul, neg, pointwise_float, sub
+from jitgrad.ops.reduce import mean, sum
+from jitgrad.ops.views import reshape
+from jitgrad.shapes import Shape, normalize_dim
+
+_INT64 = dtypes.int64.numpy
+
+
+def _along(name: str) -> Any:
+    check = pointwise_float(name)
+    return lambda x, dim: check(x)
+
+
+def _pair(g: Any, y: Any, dim: int) -> tuple[Shape, Any]:
+    return g.shape, g.dtype
+
+
+SOFTMAX = Primitive("softmax", "x", _along("softmax"), grad_x=lambda g, y, dim: apply(SOFTMAX_GRAD, g, y, p=(dim,)))
+# gx = y (g - sum g y), linear in g
+SOFTMAX_GRAD = Primitive(
+    "softmax_grad", "g y", _pair,
+    grad_g=lambda u, y, dim: apply(SOFTMAX_GRAD, u, y, p=(dim,)),
+    grad_y=lambda u, g, y, dim: sub(mul(u, sub(g, sum(mul(g, y), dim, True))), mul(g, sum(mul(u, y), dim, True))),
+)  # fmt: skip
+LOG_SOFTMAX = Primitive(
+    "log_softmax", "x", _along("log_softmax"), grad_x=lambda g, y, dim: apply(LOG_SOFTMAX_GRAD, g, y, p=(dim,))
+)  # fmt: skip
+# gx = g - e^y sum g
+LOG_SOFTMAX_GRAD = Primitive(
+    "log_softmax_grad", "g y", _pair,
+    grad_g=lambda u, y, dim: sub(u, sum(mul(u, exp(y)), dim, True)),
+    grad_y=lambda u, g, y, dim: neg(mul(mul(u, exp(y)), sum(g, dim, True))),
+)  # fmt: skip
+
+
+def softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """``e^x / sum e^x`` along dim, computed with the maximum subtracted.
+
+    Gradient: y (g - sum g y). Raises OutOfRangeError (an IndexError) for dim, DTypeError for ints.
+
+    >>> import jitgrad as jg
+    >>> jg.softmax(jg.tensor([0.0, 0.0]), 0).tolist()
+    [0.5, 0.5]
+    """
+    x = input if dtype is None else input.to(dtype)  # type: ignore[attr-defined]
+    return apply(SOFTMAX, x, p=(normalize_dim(dim, x.array.ndim),))  # type: ignore[no-any-return]
+
+
+def log_softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """``x - log sum e^x`` along dim, computed with the maximum subtracted.
+
+    Gradient: g - e^y sum g.
+
+    >>> import jitgrad as jg
+    >>> round(jg.log_softmax(jg.tensor([0.0, 0.0]), 0)[0].item(), 4)
+    -0.6931
+    """
+    x = input if dtype is None else input.to(dtype)  # type: ignore[attr-defined]
+    return apply(LOG_SOFTMAX, x, p=(normalize_dim(dim, x.array.ndim),))  # type: ignore[no-any-return]
+
+
+# ---- losses
+def _nll_infer(x: Any, target: Any, weight: Any, ignore_index: int) -> Any:
+    N, C, K = x.shape
+    if tuple(target.shape) != (N, K) or target.dtype != _INT64:
+        raise ShapeError(f"nll_loss: expected int64 targets of shape {(N, K)}, given {target.dtype} {tuple(target.shape)}.")
+    if tuple(weight.shape) != (C,) or weight.dtype != x.dtype:
+        raise ShapeError(f"nll_loss: expected a weight ({C},) of {x.dtype}, given {tuple(weight.shape)} {weight.dtype}.")
+    return (N, K), x.dtype
+
+
+def _check_labels(target: Any, C: int, ignore_index: int) -> None:
+    """Every label is a class, or ignore_index."""
+    k = kernels.of(target)
+    if k.first_outside(target, 0, C) < 0:
+        return
+    labels = k.to_host(target).reshape(-1)
+    bad = labels[((labels < 0) | (labels >= C)) & (labels != ignore_index)]
+    if bad.size:
+        raise OutOfRangeError(f"target {bad[0]} is out of range: expected labels 0 to {C - 1} for {C} classes, or ignore_index={ignore_index}.")
+
+
+NLL = Primitive(
+    "nll", "x target weight", _nll_infer, check=lambda x, target, weight, ignore_index: _check_labels(target, x.shape[1], ignore_index),
+    grad_x=lambda g, target, weight, x_shape, ignore_index: apply(NLL_GRAD, g, target, weight, p=(x_shape[1], ignore_index)),
+)  # fmt: skip
+NLL_GRAD = Primitive(
+    "nll_grad", "g target weight", lambda g, target, weight, C, ignore_index: ((g.shape[0], C, g.shape[1]), g.dtype),
+    grad_g=lambda u, target, weight, ignore_index: apply(NLL, u, target, weight, p=(ignore_index,)),
+)  # fmt: skip
+
+
+def _reduced(name: str, losses: Tensor, reduction: str, total: Tensor | None = None) -> Tensor:
+    if reduction == "none":
+        return losses
+    if reduction == "sum":
+        return sum(losses)
+    if reduction == "mean":
+        return mean(losses) if total is None else div(sum(losses), total)
+    raise ValueError(f"{name}: reduction is expected to be 'none', 'mean' or 'sum', given {reduction!r}.")
+
+
+def nll_loss(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"
+) -> Tensor:  # fmt: skip
+    """Negative log likelihood: ``-weight[t] x[t]`` at each target t.
+
+    input (N, C, ...) log-probabilities or (C,), target (N, ...) int labels. "mean" divides by the weights of the targets that count.
+    Raises OutOfRangeError (an IndexError) for a label that is no class. Gradient: -weight[t] g at each target.
+
+    >>> import jitgrad as jg
+    >>> jg.nn.functional.nll_loss(jg.tensor([[-1.0, -2.0]]), jg.tensor([1])).item()
+    2.0
+    """
+    _check_reduction("nll_loss", reduction)
+    shape = input.shape
+    if not shape:
+        raise ShapeError("nll_loss: expected an input (N, C, ...) or (C,), given a number.")
+    batch = (1, *shape) if len(shape) == 1 else shape
+    expected = (batch[0], *batch[2:]) if len(shape) > 1 else ()
+    if target.shape != expected:
+        raise ShapeError(f"nll_loss: expected targets of shape {expected} for the input {shape}, given {target.shape}.")
+    if target.array.dtype.kind not in "iu":
+        raise DTypeError(f"nll_loss: expected int labels, given {target.dtype}. Try target.long().")
+    k = 1
+    for n in batch[2:]:
+        k *= n
+    x = reshape(input, (batch[0], batch[1], k))
+    t = reshape(target.to(dtypes.int64), (batch[0], k))  # type: ignore[attr-defined]
+    w = ones(batch[1], dtype=input.dtype, device=input.device) if weight is None else weight
+    losses = reshape(apply(NLL, x, t, w, p=(ignore_index,)), expected)
+    total = None
+    if reduction == "mean":
+        # The weight that counts is the loss of the log-probability -1.
+        minus = reshape(-ones(1, dtype=input.dtype, device=input.device), (1, 1, 1)).expand(*x.shape)  # type: ignore[attr-defined]
+        total = sum(apply(NLL, minus, t, w, p=(ignore_index,)))
+    return _reduced("nll_loss", losses, reduction, total)
+
+
+def _check_reduction(name: str, reduction: str) -> None:
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"{name}: reduction is expected to be 'none', 'mean' or 'sum', given {reduction!r}.")
+
+
+def cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100,
+    reduction: str = "mean", label_smoothing: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """Cross entropy of logits against labels or class probabilities: ``-sum_c q[c] log_softmax(x)[c]``.
+
+    Parameters
+    ----------
+    input
+        (N, C, ...) or (C,) logits.
+    target
+        Labels (N, ...), each a class from 0 to C - 1 or ignore_index; or probabilities with the shape of input.
+    weight
+        (C,): a weight for each class.
+    reduction
+        "mean" (over the weights of the targets that count), "sum" or "none".
+    label_smoothing
+        0 to 1: mixes so much of the uniform distribution into the target.
+
+    Raises ShapeError, DTypeError, OutOfRangeError (an IndexError) for a label that is no class.
+    Gradient to input, for labels and reduction "none": g (softmax(x) - onehot(t)).
+
+    >>> import jitgrad as jg
+    >>> x = jg.tensor([[0.0, 0.0]], requires_grad=True)
+    >>> jg.nn.functional.cross_entropy(x, jg.tensor([1])).backward()
+    >>> x.grad.tolist()
+    [[0.5, -0.5]]
+    """
+    _check_reduction("cross_entropy", reduction)
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"cross_entropy: label_smoothing is expected between 0 and 1, given {label_smoothing}.")
+    shape = input.shape
+    if not shape:
+        raise ShapeError("cross_entropy: expected logits (N, C, ...) or (C,), given a number.")
+    dim = 0 if len(shape) == 1 else 1
+    log_p = log_softmax(input, dim)
+    if target.shape == shape and target.array.dtype.kind == "f":
+        return _soft_cross_entropy(log_p, target, weight, reduction, label_smoothing, dim)
+    loss = nll_loss(log_p, target, weight, ignore_index, reduction)
+    if not label_smoothing:
+        return loss
+    # Uniform part: the mean over classes of -weight[c] log p[c], where the target counts.
+    weighted = log_p if weight is None else mul(log_p, _by_class(weight, len(shape), dim))
+    counts = (target != ignore_index).to(input.dtype)  # type: ignore[attr-defined]
+    smooth = neg(mul(sum(weighted, dim), counts))
+    total = None
+    if reduction == "mean":
+        total = sum(counts if weight is None else mul(counts, _weights_of(weight, target, ignore_index)))
+    uniform = div(_reduced("cross_entropy", smooth, reduction, total), shape[dim])
+    return add(mul(loss, 1.0 - label_smoothing), mul(uniform, label_smoothing))
+
+
+def _weights_of(weight: Tensor, target: Tensor, ignore_index: int) -> Tensor:
+    counted = target != ignore_index
+    return weight[(target * counted).to(dtypes.int64)]  # type: ignore[index, operator, no-any-return]
+
+
+def _by_class(weight: Tensor, ndim: int, dim: int) -> Tensor:
+    return reshape(weight, tuple(-1 if i == dim else 1 for i in range(ndim)))
+
+
+def _soft_cross_entropy(log_p: Tensor, q: Tensor, weight: Tensor | None, reduction: str, smoothing: float, dim: int) -> Tensor:
+    C = log_p.shape[dim]
+    if smoothing:
+        q = add(mul(q, 1.0 - smoothing), smoothing / C)
+    terms = mul(log_p, q)
+    if weight is not None:
+        terms = mul(terms, _by_class(weight, log_p.ndim, dim))
+    losses = neg(sum(terms, dim))
+    if reduction == "mean":
+        count = 1
+        for n in losses.shape:
+            count *= n
+        return div(sum(losses), count)
+    return _reduced("cross_entropy", losses, reduction)

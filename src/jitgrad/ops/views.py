@@ -1,0 +1,259 @@
+"""Views: other shapes and strides on the same memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jitgrad.autograd import AS_STRIDED, AS_STRIDED_GRAD, BROADCAST_TO, Primitive, Spec, Tensor, apply, contiguous
+from jitgrad.errors import GradError, OutOfRangeError, ShapeError
+from jitgrad.shapes import (
+    Geometry,
+    Shape,
+    as_shape,
+    inferred_shape,
+    memory_span,
+    normalize_dim,
+    normalize_dims,
+    permute_geometry,
+    reshape_geometry,
+)
+
+
+class NotAView(ShapeError):
+    """A shape that these strides cannot have without a copy."""
+
+
+def _reshape(x: Any, shape: Shape) -> Geometry:
+    geometry = reshape_geometry(x.shape, x.strides, x.dtype.itemsize, shape)
+    if geometry is None:
+        raise NotAView(f"view: shape {shape} cannot be had from {x.shape} with strides {x.strides} without a copy. Use x.reshape(...).")
+    return geometry
+
+
+RESHAPE = Primitive("reshape", "x", geometry=_reshape, grad_x=lambda g, x_shape: reshape(g, x_shape))
+PERMUTE = Primitive(
+    "permute", "x", geometry=lambda x, dims: permute_geometry(x.shape, x.strides, dims),
+    grad_x=lambda g, dims: apply(PERMUTE, g, p=(inverse_order(dims),)),
+)  # fmt: skip
+
+
+def inverse_order(dims: tuple[int, ...]) -> tuple[int, ...]:
+    inverse = [0] * len(dims)
+    for i, d in enumerate(dims):
+        inverse[d] = i
+    return tuple(inverse)
+
+
+def reshape(input: Tensor, *shape: Any) -> Tensor:
+    """The same elements in another shape; one size may be -1. A view where strides allow, else a copy.
+
+    Gradient: g in the old shape.
+
+    >>> import jitgrad as jg
+    >>> jg.reshape(jg.arange(4), (2, -1)).tolist()
+    [[0, 1], [2, 3]]
+    """
+    target = inferred_shape(input.array.shape, as_shape(shape))
+    try:
+        return apply(RESHAPE, input, p=(target,))  # type: ignore[no-any-return]
+    except NotAView:
+        return apply(RESHAPE, contiguous(input), p=(target,))  # type: ignore[no-any-return]
+
+
+def view(input: Tensor, *shape: Any) -> Tensor:
+    """Like reshape, but never a copy: ShapeError where the strides do not allow a view.
+
+    >>> import jitgrad as jg
+    >>> jg.view(jg.arange(4), 2, 2).tolist()
+    [[0, 1], [2, 3]]
+    """
+    return apply(RESHAPE, input, p=(inferred_shape(input.array.shape, as_shape(shape)),))  # type: ignore[no-any-return]
+
+
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Dims start_dim to end_dim as one.
+
+    >>> import jitgrad as jg
+    >>> jg.flatten(jg.zeros(2, 3, 4), 1).shape
+    (2, 12)
+    """
+    shape = input.shape
+    if not shape:
+        return reshape(input, (1,))
+    first, last = normalize_dim(start_dim, len(shape)), normalize_dim(end_dim, len(shape))
+    if first > last:
+        raise ShapeError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}.")
+    n = 1
+    for size in shape[first : last + 1]:
+        n *= size
+    return reshape(input, (*shape[:first], n, *shape[last + 1 :]))
+
+
+def permute(input: Tensor, *dims: Any) -> Tensor:
+    """A view with its dims in another order.
+
+    Gradient: g with the dims put back.
+
+    >>> import jitgrad as jg
+    >>> jg.permute(jg.zeros(2, 3, 4), (2, 0, 1)).shape
+    (4, 2, 3)
+    """
+    given = as_shape(dims)
+    ndim = input.array.ndim
+    order = tuple(normalize_dim(d, ndim) for d in given)
+    if len(order) != ndim or len(set(order)) != ndim:
+        raise ShapeError(f"permute: expected each of the {ndim} dims once, given {given}.")
+    return apply(PERMUTE, input, p=(order,))  # type: ignore[no-any-return]
+
+
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """A view with two dims exchanged.
+
+    >>> import jitgrad as jg
+    >>> jg.transpose(jg.zeros(2, 3), 0, 1).shape
+    (3, 2)
+    """
+    ndim = input.array.ndim
+    order = list(range(ndim))
+    i, j = normalize_dim(dim0, ndim), normalize_dim(dim1, ndim)
+    if ndim:
+        order[i], order[j] = order[j], order[i]
+    return apply(PERMUTE, input, p=(tuple(order),))  # type: ignore[no-any-return]
+
+
+def t(input: Tensor) -> Tensor:
+    """Transpose of a tensor of at most 2 dims.
+
+    >>> import jitgrad as jg
+    >>> jg.t(jg.zeros(2, 3)).shape
+    (3, 2)
+    """
+    if input.ndim > 2:
+        raise ShapeError(f"t: expected at most 2 dims, given shape {input.shape}. Use transpose or permute.")
+    return transpose(input, 0, 1) if input.ndim == 2 else permute(input, tuple(range(input.ndim)))
+
+
+def mT(input: Tensor) -> Tensor:  # noqa: N802  (PyTorch's name)
+    """View with the last two dims exchanged."""
+    if input.ndim < 2:
+        raise ShapeError(f"mT: expected at least 2 dims, given shape {input.shape}.")
+    return transpose(input, -2, -1)
+
+
+def expand(input: Tensor, *size: Any) -> Tensor:
+    """A view in which dims of size 1 are repeated without a copy; -1 keeps a size.
+
+    Gradient: g summed over the repeated dims.
+
+    >>> import jitgrad as jg
+    >>> jg.expand(jg.tensor([[1], [2]]), 2, 3).tolist()
+    [[1, 1, 1], [2, 2, 2]]
+    """
+    return apply(BROADCAST_TO, input, p=(as_shape(size),))  # type: ignore[no-any-return]
+
+
+def squeeze(input: Tensor, dim: Any = None) -> Tensor:
+    """A view without dims of size 1: all of them, or those named (a named dim of another size stays).
+
+    >>> import jitgrad as jg
+    >>> jg.squeeze(jg.zeros(1, 2, 1), 0).shape
+    (2, 1)
+    """
+    shape = input.shape
+    dims = range(len(shape)) if dim is None else normalize_dims(dim, len(shape)) if dim != () else ()
+    return apply(RESHAPE, input, p=(tuple(n for i, n in enumerate(shape) if n != 1 or i not in dims),))  # type: ignore[no-any-return]
+
+
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
+    """A view with a new dim of size 1 at dim.
+
+    >>> import jitgrad as jg
+    >>> jg.unsqueeze(jg.zeros(2), 0).shape
+    (1, 2)
+    """
+    shape = input.shape
+    i = normalize_dim(dim, len(shape) + 1)
+    return apply(RESHAPE, input, p=((*shape[:i], 1, *shape[i:]),))  # type: ignore[no-any-return]
+
+
+def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None = None) -> Tensor:
+    """A view with any sizes and strides (in elements) inside the memory that input's own elements span.
+
+    Gradient: g added up where it came from. Raises ShapeError where the view would reach outside input's elements.
+
+    >>> import jitgrad as jg
+    >>> jg.as_strided(jg.arange(4), (3, 2), (1, 1)).tolist()
+    [[0, 1], [1, 2], [2, 3]]
+    """
+    a = input.array
+    item = a.dtype.itemsize
+    shape, steps = as_shape((tuple(size),)), as_shape((tuple(stride),))
+    if len(shape) != len(steps) or min(shape, default=0) < 0:
+        raise ShapeError(f"as_strided: expected as many strides as sizes, and sizes of at least 0; given {shape} and {steps}.")
+    strides = tuple(s * item for s in steps)
+    offset = 0 if storage_offset is None else (storage_offset - input.storage_offset()) * item
+    low, high = memory_span(shape, strides, item)
+    first, last = memory_span(a.shape, a.strides, item)
+    if 0 not in shape and not first <= offset + low <= offset + high <= last:
+        raise ShapeError(f"as_strided: sizes {shape} and strides {steps} reach outside the elements of the input of shape {input.shape}.")
+    if input.requires_grad and any(s == 0 and n > 1 for s, n in zip(a.strides, a.shape, strict=True)):
+        raise GradError("as_strided: gradients through an expanded input are not supported. Try x.contiguous() first.")
+    return apply(AS_STRIDED, input, p=(shape, strides, offset, tuple(a.strides)))  # type: ignore[no-any-return]
+
+
+# ---- basic indexing. Items: an int selects, None adds a dim, (start, step, n) is a slice with its sizes resolved.
+Item = int | tuple[int, int, int] | None
+
+
+def _index(x: Any, items: tuple[Item, ...]) -> Geometry:
+    shape, strides, offset, d = [], [], 0, 0
+    xs, xt = x.shape, x.strides
+    for item in items:
+        if item is None:
+            shape.append(1)
+            strides.append(0)
+            continue
+        if type(item) is int:
+            if not 0 <= item < xs[d]:
+                raise OutOfRangeError(f"index {item} is out of range for dim {d} of size {xs[d]}.")
+            offset += item * xt[d]
+        else:
+            start, step, n = item  # type: ignore[misc]
+            if n and not (0 <= start < xs[d] and 0 <= start + (n - 1) * step < xs[d]):
+                raise OutOfRangeError(f"slice from {start} is out of range for dim {d} of size {xs[d]}.")
+            if n:
+                offset += start * xt[d]
+            shape.append(n)
+            strides.append(step * xt[d])
+        d += 1
+    return (*shape, *xs[d:]), (*strides, *xt[d:]), offset
+
+
+def _index_grad(g: Tensor, x_shape: Shape, items: tuple[Item, ...]) -> Tensor:
+    memory = Spec(x_shape, g.array.dtype)
+    return apply(AS_STRIDED_GRAD, g, p=(x_shape, memory.strides, *_index(memory, items)))  # type: ignore[no-any-return]
+
+
+INDEX = Primitive("index", "x", geometry=_index, grad_x=_index_grad)
+
+
+def resolve_slice(s: slice, size: int) -> tuple[int, int, int]:
+    """A slice as (start, step, number of elements)."""
+    start, stop, step = s.indices(size)
+    return start, step, len(range(start, stop, step))
+
+
+def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
+    """A view of length elements of dim from start.
+
+    >>> import jitgrad as jg
+    >>> jg.narrow(jg.arange(4), 0, 1, 2).tolist()
+    [1, 2]
+    """
+    d = normalize_dim(dim, input.array.ndim)
+    size = input.array.shape[d] if input.array.ndim else 0
+    first = start + size if start < 0 else start
+    if length < 0 or not 0 <= first <= size - length:
+        raise ShapeError(f"narrow: {length} elements from {start} do not fit dim {d} of size {size}.")
+    full = tuple((0, 1, n) for n in input.array.shape[:d])
+    return apply(INDEX, input, p=((*full, (first, 1, length)),))  # type: ignore[no-any-return]

@@ -1,0 +1,225 @@
+"""Pure integer arithmetic on shapes and strides; the one place where a shape is computed or checked.
+
+Shapes are tuples of ints. Strides and offsets are in bytes wherever they come with an array.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import NoReturn
+
+from jitgrad.errors import OutOfRangeError, ShapeError
+
+Shape = tuple[int, ...]
+Geometry = tuple[Shape, tuple[int, ...], int]  # shape, strides, offset of a view
+
+MAX_BYTES = 2**62  # beyond what a size in bytes can be; keeps NumPy's own OverflowError away
+
+
+def contiguous_strides(shape: Shape, itemsize: int) -> tuple[int, ...]:
+    """Strides in bytes of a C-contiguous array."""
+    strides = []
+    step = itemsize
+    for size in reversed(shape):
+        strides.append(step)
+        step *= max(size, 1)
+    return tuple(reversed(strides))
+
+
+def is_contiguous(shape: Shape, strides: tuple[int, ...], itemsize: int) -> bool:
+    """Whether strides are C-contiguous; dims of size 1 may have any stride, empty arrays are always contiguous."""
+    step = itemsize
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if size == 0:
+            return True
+        if size != 1:
+            if stride != step:
+                return False
+            step *= size
+    return True
+
+
+def memory_span(shape: Shape, strides: tuple[int, ...], itemsize: int) -> tuple[int, int]:
+    """First and one-past-last byte that elements touch, relative to element zero."""
+    if 0 in shape:
+        return 0, 0
+    low = sum((n - 1) * s for n, s in zip(shape, strides, strict=True) if s < 0)
+    high = sum((n - 1) * s for n, s in zip(shape, strides, strict=True) if s > 0)
+    return low, high + itemsize
+
+
+def normalize_dim(dim: int, ndim: int) -> int:
+    """A dim counted from 0; 0-d tensors accept 0 and -1 as in PyTorch."""
+    if type(dim) is not int:
+        dim = _as_int(dim, "dim")
+    n = ndim or 1
+    if not -n <= dim < n:
+        raise OutOfRangeError(f"dim {dim} is out of range: expected -{n} to {n - 1} for {ndim} dimension(s).")
+    return dim + n if dim < 0 else dim
+
+
+def normalize_dims(dim: int | tuple[int, ...] | list[int] | None, ndim: int) -> tuple[int, ...]:
+    """Dims counted from 0, sorted; None and () mean all of them."""
+    if dim is None:
+        return tuple(range(ndim))
+    if isinstance(dim, (tuple, list)):
+        if not dim:
+            return tuple(range(ndim))
+        dims = sorted(normalize_dim(d, ndim) for d in dim)
+        for first, second in zip(dims, dims[1:], strict=False):
+            if first == second:
+                raise OutOfRangeError(f"dim {first} appears twice in {tuple(dim)}: name each dim once.")
+    else:
+        dims = [normalize_dim(dim, ndim)]
+    return tuple(dims) if ndim else ()
+
+
+def reduced_shape(shape: Shape, dims: tuple[int, ...], keepdim: bool) -> Shape:
+    """Shape left when dims are reduced."""
+    if keepdim:
+        return tuple(1 if i in dims else n for i, n in enumerate(shape))
+    return tuple(n for i, n in enumerate(shape) if i not in dims)
+
+
+def broadcast_shapes(*shapes: Shape) -> Shape:
+    """Shape that all shapes broadcast to, NumPy's rule."""
+    ndim = max(map(len, shapes), default=0)
+    result = [1] * ndim
+    for shape in shapes:
+        for i, n in enumerate(shape, ndim - len(shape)):
+            if n != 1:
+                if result[i] not in (1, n):
+                    _cannot_broadcast(shapes, ndim - i, result[i], n)
+                result[i] = n
+    return tuple(result)
+
+
+def _cannot_broadcast(shapes: tuple[Shape, ...], back: int, m: int, n: int) -> NoReturn:
+    raise ShapeError(
+        f"shapes {' and '.join(map(str, shapes))} do not broadcast: at dim -{back} expected equal sizes or 1, given {m} and {n}. "
+        "Try reshape, unsqueeze or transpose on one of them."
+    )
+
+
+def expand_geometry(shape: Shape, strides: tuple[int, ...], target: Shape) -> Geometry:
+    """Geometry of a view broadcast to target; -1 keeps a size."""
+    lead = len(target) - len(shape)
+    if lead < 0:
+        raise ShapeError(f"cannot expand {shape} to {target}: expected at least {len(shape)} sizes, given {len(target)}.")
+    sizes, steps = [], []
+    for i, n in enumerate(target):
+        old = shape[i - lead] if i >= lead else 1
+        step = strides[i - lead] if i >= lead else 0
+        if n == -1:
+            if i < lead:
+                raise ShapeError(f"cannot expand {shape} to {target}: -1 stands at new dim {i}, which has no size to keep.")
+            n = old
+        if n < 0:
+            raise ShapeError(f"cannot expand {shape} to {target}: size {n} at dim {i} is negative.")
+        if n != old:
+            if old != 1:
+                raise ShapeError(f"cannot expand {shape} to {target}: expected size {old} or -1 at dim {i}, given {n}.")
+            step = 0
+        sizes.append(n)
+        steps.append(step)
+    return tuple(sizes), tuple(steps), 0
+
+
+def permute_geometry(shape: Shape, strides: tuple[int, ...], dims: tuple[int, ...]) -> Geometry:
+    """Geometry of a view with its dims reordered; dims are normalised."""
+    return tuple(shape[d] for d in dims), tuple(strides[d] for d in dims), 0
+
+
+def inferred_shape(shape: Shape, target: Shape) -> Shape:
+    """Target with its one -1 replaced; the number of elements must agree."""
+    size = prod(shape)
+    if -1 in target:
+        i = target.index(-1)
+        rest = prod(target[:i]) * prod(target[i + 1 :])
+        if -1 in target[i + 1 :]:
+            raise ShapeError(f"cannot reshape {shape} to {target}: expected at most one -1.")
+        if rest == 0:
+            raise ShapeError(f"cannot reshape {shape} to {target}: the size for -1 is ambiguous beside a size 0. Give every size.")
+        if size % rest == 0 and rest > 0:
+            return (*target[:i], size // rest, *target[i + 1 :])
+    elif prod(target) == size and min(target, default=0) >= 0:
+        return target
+    raise ShapeError(f"cannot reshape {shape} to {target}: expected sizes whose product is {size}, given {target}.")
+
+
+def reshape_geometry(shape: Shape, strides: tuple[int, ...], itemsize: int, target: Shape) -> Geometry | None:
+    """Geometry of a view with another shape, or None where only a copy can have it; target has no -1."""
+    if is_contiguous(shape, strides, itemsize):
+        return target, contiguous_strides(target, itemsize), 0
+    # Walk both shapes in blocks of equal size; each block of the old dims must be evenly strided.
+    old = [(n, s) for n, s in zip(shape, strides, strict=True) if n != 1]
+    steps = [0] * len(target)
+    i = j = 0
+    while i < len(old) and j < len(target):
+        n, m, first, start = old[i][0], target[j], i, j
+        while n != m:
+            if n < m:
+                i += 1
+                n *= old[i][0]
+            else:
+                j += 1
+                m *= target[j]
+        for k in range(first, i):
+            if old[k][1] != old[k + 1][0] * old[k + 1][1]:
+                return None
+        step = old[i][1]
+        for k in range(j, start - 1, -1):
+            steps[k] = step
+            step *= target[k]
+        i, j = i + 1, j + 1
+    for k in range(j, len(target)):
+        steps[k] = itemsize
+    return target, tuple(steps), 0
+
+
+def conv_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    """Output size of a convolution along one dim: floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1."""
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def pool_size(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> int:
+    """Output size of a pooling along one dim; with ceil_mode no window starts in the right padding."""
+    if not ceil_mode:
+        return conv_size(size, kernel, stride, padding, dilation)
+    out = -((size + 2 * padding - dilation * (kernel - 1) - 1) // -stride) + 1
+    return out - 1 if (out - 1) * stride >= size + padding else out
+
+
+def as_pair(value: int | tuple[int, ...] | list[int], name: str) -> tuple[int, int]:
+    """An int, or two of them, as a pair."""
+    if isinstance(value, (tuple, list)):
+        if len(value) != 2:
+            raise ShapeError(f"{name}: expected an int or 2 ints, given {value}.")
+        return _as_int(value[0], name), _as_int(value[1], name)
+    n = _as_int(value, name)
+    return n, n
+
+
+def as_shape(sizes: tuple[object, ...]) -> Shape:
+    """Sizes given as separate ints or as one sequence."""
+    if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
+        sizes = tuple(sizes[0])
+    for n in sizes:
+        if type(n) is not int:
+            return tuple(_as_int(n, "size") for n in sizes)
+    return sizes  # type: ignore[return-value]
+
+
+def check_new_shape(shape: Shape, itemsize: int) -> Shape:
+    """A shape that memory can be asked for: no negative size, fewer bytes than an address has."""
+    if min(shape, default=0) < 0:
+        raise ShapeError(f"expected sizes of at least 0, given {shape}.")
+    if prod(max(n, 1) for n in shape) * itemsize > MAX_BYTES:
+        raise ShapeError(f"shape {shape} needs more bytes than memory can have.")
+    return shape
+
+
+def _as_int(value: object, name: str) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name}: expected an int, given {value!r}.")
+    return int(value.__index__())

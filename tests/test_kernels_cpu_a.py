@@ -1,0 +1,390 @@
+"""Reductions, products, convolutions, pooling and softmax on the CPU against obvious NumPy loops."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from kernel_samples import FLOATS, LAYOUTS, check_signatures, sample
+from kernel_samples import check as close
+
+from jitgrad.kernels.cpu import conv, matmul, pool, reduce, softmax
+
+SMALL = 5000  # elements of the cases that run in both dtypes; larger ones, for the parallel forms, run in float32 only
+rng = np.random.default_rng(0)
+
+
+def make(shape, dtype=FLOATS[1], layout="C"):
+    return sample(shape, np.dtype(dtype), layout, seed=int(rng.integers(1 << 30)))
+
+
+def check(got, want, dtype):
+    """`want` may be float64 whatever the dtype."""
+    tol = {"f4": 2e-5, "f8": 1e-11}.get(np.dtype(dtype).str[1:], 0.0)
+    assert got.dtype == dtype and got.flags.writeable
+    close(got, np.asarray(want).astype(dtype), tol)
+
+
+def runs(shape, dtype):
+    return np.prod(shape) <= SMALL or dtype == np.float32
+
+
+def all_dims(ndim):
+    return [dims for k in range(ndim + 1) for dims in itertools.combinations(range(ndim), k)]
+
+
+# ---- reductions
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("keepdim", [False, True])
+def test_reductions(dtype, layout, keepdim):
+    x = make((3, 4, 5), dtype, layout)
+    for dims in all_dims(3):
+        check(reduce.sum(x, dims, keepdim), x.sum(dims, np.float64, keepdims=keepdim), dtype)
+        check(reduce.mean(x, dims, keepdim), x.mean(dims, np.float64, keepdims=keepdim), dtype)
+        check(reduce.amax(x, dims, keepdim), x.max(dims, keepdims=keepdim), dtype)
+        if dims:
+            check(reduce.var(x, dims, keepdim, 1), x.var(dims, np.float64, ddof=1, keepdims=keepdim), dtype)
+    for dim in (0, 1, 2, None):
+        check(reduce.argmax(x, dim, keepdim), x.argmax(dim, keepdims=keepdim), np.int64)
+    for dim in range(3):
+        values, indices = reduce.max_dim(x, dim, keepdim)
+        check(values, x.max(dim, keepdims=keepdim), dtype)
+        check(indices, x.argmax(dim, keepdims=keepdim), np.int64)
+
+
+@pytest.mark.parametrize("shape", [(100_003,), (3, 40_000), (40_000, 3), (2, 3000, 12), (500, 300), (2, 70, 1500)])
+def test_large_reductions(shape):
+    dtype = np.float32
+    x = rng.standard_normal(shape).astype(dtype) + 1
+    for dims in all_dims(len(shape))[1:]:
+        check(reduce.sum(x, dims, False), x.sum(dims, np.float64), dtype)
+        check(reduce.var(x, dims, False, 0), x.var(dims, np.float64), dtype)
+        check(reduce.amax(x, dims, False), x.max(dims), dtype)
+    check(reduce.argmax(x, 0, False), x.argmax(0), np.int64)
+
+
+def test_sum_of_float32_is_nearly_exact():
+    x = rng.random(1_000_000, np.float32)
+    assert abs(reduce.sum(x, (0,), False) - x.sum(dtype=np.float64)) < 0.05  # one float32 step at 5e5 is 0.03
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.int64, np.int32, np.uint8])
+def test_integer_reductions(dtype):
+    x = rng.integers(0, 2 if dtype == np.bool_ else 100, (4, 6)).astype(dtype)
+    for dims in all_dims(2):
+        check(reduce.sum(x, dims, False), x.sum(dims, np.int64), np.int64)
+        check(reduce.amax(x, dims, False), x.max(dims), dtype)
+    check(reduce.argmax(x, 1, False), x.argmax(1), np.int64)  # ties: the first
+    check(reduce.max_dim(x, 0, True)[1], x.argmax(0, keepdims=True), np.int64)
+    assert reduce.sum(np.array([2**53, 1, 1]), (0,), False) == 2**53 + 2
+
+
+def test_reductions_of_nothing_and_of_one():
+    for shape, dims in (((0,), (0,)), ((2, 0, 3), (1,)), ((2, 0, 3), (0, 2)), ((0, 3), (1,))):
+        check(reduce.sum(np.ones(shape), dims, False), np.ones(shape).sum(dims), np.float64)
+    assert np.isnan(reduce.mean(np.empty(0), (0,), False))
+    assert reduce.sum(np.empty(0, bool), (0,), False).dtype == np.int64
+    assert reduce.max_dim(np.empty((0, 3)), 1, False)[0].shape == (0,)
+    for op in (reduce.sum, reduce.mean, reduce.amax):
+        check(op(np.array(3.0), (), False), 3.0, np.float64)
+    assert reduce.argmax(np.array(3.0), None, False).shape == ()
+    assert reduce.max_dim(np.array(3.0), 0, True)[1] == 0
+
+
+def test_var_with_too_few_elements():
+    assert np.isnan(reduce.var(np.ones(1), (0,), False, 1))
+    assert np.isinf(reduce.var(np.array([1.0, 2.0]), (0,), False, 3))
+    check(reduce.var(np.array([1.0, 4.0, 9.0]), (0,), False, 0.5), np.var([1.0, 4.0, 9.0]) * 3 / 2.5, np.float64)
+    x = (1e4 + rng.standard_normal(10_000)).astype(np.float32)
+    np.testing.assert_allclose(reduce.var(x, (0,), False, 1), x.var(dtype=np.float64, ddof=1), rtol=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 8, 13])
+def test_maximum_with_nan_ties_and_infinities(n):
+    for at in range(n):
+        x = rng.standard_normal(n).astype(np.float32)
+        x[at] = np.nan
+        assert np.isnan(reduce.amax(x, (0,), False)) and reduce.argmax(x, 0, False) == at
+        columns = np.stack([x, -x, np.zeros(n, np.float32)], 1)
+        check(reduce.amax(columns, (0,), False), columns.max(0), np.float32)
+        check(reduce.argmax(columns, 0, False), columns.argmax(0), np.int64)
+        x[at] = np.inf
+        assert reduce.amax(x, (0,), False) == np.inf and reduce.argmax(x, 0, False) == at
+    assert reduce.amax(np.full(n, -np.inf), (0,), False) == -np.inf
+    assert reduce.argmax(np.full(n, -np.inf), 0, False) == 0
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (1,), (4, 1), (1, 5), (3, 1, 5), (1, 1, 1), (3, 4, 5)])
+def test_sum_to(shape):
+    x = make((3, 4, 5))
+    want = np.zeros(shape)
+    for index in np.ndindex(x.shape):
+        at = tuple(0 if size == 1 else i for i, size in zip(index[3 - len(shape) :], shape, strict=True))
+        want[at] += x[index]
+    check(reduce.sum_to(x, shape), want, np.float64)
+
+
+# ---- products
+
+
+SHAPES = [(2, 4, 3), (1, 1, 1), (5, 40, 1), (1, 40, 5), (3, 7, 20), (40, 33, 20), (33, 100, 300), (7, 50, 9), (24, 30, 48), (2, 0, 3), (0, 3, 2)]
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("size", SHAPES)
+def test_products(dtype, size):
+    M, K, N = size
+    for a, b in itertools.product((make((M, K), dtype), make((K, M), dtype).T), (make((K, N), dtype), make((N, K), dtype).T)):
+        check(matmul.matmul(a, b), a.astype(np.float64) @ b, dtype)
+        bias = make((N,), dtype)
+        check(matmul.linear(a, b.T, bias), a.astype(np.float64) @ b + bias, dtype)
+        check(matmul.linear(a, b.T, None), a.astype(np.float64) @ b, dtype)
+
+
+BATCHES = [((2,), ()), ((), (2,)), ((2,), (2,)), ((2, 3), (3,)), ((2, 1), (1, 3)), ((1, 1), (3,)), ((0,), ()), ((0,), (0,)), ((2,), (0, 1))]
+
+
+@pytest.mark.parametrize("batches", BATCHES)
+@pytest.mark.parametrize("size", [(2, 4, 3), (5, 40, 6), (2, 0, 3)])
+def test_batches_of_products(batches, size):
+    M, K, N = size
+    first, second = batches
+    a, b = make((*first, M, K)), make((*second, K, N))
+    at, bt = make((*first, K, M)).swapaxes(-1, -2), make((*second, N, K)).swapaxes(-1, -2)
+    for x, y in itertools.product((a, at), (b, bt)):
+        check(matmul.matmul(x, y), x @ y, np.float64)
+    w, bias = make((N, K)), make((N,))
+    check(matmul.linear(at, w, bias), at @ w.T + bias, np.float64)
+
+
+def test_more_products():
+    for layout in LAYOUTS:
+        a, b = make((6, 8), layout=layout), make((8, 5), layout=layout)
+        check(matmul.matmul(a, b), a @ b, np.float64)
+    a, b = rng.integers(-9, 9, (3, 40)), rng.integers(-9, 9, (40, 4))
+    check(matmul.matmul(a, b), a @ b, np.int64)
+    x, w = make((8,)), make((3, 8))
+    check(matmul.linear(x, w, None), w @ x, np.float64)
+    a, b = make((200, 150), np.float32), make((150, 400), np.float32)
+    np.testing.assert_allclose(matmul.matmul(a, b), a.astype(np.float64) @ b, atol=2e-3)
+    assert np.isnan(matmul.matmul(np.array([[np.nan, 0.0]]), np.ones((2, 2)))).all()
+
+
+# ---- convolutions
+
+
+def padded(x, padding, value=0.0):
+    (PH, PW) = padding
+    return np.pad(x, ((0, 0), (0, 0), (PH, PH), (PW, PW)), constant_values=value)
+
+
+def naive_conv(x, w, b, stride, padding, dilation, groups):
+    """The output, and a function that takes g to the two gradients."""
+    x64 = padded(x.astype(np.float64), padding)
+    N, _, H, W = x64.shape
+    F, C, KH, KW = w.shape
+    OH, OW = (H - dilation[0] * (KH - 1) - 1) // stride[0] + 1, (W - dilation[1] * (KW - 1) - 1) // stride[1] + 1
+    y = np.zeros((N, F, OH, OW)) if b is None else np.zeros((N, F, OH, OW)) + b[:, None, None]
+    places = []
+    for f, c, ky, kx in np.ndindex(F, C, KH, KW):
+        channel = f // (F // groups) * C + c
+        rows = slice(ky * dilation[0], ky * dilation[0] + (OH - 1) * stride[0] + 1, stride[0])
+        columns = slice(kx * dilation[1], kx * dilation[1] + (OW - 1) * stride[1] + 1, stride[1])
+        places.append(((f, c, ky, kx), (slice(None), channel, rows, columns)))
+        y[:, f] += w[f, c, ky, kx] * x64[places[-1][1]]
+
+    def grads(g):
+        gx, gw = np.zeros_like(x64), np.zeros(w.shape)
+        for tap, place in places:
+            gx[place] += w[tap] * g[:, tap[0]]
+            gw[tap] = np.vdot(g[:, tap[0]].astype(np.float64), x64[place])
+        return gx[:, :, padding[0] : H - padding[0], padding[1] : W - padding[1]], gw
+
+    return y, grads
+
+
+CONVS = [
+    # x, w, stride, padding, dilation, groups
+    ((2, 3, 8, 8), (4, 3, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((2, 4, 9, 8), (6, 2, 3, 2), (2, 3), (1, 2), (2, 1), 2),
+    ((1, 3, 7, 7), (3, 1, 1, 1), (2, 2), (0, 0), (1, 1), 3),
+    ((2, 2, 5, 5), (3, 2, 5, 5), (1, 1), (0, 0), (1, 1), 1),
+    ((1, 1, 1, 1), (1, 1, 1, 1), (1, 1), (0, 0), (1, 1), 1),
+    ((2, 2, 6, 10), (4, 2, 1, 3), (1, 2), (0, 3), (3, 2), 1),
+    ((1, 2, 7, 6), (2, 2, 2, 2), (3, 4), (1, 0), (1, 3), 1),
+    ((0, 2, 5, 5), (3, 2, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((8, 6, 28, 28), (8, 6, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((1, 2, 4, 3000), (2, 2, 3, 3), (1, 2), (1, 1), (1, 1), 1),
+]
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("case", CONVS, ids=lambda c: f"{c[0]}-{c[1]}")
+def test_conv2d(dtype, case):
+    x_shape, w_shape, *static = case
+    if not runs(x_shape, dtype):
+        return
+    x, w, b = make(x_shape, dtype), make(w_shape, dtype), make(w_shape[:1], dtype)
+    y, grads = naive_conv(x, w, b, *static)
+    atol = {"rtol": 1e-4, "atol": 2e-3} if dtype == np.float32 else {"rtol": 1e-9, "atol": 1e-9}
+    got = conv.conv2d(x, w, b, *static)
+    assert got.dtype == dtype and got.shape == y.shape
+    np.testing.assert_allclose(got, y, **atol)
+    np.testing.assert_allclose(conv.conv2d(x, w, None, *static), y - b[:, None, None], **atol)
+    g = make(y.shape, dtype)
+    gx, gw = grads(g)
+    got_x, got_w = conv.conv2d_grad_x(g, w, x_shape, *static), conv.conv2d_grad_w(g, x, w_shape, *static)
+    assert got_x.dtype == got_w.dtype == dtype and got_x.shape == x_shape and got_w.shape == w_shape
+    np.testing.assert_allclose(got_x, gx, **atol)
+    np.testing.assert_allclose(got_w, gw, **atol)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_conv2d_layouts(layout):
+    static = ((1, 1), (1, 1), (1, 1), 1)
+    x, w = make((2, 2, 5, 4), layout=layout), make((3, 2, 3, 3), layout=layout)
+    g = make((2, 3, 5, 4), layout=layout)
+    y, grads = naive_conv(x, w, None, *static)
+    check(conv.conv2d(x, w, None, *static), y, np.float64)
+    check(conv.conv2d_grad_x(g, w, x.shape, *static), grads(g)[0], np.float64)
+    check(conv.conv2d_grad_w(g, x, w.shape, *static), grads(g)[1], np.float64)
+
+
+def test_conv2d_keeps_a_nan_where_it_belongs():
+    x = np.ones((1, 1, 6, 6))
+    x[0, 0, 0, 0] = np.nan
+    y = conv.conv2d(x, np.ones((1, 1, 3, 3)), None, (1, 1), (1, 1), (1, 1), 1)
+    want = np.zeros((6, 6), bool)
+    want[:2, :2] = True
+    np.testing.assert_array_equal(np.isnan(y[0, 0]), want)
+
+
+# ---- pooling
+
+
+POOLS = [
+    # x, kernel, stride, padding, dilation, ceil_mode
+    ((2, 3, 8, 8), (2, 2), (2, 2), (0, 0), (1, 1), False),
+    ((1, 2, 7, 6), (3, 2), (2, 1), (1, 1), (1, 1), True),
+    ((2, 1, 9, 9), (3, 3), (2, 2), (1, 1), (2, 2), False),
+    ((1, 1, 1, 1), (1, 1), (1, 1), (0, 0), (1, 1), False),
+    ((0, 2, 4, 4), (2, 2), (2, 2), (0, 0), (1, 1), True),
+    ((8, 8, 33, 33), (2, 2), (2, 2), (0, 0), (1, 1), True),
+]
+
+
+def windows(case, shape):
+    """Each window: (n, c, oy, ox), its pixels inside the image, and its size with padding."""
+    (_, _, H, W), (KH, KW), (SH, SW), (PH, PW), (DH, DW), _ = case
+    for n, c, oy, ox in np.ndindex(shape):
+        top, left = oy * SH - PH, ox * SW - PW
+        pixels = [(top + ky * DH, left + kx * DW) for ky in range(KH) for kx in range(KW)]
+        inside = [(i, j) for i, j in pixels if 0 <= i < H and 0 <= j < W]
+        yield (n, c, oy, ox), inside, sum(i < H + PH and j < W + PW for i, j in pixels)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("case", POOLS, ids=lambda c: f"{c[0]}-{c[1]}")
+def test_max_pool2d(dtype, case):
+    if not runs(case[0], dtype):
+        return
+    x = np.round(make(case[0], dtype))  # with ties
+    y, indices = pool.max_pool2d(x, *case[1:])
+    g = make(y.shape, dtype)
+    want, at, gx = np.zeros(y.shape), np.zeros(y.shape, np.int64), np.zeros(x.shape)
+    for (n, c, oy, ox), inside, _ in windows(case, y.shape):
+        i, j = max(inside, key=lambda p, image=x[n, c]: image[p])
+        want[n, c, oy, ox], at[n, c, oy, ox] = x[n, c, i, j], i * x.shape[3] + j
+        gx[n, c, i, j] += g[n, c, oy, ox]
+    check(y, want, dtype)
+    check(indices, at, np.int64)
+    check(pool.max_pool2d_grad(g, indices, x.shape), gx, dtype)
+    check(pool.max_pool2d_gather(x, indices), want, dtype)
+
+
+def test_max_pool2d_nan_and_minus_infinity():
+    x = np.full((1, 1, 4, 4), -np.inf, np.float32)
+    x[0, 0, 0, 1] = np.nan
+    x[0, 0, 1, 0] = 5
+    y, indices = pool.max_pool2d(x[:, :, ::-1, ::-1][:, :, ::-1, ::-1], (2, 2), (2, 2), (0, 0), (1, 1), False)
+    np.testing.assert_array_equal(y[0, 0], [[np.nan, -np.inf], [-np.inf, -np.inf]])
+    np.testing.assert_array_equal(indices[0, 0], [[1, 2], [8, 10]])
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("include_pad", [True, False])
+@pytest.mark.parametrize("divisor", [0, 3])
+def test_avg_pool2d(dtype, include_pad, divisor):
+    for case in POOLS:
+        if not runs(case[0], dtype) or (np.prod(case[0]) > SMALL and divisor):
+            continue
+        case = (*case[:4], (1, 1), case[5])
+        static = (*case[1:4], case[5], include_pad, divisor)
+        x = make(case[0], dtype, "F")
+        y = pool.avg_pool2d(x, *static)
+        g = make(y.shape, dtype)
+        want, gx = np.zeros(y.shape), np.zeros(x.shape)
+        for (n, c, oy, ox), inside, size in windows(case, y.shape):
+            count = divisor or (size if include_pad else len(inside))
+            for i, j in inside:
+                want[n, c, oy, ox] += x[n, c, i, j] / count
+                gx[n, c, i, j] += g[n, c, oy, ox] / count
+        check(y, want, dtype)
+        check(pool.avg_pool2d_grad(g, x.shape, *static), gx, dtype)
+
+
+# ---- softmax
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_softmax(dtype, layout):
+    for shape in [(3, 4, 5), (1, 1, 1), (2, 90, 110)] if dtype == np.float32 else [(3, 4, 5)]:
+        x, g = make(shape, dtype, layout), make(shape, dtype, layout)
+        for dim in range(3):
+            e = np.exp(x.astype(np.float64) - x.max(dim, keepdims=True))
+            y = e / e.sum(dim, keepdims=True)
+            check(softmax.softmax(x, dim), y, dtype)
+            check(softmax.log_softmax(x, dim), np.log(y), dtype)
+            check(softmax.softmax_grad(g, y.astype(dtype), dim), y * (g - (g * y).sum(dim, keepdims=True)), dtype)
+            log_y = np.log(y).astype(dtype)
+            check(softmax.log_softmax_grad(g, log_y, dim), g - y * g.sum(dim, keepdims=True, dtype=np.float64), dtype)
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_softmax_extremes(dim):
+    x = np.array([[1e4, -1e4, 0.0], [np.nan, 0.0, 1.0], [-np.inf, 0.0, 0.0]], np.float32)
+    x = x if dim else x.T
+    got, logs = softmax.softmax(x, dim), softmax.log_softmax(x, dim)
+    got, logs = (got, logs) if dim else (got.T, logs.T)
+    np.testing.assert_array_equal(got[0], [1, 0, 0])
+    np.testing.assert_array_equal(logs[0], [0, -2e4, -1e4])
+    assert np.isnan(got[1]).all() and np.isnan(logs[1]).all()
+    np.testing.assert_allclose(got[2], [0, 0.5, 0.5])
+    for op in (softmax.softmax, softmax.log_softmax):
+        assert op(np.empty((0, 3)), 1).shape == (0, 3) and op(np.empty((3, 0)), 1).shape == (3, 0)
+        assert op(np.array(2.0), 0).shape == ()
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_nll(dtype):
+    x, weight, g = make((5, 4, 3), dtype), make((4,), dtype), make((5, 3), dtype, "F")
+    target = rng.integers(0, 4, (5, 3))
+    target[2, 1] = target[0, 0] = -100
+    losses, gx = np.zeros((5, 3)), np.zeros(x.shape)
+    for n, k in np.ndindex(5, 3):
+        t = target[n, k]
+        if t != -100:
+            losses[n, k] = -weight[t] * x[n, t, k]
+            gx[n, t, k] = -weight[t] * g[n, k]
+    check(softmax.nll(x, target, weight, -100), losses, dtype)
+    check(softmax.nll_grad(g, target, weight, 4, -100), gx, dtype)
+    assert softmax.nll(np.empty((0, 4, 1)), np.empty((0, 1), np.int64), np.ones(4), 0).shape == (0, 1)
+
+
+def test_one_signature_per_dtype():
+    check_signatures(reduce, matmul, conv, pool, softmax)

@@ -1,0 +1,315 @@
+"""Views, creation, joining, normalisation and indexing on the CPU against plain NumPy."""
+
+from __future__ import annotations
+
+import gc
+import os
+
+import numpy as np
+import pytest
+from kernel_samples import DTYPES, FLOATS, LAYOUTS, check, check_signatures, sample, tolerance
+
+from jitgrad.kernels.cpu import cat, create, index, norm, views
+
+pytestmark = pytest.mark.filterwarnings("error")  # kernels never warn
+
+# views
+
+
+def geometries(x: np.ndarray) -> list[np.ndarray]:
+    """Views of x that NumPy itself makes."""
+    found = [x, x.transpose(), x[None], np.broadcast_to(x, (3, *x.shape))]
+    if x.ndim and x.size:
+        found += [x[::-1], x[..., ::-2], x[1:], x[..., 1:2], x[-1], x[:0]]
+    return found
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_as_strided(layout: str, dtype: np.dtype) -> None:
+    x = sample((2, 3, 4), dtype, layout)
+    for want in geometries(x):
+        offset = want.__array_interface__["data"][0] - x.__array_interface__["data"][0]
+        got = views.as_strided(x, want.shape, want.strides, offset if want.size else 0)
+        assert type(got) is np.ndarray and got.dtype == x.dtype
+        np.testing.assert_array_equal(got, want)
+        assert got.size == 0 or np.shares_memory(got, x)
+        assert x.flags.writeable or not got.flags.writeable
+
+
+def test_as_strided_of_odd_arrays() -> None:
+    scalar = np.array(3.0)
+    assert views.as_strided(scalar, (2,), (0,), 0).tolist() == [3.0, 3.0]
+    assert views.as_strided(np.empty((0, 3)), (3, 0), (8, 8), 8).shape == (3, 0)
+    assert views.as_strided(np.empty((4, 0))[::2], (0,), (8,), 24).shape == (0,)
+    from_bytes = np.frombuffer(bytes(range(16)), np.uint8)[::2]
+    assert views.as_strided(from_bytes, (4,), (-2,), 6).tolist() == [6, 4, 2, 0]
+    kept_order = np.arange(24.0).reshape(2, 3, 4).transpose(0, 2, 1).copy("K")  # owns memory that is neither C nor F
+    np.testing.assert_array_equal(views.as_strided(kept_order, (4, 2), kept_order.strides[1::-1], 0), kept_order[:, :, 0].T)
+    part = np.arange(8.0)[2:4]
+    assert views.as_strided(part, (4,), (8,), 8).tolist() == [3.0, 4.0, 5.0, 6.0]  # beyond x, within its memory
+
+
+def test_as_strided_keeps_memory_and_writes_through() -> None:
+    for make in (
+        lambda: np.arange(1000.0),
+        lambda: np.arange(2000.0)[::2],
+        lambda: np.arange(1000.0).reshape(10, 100)[:, ::-1],
+    ):
+        x = make()
+        want = x.ravel()[:3].copy()
+        y = views.as_strided(x, (3,), x.strides[-1:], 0)
+        y[0] = want[0] = -7
+        assert x.flat[0] == -7
+        del x
+        gc.collect()
+        np.testing.assert_array_equal(y, want)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_clone_cast_copy(layout: str, dtype: np.dtype) -> None:
+    x = sample((3, 4), dtype, layout)
+    y = views.clone(x)
+    check(y, x)
+    assert y.flags.writeable and not np.shares_memory(x, y)
+    for other in DTYPES:
+        want = x.astype(np.int64).astype(other) if dtype.kind == "f" and other.kind in "iu" else x.astype(other)
+        got = views.cast(x, other)
+        check(got, want)
+        assert not np.shares_memory(x, got)
+    dst = np.zeros((2, 3, 4), dtype)[:, ::-1]
+    views.copy_(dst, x)
+    np.testing.assert_array_equal(dst, np.broadcast_to(x, (2, 3, 4)))
+
+
+@pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="uncompiled, NumPy scalars warn")
+def test_cast_of_what_does_not_fit() -> None:
+    x = np.array([np.nan, np.inf, -np.inf, 1e300, -1.5])
+    for source in (x, views.cast(x, FLOATS[0]), views.cast(x, np.dtype(np.float16))):
+        for dtype in DTYPES:
+            views.cast(source, dtype)
+    np.testing.assert_array_equal(views.cast(x, FLOATS[0]), [np.nan, np.inf, -np.inf, np.inf, -1.5])
+    assert views.cast(np.array([np.nan, 0.0, -0.0, 0.1]), np.dtype(np.bool_)).tolist() == [True, False, False, True]
+    assert views.cast(np.array(2.7), np.dtype(np.int64)).shape == ()
+    assert views.cast(np.array([-1.5, 255.9]), np.dtype(np.uint8)).tolist() == [255, 255]
+
+
+def test_copy_overlapping() -> None:
+    x = np.arange(6.0)
+    views.copy_(x[1:], x[:-1])
+    assert x.tolist() == [0, 0, 1, 2, 3, 4]
+    views.copy_(x, x[::-1])
+    assert x.tolist() == [4, 3, 2, 1, 0, 0]
+
+
+GRAD_CASES = [  # x_shape, x_strides, shape, strides, offset, in elements
+    ((4,), (1,), (2,), (2,), 1),
+    ((4,), (1,), (3, 2), (1, 1), 0),
+    ((2, 3), (3, 1), (3, 2), (1, 3), 0),
+    ((2, 3), (1, 2), (2, 2), (2, 1), 1),
+    ((2, 3), (3, 1), (2, 2), (-3, -1), 5),
+    ((2, 3), (3, 1), (5, 2, 2), (0, 3, 1), 1),
+    ((3,), (2,), (5,), (1,), 0),
+    ((3,), (1,), (2, 2), (2, 1), 1),
+    ((), (), (3,), (0,), 0),
+    ((4,), (1,), (), (), 2),
+    ((4,), (1,), (0, 3), (3, 1), 0),
+    ((0, 2), (2, 1), (0,), (1,), 0),
+    ((3, 1), (1, 1), (2, 2), (1, 1), 0),
+    ((2, 2), (-2, -1), (3,), (1,), -3),
+]
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, np.dtype(np.float16)], ids=str)
+@pytest.mark.parametrize("case", GRAD_CASES, ids=str)
+def test_as_strided_grad(case: tuple, dtype: np.dtype) -> None:
+    x_shape, x_strides, shape, strides, offset = case
+    g = sample(shape, dtype) if shape == () else sample(shape, dtype, "negative")
+    memory: dict[int, float] = {}
+    for i in np.ndindex(shape):
+        at = offset + sum(k * s for k, s in zip(i, strides, strict=True))
+        memory[at] = memory.get(at, 0.0) + float(g[i])
+    want = np.zeros(x_shape, dtype)
+    for i in np.ndindex(x_shape):
+        want[i] = memory.get(sum(k * s for k, s in zip(i, x_strides, strict=True)), 0.0)
+    item = dtype.itemsize
+    got = views.as_strided_grad(
+        g, x_shape, tuple(item * s for s in x_strides), shape, tuple(item * s for s in strides), item * offset
+    )
+    check(got, want, 2e-3 if item == 2 else tolerance(dtype))
+
+
+def test_as_strided_grad_of_shared_elements() -> None:
+    got = views.as_strided_grad(np.ones((2, 3)), (2, 3), (0, 8), (2, 3), (0, 8), 0)
+    check(got, np.ones((2, 3)))  # each memory cell gets 2, in equal parts for its two elements
+
+
+def test_as_strided_scatter() -> None:
+    x = sample((2, 3))
+    got = views.as_strided_scatter(x, np.array([7.0, 8.0], np.float32), (2,), (-12,), 16)
+    want = x.copy()
+    want[::-1, 1] = [7.0, 8.0]
+    check(got, want)
+
+
+# create, cat
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_create(dtype: np.dtype) -> None:
+    assert create.empty((2, 0), dtype).shape == (2, 0)
+    check(create.full((), 1, dtype), np.ones((), dtype))
+    check(create.full((2, 3), 0, dtype), np.zeros((2, 3), dtype))
+    if dtype.kind != "b":
+        check(create.arange(3, -1, 4, dtype), np.array([3, 2, 1, 0]).astype(dtype))
+        check(create.arange(0, 1, 0, dtype), np.zeros(0, dtype))
+    if dtype.kind == "f":
+        assert np.signbit(create.full((2,), -0.0, dtype)).all()
+        check(create.full((2,), np.nan, dtype), np.full(2, np.nan, dtype))
+        check(create.full((2,), -1e300, dtype), np.array([-1e300] * 2) if dtype.itemsize == 8 else np.full(2, -np.inf, dtype))
+        check(create.arange(0.5, 0.1, 5, dtype), (0.5 + 0.1 * np.arange(5)).astype(dtype))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_cat(layout: str) -> None:
+    arrays = [sample((2, 3, 4), layout=layout), sample((2, 3, 4), layout=layout, seed=1)]
+    for dim in range(3):
+        check(cat.cat(dim, *arrays), np.concatenate(arrays, dim))
+    check(cat.cat(0, arrays[0][:0], arrays[1]), arrays[1])
+
+
+# norm
+
+NORM_CASES = [
+    ((4, 6), (1,)), ((4, 6), (0,)), ((4, 6), (0, 1)), ((4, 6), ()), ((2, 3, 4, 5), (0, 2, 3)), ((2, 3, 4, 5), (2, 3)),
+    ((2, 3, 4, 5), (1, 3)), ((5, 300), (0,)), ((3, 1), (1,)), ((0, 3), (1,)), ((3, 0), (0,)), ((2, 3, 4), (1,)),
+]  # fmt: skip
+
+
+def naive_normalize(x: np.ndarray, dims: tuple[int, ...], eps: float) -> list[np.ndarray]:
+    x = x.astype(np.float64)
+    mean, var = x.mean(dims, keepdims=True), x.var(dims, keepdims=True)
+    rstd = 1 / np.sqrt(var + eps)
+    return [(x - mean) * rstd, mean, var, rstd]
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("shape, dims", NORM_CASES, ids=str)
+def test_normalize(shape: tuple[int, ...], dims: tuple[int, ...], dtype: np.dtype) -> None:
+    for layout in LAYOUTS if min(shape) else ["C"]:
+        x, g = sample(shape, dtype, layout), sample(shape, dtype, layout, seed=1)
+        wants = naive_normalize(x, dims, 1e-5)
+        tol = 1e-3 if layout == "broadcast" and 0 in dims else 10 * tolerance(dtype)  # no variance: rstd magnifies rounding
+        for got, want in zip(norm.normalize(x, dims, 1e-5), wants, strict=True):
+            check(got, want.astype(dtype), tol)
+        xhat, rstd = wants[0].astype(dtype), wants[3].astype(dtype)
+        g64 = g.astype(np.float64)
+        want = wants[3] * (g64 - g64.mean(dims, keepdims=True) - wants[0] * (g64 * wants[0]).mean(dims, keepdims=True))
+        check(norm.normalize_grad(g, xhat, rstd, dims), want.astype(dtype), tol)
+
+
+def test_normalize_is_stable_and_shows_nan() -> None:
+    x = sample((4, 1000)) * 0.01 + 1000
+    for got, want in zip(norm.normalize(x, (1,), 1e-5), naive_normalize(x, (1,), 1e-5), strict=True):
+        check(got, want.astype(np.float32), 1e-5)
+    x[1, 5] = np.nan
+    xhat, mean, _, _ = norm.normalize(x, (1,), 1e-5)
+    assert np.isnan(xhat).all(1).tolist() == np.isnan(mean[:, 0]).tolist() == [False, True, False, False]
+
+
+def test_normalize_parallel_form() -> None:
+    for shape, dims in (((300, 400), (1,)), ((300, 400), (0,)), ((8, 16, 40, 40), (0, 2, 3))):
+        x, g = sample(shape), sample(shape, seed=1)
+        xhat, mean, var, rstd = norm.normalize(x, dims, 1e-5)
+        for got, want in zip((xhat, mean, var, rstd), naive_normalize(x, dims, 1e-5), strict=True):
+            check(got, want.astype(np.float32), 2e-5)
+        rows = [norm.normalize_grad(g, xhat, rstd, dims) for _ in range(2)]
+        assert np.array_equal(*rows)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_update_running(dtype: np.dtype) -> None:
+    running_mean, running_var = sample((6,), dtype)[::2], np.ones(3, dtype)
+    mean, var = sample((1, 3, 1), dtype, seed=1), np.full((1, 3, 1), 2, dtype)
+    want = 0.9 * running_mean + 0.1 * mean.ravel()
+    norm.update_running_(running_mean, running_var, mean, var, np.array(0.1), 5)
+    np.testing.assert_allclose(running_mean, want, rtol=1e-6)
+    np.testing.assert_allclose(running_var, 0.9 + 0.1 * 2 * 5 / 4, rtol=1e-6)
+
+
+# index
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_take_and_index_put(layout: str, dtype: np.dtype) -> None:
+    x = sample((5, 2, 3), dtype, layout)
+    for idx in (np.array([4, 0, 0]), np.array([[1, 4], [2, 3]]).T, np.array(3), np.zeros((0, 2), np.int64), np.arange(5)[::-2]):
+        check(index.take(x, idx), x[idx])
+        v = sample((*idx.shape, 2, 3), dtype, "C" if idx.ndim == 0 or not idx.size else layout, seed=1)
+        want = x.copy()
+        for i in np.ndindex(idx.shape):
+            want[idx[i]] = v[i]
+        check(index.index_put(x, idx, v), want)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_index_add(layout: str, dtype: np.dtype) -> None:
+    g = sample((2, 3, 4), dtype, layout)
+    idx = np.array([[4, 0, 4], [0, 1, 4]])
+    want = np.zeros((5, 4), dtype)
+    for i in np.ndindex(idx.shape):
+        want[idx[i]] += g[i]
+    check(index.index_add(g, idx, 5), want)
+
+
+def test_index_of_empty_and_narrow() -> None:
+    none = np.zeros(0, np.int64)
+    check(index.take(np.empty((0, 3)), none), np.empty((0, 3)))
+    check(index.take(np.empty((3, 0)), np.array([2])), np.empty((1, 0)))
+    check(index.take(np.arange(3.0), np.array(1)), np.array(1.0))
+    check(index.index_add(np.empty((0, 3)), none, 2), np.zeros((2, 3)))
+    check(index.index_add(np.ones(4), np.array([1, 1, 0, 1]), 2), np.array([1.0, 3.0]))
+    check(index.index_put(np.ones((2, 3)), none, np.empty((0, 3))), np.ones((2, 3)))
+
+
+def test_index_add_parallel_form_gives_the_same_bits() -> None:
+    g, idx = sample((4000, 64)), np.random.default_rng(0).integers(0, 37, 4000)
+    serial = np.zeros((37, 64), np.float32)
+    index._index_add(g.ravel(), idx, serial.ravel())
+    check(index.index_add(g, idx, 37), serial)
+    check(index.take(g, idx), g[idx])
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_nonzero(layout: str, dtype: np.dtype) -> None:
+    x = sample((3, 4), dtype, layout)
+    if x.flags.writeable:
+        x[1, 2] = x[0, 3] = 0
+    check(index.nonzero(x), np.argwhere(x))
+
+
+def test_nonzero_of_odd_arrays() -> None:
+    check(index.nonzero(np.array(2.0)), np.zeros((1, 0), np.int64))
+    check(index.nonzero(np.array(0.0)), np.zeros((0, 0), np.int64))
+    check(index.nonzero(np.zeros((2, 0))), np.zeros((0, 2), np.int64))
+    check(index.nonzero(np.array([np.nan, -0.0, np.inf])), np.array([[0], [2]]))
+
+
+def test_first_outside() -> None:
+    idx = np.array([[0, 5], [-1, 2]])
+    assert index.first_outside(idx, -1, 6) == -1
+    assert index.first_outside(idx, 0, 6) == 2
+    assert index.first_outside(idx.T, 0, 6) == 1
+    assert index.first_outside(idx, -1, 5) == 1
+    assert index.first_outside(np.zeros((0, 2), np.int64), 0, 1) == -1
+    assert index.first_outside(np.array(3), 0, 3) == 0
+    assert type(index.first_outside(idx, 0, 9)) is int
+
+
+def test_one_signature_per_dtype_and_form() -> None:
+    """Runs last."""
+    check_signatures(views, create, norm, index)

@@ -1,0 +1,315 @@
+"""Every pointwise kernel against NumPy, over dtypes, layouts and special values."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jitgrad.kernels.cpu import pointwise
+from jitgrad.kernels.scalars import TABLE, Form
+
+HERE = Path(__file__).parent
+SRC = HERE.parent / "src"
+INF, NAN = np.inf, np.nan
+
+
+def phi(x: np.ndarray) -> np.ndarray:
+    return 0.5 * (1 + np.vectorize(math.erf, otypes=[float])(x / math.sqrt(2)))
+
+
+def density(x: np.ndarray) -> np.ndarray:
+    return np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+
+
+def pow_grad_b(g: np.ndarray, a: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.where((a == 0) & (y <= 1), 0, g * (y * np.log(a)))
+
+
+ORACLES: dict[str, Callable[..., np.ndarray]] = {
+    "exp": np.exp,
+    "log": np.log,
+    "sqrt": np.sqrt,
+    "tanh": np.tanh,
+    "neg": np.negative,
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "pow": np.power,
+    "pow_grad_a": lambda g, a, b: np.where(b == 0, 0, g * (b * np.power(a, b - 1))),
+    "pow_grad_b": pow_grad_b,
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "where": np.where,
+    "relu": lambda x: np.where(x <= 0, 0, x).astype(x.dtype),
+    "relu_grad": lambda g, y: np.where(y <= 0, 0, g),
+    "tanh_grad": lambda g, y: g * (1 - y * y),
+    "gelu": lambda x: x * phi(x),
+    "gelu_grad": lambda x: phi(x) + x * density(x),
+}
+FORMS = [
+    pytest.param(entry.name, form, dtype, id=f"{entry.name}-{dtype}")
+    for entry in TABLE.values()
+    for form in entry.forms
+    for dtype in form.dtypes
+    if dtype not in ("int32", "int16", "int8") or entry.name in ("add", "where", "pow")  # each costs a compilation
+]
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -2.0, 2.0, 3.0, INF, -INF, NAN, 1e-30, -1e30, 88.0, -104.0, 100.0, 1e38, 1e-42]
+
+
+def samples(op: str, form: Form, dtype: str, shape: tuple[int, ...]) -> list[np.ndarray]:
+    """One input per parameter, in the domain of the op."""
+    rng = np.random.default_rng(sum(map(ord, op + dtype)))
+    arrays = []
+    for kind in form.inputs:
+        if kind == "b" or dtype == "bool":
+            x = rng.random(shape) < 0.5
+        elif dtype.startswith("f"):
+            x = rng.normal(size=shape).astype(dtype)
+            if op in ("log", "sqrt") or op.startswith("pow"):
+                x = np.abs(x) + np.asarray(0.1, dtype)
+        else:
+            low, high = (0, 4) if op == "pow" else (0, 100) if dtype == "uint8" else (-100, 100)
+            x = rng.integers(low, high, shape).astype(dtype)
+        arrays.append(x)
+    return arrays
+
+
+def expected(op: str, arrays: list[np.ndarray], exact: bool = True) -> np.ndarray:
+    """The oracle's answer: computed in float64 if `exact`, and rounded at the end; ints wrap around."""
+    dtype = arrays[-1].dtype
+    wide = [x.astype(np.float64) if exact and x.dtype.kind == "f" else x for x in arrays]
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        y = np.asarray(ORACLES[op](*wide))
+        return y if y.dtype == bool else y.astype(dtype)
+
+
+def compare(y: Any, want: np.ndarray, hint: object = None) -> None:
+    assert type(y) is np.ndarray and y.dtype == want.dtype and y.shape == want.shape, hint
+    assert y.flags.c_contiguous and y.flags.writeable, hint
+    if want.dtype.kind == "f":
+        scale = 4 * np.finfo(want.dtype).eps
+        np.testing.assert_allclose(y, want, rtol=scale, atol=scale / 8, err_msg=str(hint))
+    else:
+        np.testing.assert_array_equal(y, want, err_msg=str(hint))
+
+
+def layouts(x: np.ndarray) -> Iterator[np.ndarray]:
+    """Arrays of other layouts with x's first elements."""
+    yield x
+    yield x.T
+    yield np.repeat(x, 2, axis=1)[:, ::2]
+    yield x[::-1, ::-1]
+    yield np.broadcast_to(x[:, :1], x.shape)
+    yield np.broadcast_to(x[:1], x.shape)
+    yield np.asfortranarray(x)
+    yield x[:0]
+    yield x[0, 0].reshape(())
+    yield x[:, None, :]
+
+
+@pytest.fixture(autouse=True)
+def no_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+@pytest.mark.parametrize(("op", "form", "dtype"), FORMS)
+def test_values_and_layouts(op: str, form: Form, dtype: str) -> None:
+    kernel = getattr(pointwise, op)
+    arrays = samples(op, form, dtype, (5, 7))
+    for same in zip(*(layouts(x) for x in arrays), strict=True):
+        before = [x.copy() for x in same]
+        compare(kernel(*same), expected(op, list(same)), [(x.shape, x.strides) for x in same])
+        for x, old in zip(same, before, strict=True):
+            np.testing.assert_array_equal(x, old)
+
+
+@pytest.mark.parametrize(("op", "form", "dtype"), [p for p in FORMS if len(p.values[1].inputs) > 1])
+def test_broadcasting(op: str, form: Form, dtype: str) -> None:
+    kernel = getattr(pointwise, op)
+    arrays = samples(op, form, dtype, (3, 4, 6))
+    for cut in (np.s_[:], np.s_[0], np.s_[:, :1], np.s_[0, 0, :1], np.s_[:1, :, :1], np.s_[0, 0, 0], np.s_[:0], np.s_[:, ::-2]):
+        for place in range(len(arrays)):
+            mixed = [np.asarray(x[cut]) if i == place else x for i, x in enumerate(arrays)]
+            try:
+                np.broadcast_shapes(*(x.shape for x in mixed))
+            except ValueError:
+                mixed = [np.asarray(x[cut]) for x in arrays]
+            compare(kernel(*mixed), expected(op, mixed), (cut, place))
+
+
+@pytest.mark.parametrize(("op", "form", "dtype"), [p for p in FORMS if p.values[2].startswith("f")])
+def test_special_values(op: str, form: Form, dtype: str) -> None:
+    with np.errstate(all="ignore"):
+        values = np.array(SPECIAL).astype(dtype)
+    if len(form.inputs) == 1:
+        arrays = [values]
+    else:
+        first, second = (np.ascontiguousarray(v) for v in np.meshgrid(values, values))
+        arrays = [first, second] if len(form.inputs) == 2 else [np.ones_like(first), first, second]
+    arrays = [x > 0 if kind == "b" else x for x, kind in zip(arrays, form.inputs, strict=True)]
+    compare(getattr(pointwise, op)(*arrays), expected(op, arrays, exact=False))  # overflows where the kernel does
+
+
+@pytest.mark.parametrize(("op", "form"), [(e.name, f) for e in TABLE.values() for f in e.forms])
+def test_serial_and_parallel_forms(op: str, form: Form, monkeypatch: pytest.MonkeyPatch) -> None:
+    dtype = form.dtypes[0]
+    arrays = samples(op, form, dtype, (997,))
+    out = np.empty(997, bool if form.output == "b" else dtype)
+    for suffix in ("", "_parallel"):
+        kernel = getattr(pointwise, f"_{form.formula}{suffix}")
+        kernel(*arrays, out)
+        compare(out, expected(op, arrays), suffix)
+        if hasattr(kernel, "signatures"):
+            assert len({str(s) for s in kernel.signatures}) == len(kernel.signatures) <= len(form.dtypes)
+
+
+def test_the_launcher_takes_the_parallel_form_for_large_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.linspace(-1, 1, 1 << 17, dtype=np.float32).reshape(2, -1)
+    monkeypatch.setattr(pointwise, "pays", lambda work: True)
+    compare(pointwise.add(x, x), x + x)
+    signatures = list(pointwise._add_parallel.signatures)
+    x.flags.writeable = False  # a read-only array would be one more signature
+    compare(pointwise.add(x, x), x + x)
+    compare(pointwise.add(x.T, x.T), np.ascontiguousarray(x.T + x.T))
+    compare(pointwise.add(x, x[:1]), x + x[:1])
+    assert pointwise._add_parallel.signatures == signatures
+
+
+def test_two_dtypes_in_any_order_keep_their_own() -> None:
+    for dtypes in (("float64", "float32"), ("float32", "float64")):
+        kernel = pointwise._launcher(TABLE["mul"])
+        for dtype in dtypes:
+            assert kernel(np.ones(3, dtype), np.ones(3, dtype)).dtype == dtype
+
+
+def test_no_warning_even_where_numpy_would_raise() -> None:
+    big = np.full((3, 3), 3e38, np.float32)
+    with np.errstate(all="raise"):
+        for args in ((big, big), (big[::2], big[::2]), (big, big[0, 0].reshape(()))):
+            assert np.isinf(pointwise.mul(*args)).all()
+        assert np.isnan(pointwise.log(-big)).all()
+        assert np.isinf(pointwise.div(big, 0 * big)).all()
+
+
+def test_another_dtype_is_refused() -> None:
+    with pytest.raises(TypeError, match="exp has no kernel for int64"):
+        pointwise.exp(np.ones(2, np.int64))
+
+
+def test_launchers_look_like_their_formulas() -> None:
+    import inspect
+
+    for name, entry in TABLE.items():
+        kernel = getattr(pointwise, name)
+        assert (kernel.__name__, kernel.__doc__, tuple(inspect.signature(kernel).parameters)) == (
+            name,
+            entry.doc,
+            entry.parameters,
+        )
+        assert entry.doc
+    with pytest.raises(AttributeError):
+        _ = pointwise._no_such_kernel
+
+
+def test_a_formula_is_all_that_a_pointwise_op_needs(tmp_path: Path) -> None:
+    shutil.copytree(SRC / "jitgrad", tmp_path / "jitgrad", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "jitgrad/__init__.py").write_text("")
+    formula = """
+
+@pointwise("f -> f")
+def softplus(x):
+    "y = ln(1 + e^x)"
+    return x if x > 20 else log(like(x, 1) + exp(x))
+"""
+    with open(tmp_path / "jitgrad/kernels/scalars.py", "a") as file:
+        file.write(formula)
+    program = """
+import numpy as np
+from jitgrad import kernels
+from jitgrad.kernels.cuda.layout import upload
+x = np.array([-1.0, 0.0, 30.0], np.float32)
+print(*kernels.of(x).softplus(x).round(4), *kernels.of(upload(x)).softplus(upload(x)).copy_to_host().round(4))
+"""
+    env = {"PYTHONPATH": str(tmp_path), "JITGRAD_CACHE_DIR": str(tmp_path / "cache"), "NUMBA_ENABLE_CUDASIM": "1"}
+    done = subprocess.run([sys.executable, "-c", program], env=os.environ | env, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["0.3133", "0.6931", "30.0"] * 2, done.stderr
+
+
+def small_cases() -> Iterator[tuple[str, list[np.ndarray]]]:
+    """Each op once, on few elements, with other layouts and special values among them."""
+    for entry in TABLE.values():
+        for form in entry.forms:
+            arrays = samples(entry.name, form, form.dtypes[0], (2, 3))
+            if arrays[-1].dtype.kind == "f":
+                arrays[-1][0, 0] = 0
+                arrays[0][0, :2] = (2, 0)
+                arrays[0][1, 2] = 3e38 if form.inputs[0] != "b" else 1
+            yield entry.name, arrays
+            yield entry.name, [x[::-1, ::-2].T for x in arrays]
+            yield entry.name, [arrays[0][:, :1], *arrays[1:]]
+            yield entry.name, [x[:0] for x in arrays]
+            yield entry.name, [x[0, 1].reshape(()) for x in arrays]
+
+
+def check_plain() -> None:
+    """Run with NUMBA_DISABLE_JIT=1."""
+    for op, arrays in small_cases():
+        compare(getattr(pointwise, op)(*arrays), expected(op, arrays), op)
+
+
+def check_cuda() -> None:
+    """Run with NUMBA_ENABLE_CUDASIM=1."""
+    from jitgrad.kernels.cuda import pointwise as device
+    from jitgrad.kernels.cuda.layout import strided, upload
+
+    for op, arrays in small_cases():
+        there = []
+        for x in arrays:
+            base = x
+            while isinstance(base.base, np.ndarray):
+                base = base.base
+            offset = x.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+            there.append(strided(upload(np.ascontiguousarray(base)), x.shape, x.strides, offset))
+        compare(getattr(device, op)(*there).copy_to_host(), expected(op, arrays), op)
+
+
+@pytest.mark.parametrize(("check", "variable"), [("plain", "NUMBA_DISABLE_JIT"), ("cuda", "NUMBA_ENABLE_CUDASIM")])
+def test_other_ways_to_run(check: str, variable: str) -> None:
+    paths = os.pathsep.join([str(SRC), str(HERE)])
+    command = f"import test_kernels_pointwise as t; t.check_{check}()"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", command],
+        env=os.environ | {"PYTHONPATH": paths, variable: "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_numba_s_private_parts_the_njit_form_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pointwise, "make_ufunc", None)
+    kernel = pointwise._launcher(TABLE["add"])
+    arrays = samples("add", TABLE["add"].forms[0], "float32", (5, 7))
+    for same in zip(*(layouts(x) for x in arrays), strict=True):
+        compare(kernel(*same), expected("add", list(same)))
+    frozen = np.broadcast_to(arrays[0][0], (5, 7))
+    compare(kernel(frozen, arrays[1]), frozen + arrays[1])
