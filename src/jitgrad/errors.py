@@ -5,6 +5,8 @@ Each class has two bases, so that ``except ValueError`` (Python's habit) and ``e
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class JitgradError(Exception):
     """Base of all errors that jitgrad raises about tensors and models; modules add their place to it on the way out."""
@@ -12,10 +14,15 @@ class JitgradError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.place: str = ""
+        # What modules know of the place while the error passes through them; it stays out of pickles.
+        self.trail: Any = None
 
     def __str__(self) -> str:
         message = str(self.args[0])
         return f"{message}\n  in {self.place}" if self.place else message
+
+    def __reduce__(self) -> Any:
+        return type(self), self.args, {"place": self.place}
 
 
 class ShapeError(JitgradError, ValueError, RuntimeError):
@@ -36,6 +43,10 @@ class GradError(JitgradError, RuntimeError):
 
 class SurgeryError(JitgradError, ValueError):
     """An edit of a model that would leave it broken; nothing has been changed."""
+
+
+class StateDictError(JitgradError, ValueError, RuntimeError):
+    """A state dict that does not fit the model or optimizer it is loaded into; nothing has been changed."""
 
 
 class OutOfRangeError(JitgradError, IndexError):

@@ -13,6 +13,8 @@ from jitgrad.autograd.creation import (
 )
 from jitgrad.autograd.display import tensor_repr as tensor_repr
 from jitgrad.autograd.door import Listener as Listener, apply as apply, apply_many as apply_many
+from jitgrad.autograd.function import Function as Function, once_differentiable as once_differentiable
+from jitgrad.autograd.gradcheck import gradcheck as gradcheck, gradgradcheck as gradgradcheck
 from jitgrad.autograd.graph import backward as backward, grad as grad
 from jitgrad.autograd.inplace import check_writable as check_writable, copy_ as copy_, write as write
 from jitgrad.autograd.mode import (

@@ -82,7 +82,7 @@ class Walk:
                     self._deliver(e, _checked(prim, e, ge))
         else:
             for e, rule in zip(n.edges, prim.rules, strict=False):
-                if e is not None and (needed is None or e in needed):
+                if e is not None and rule is not None and (needed is None or e in needed):
                     ge = rule(g, n)
                     if ge is not None:
                         if ge.array.shape != e.shape or ge.array.dtype is not e.dtype:

@@ -87,7 +87,7 @@ class Primitive:
         name in infer (or geometry), or ``<arg>_shape`` and ``<arg>_dtype``. With several outputs g is a tuple, with None where no
         gradient came. A rule may return None: no gradient.
     grads
-        One rule for starred arguments: returns all gradients; may name ``shapes``, those of all inputs.
+        One rule for starred arguments: returns all gradients; may name ``shapes``, those of all inputs, and ``node``.
     impl
         Given instead of kernel: the launcher itself, the same for every device.
     recorded
@@ -168,6 +168,8 @@ class Primitive:
             return f"n.edges[{self.args.index(arg)}].{parameter.rpartition('_')[2]}", 0
         if arg is None and parameter == "shapes":
             return "n.saved[0]", 0
+        if arg is None and parameter == "node":
+            return "n", 0
         raise AssertionError(f"{self.name}: rule names {parameter!r}, which is neither kept nor static")
 
     def _adapt(self, rule: Callable[..., Any] | None, arg: str | None) -> Callable[..., Any] | None:

@@ -228,7 +228,7 @@ def saved_output(n: Node, i: int) -> Tensor:
     array, stamp = n.saved[2][i]
     t = wrap(array)
     t.stamp = stamp
-    if is_grad_enabled():
+    if is_grad_enabled() and array.dtype.kind == "f":
         t.node = n if n.shape is not None else output_node(n, i, len(n.saved[2]), array)
     return t
 

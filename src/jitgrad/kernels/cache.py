@@ -317,7 +317,7 @@ class DiskCache(NullCache):
 
 
 def readable(function: Callable[..., Any]) -> str:
-    return function.__name__.strip("_")
+    return function.__name__.strip("_").removesuffix("_loop")
 
 
 class _Notice:

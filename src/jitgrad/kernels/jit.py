@@ -98,13 +98,17 @@ class Kernel(CPUDispatcher):
             return super().compile(sig)
 
 
-def njit(function: Function | None = None, *, fastmath: frozenset[str] = EXACT) -> Any:
-    """Compiles a kernel lazily: `@njit`, or `@njit(fastmath=SUM)` for plain sums."""
+def njit(function: Function | None = None, *, fastmath: frozenset[str] = EXACT, inline: bool = False) -> Any:
+    """Compiles a kernel lazily: `@njit`, or `@njit(fastmath=SUM)` for plain sums.
+
+    `inline=True` is for scalar functions that loops call: LLVM makes no vector code of a loop with a call in it, and by itself
+    leaves large functions as calls.
+    """
     if function is None:
-        return lambda f: njit(f, fastmath=fastmath)
+        return lambda f: njit(f, fastmath=fastmath, inline=inline)
     if DISABLED:
         return function
-    return Kernel(function, targetoptions=_options(fastmath))
+    return Kernel(function, targetoptions=_options(fastmath, forceinline=True) if inline else _options(fastmath))
 
 
 def parallel_form(kernel: Any) -> Any:

@@ -70,6 +70,11 @@ def _count(shape: Shape, dims: tuple[int, ...]) -> int:
     return n
 
 
+def _freedom(shape: Shape, dims: tuple[int, ...], correction: float) -> float:
+    n = _count(shape, dims) - correction
+    return n if n > 0 else 0
+
+
 def _over(g: Tensor, n: float) -> Tensor:
     """g / n, inf or nan where n is 0."""
     return mul(g, 1 / n if n else float("inf"))
@@ -86,7 +91,7 @@ MEAN = Primitive(
 VAR = Primitive(
     "var", "x", lambda x, dims, keepdim, correction: _float_infer("var")(x, dims, keepdim),
     grad_x=lambda g, x, dims, keepdim, correction: mul(
-        _spread(_over(g, max(_count(x.shape, dims) - correction, 0) / 2), x.shape, dims, keepdim),
+        _spread(_over(g, _freedom(x.shape, dims, correction) / 2), x.shape, dims, keepdim),
         sub(x, apply(MEAN, x, p=(dims, True))),
     ),
 )  # fmt: skip

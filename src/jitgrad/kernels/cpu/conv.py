@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from jitgrad.kernels.cpu.fma import add_all, add_dots_8, dot
+from jitgrad.kernels.cpu.fma import add_1, add_8, add_dots_8, dot, eight
 from jitgrad.kernels.cpu.layout import contiguous, or_nothing
 from jitgrad.kernels.jit import njit, parallel_form, pays, prange, workspace
 from jitgrad.shapes import conv_size
@@ -78,7 +78,8 @@ def _fill_outputs(g, planes, geometry):
         image = (np.int64(task) + 1) * HP * WP
         for r in range(OH):
             row = planes[image + r * WP : image + (r + 1) * WP]
-            row[:OW] = g[n, f, r]
+            for q in range(OW):
+                row[q] = g[n, f, r, q]
             row[OW:] = 0
         planes[image + OH * WP : image + HP * WP] = 0
 
@@ -98,6 +99,17 @@ def _offsets(table, geometry):
 
 
 @njit
+def _add_taps(total, n, w, at, x, offsets, shift):
+    """total[j] += sum of w[at + k] * x[offsets[k] + shift + j] over all k, for j < n."""
+    zero, one, size = np.uint64(0), np.uint64(1), np.uint64(n)
+    eights = offsets.size // 8 * 8
+    for k in range(0, eights, 8):
+        add_8(total, zero, size, w, np.uint64(at + k), one, x, eight(offsets, k, shift))
+    for k in range(eights, offsets.size):
+        add_1(total, zero, size, w[at + k], x, np.uint64(offsets[k] + shift))
+
+
+@njit
 def _conv2d(x, w, bias, y, planes, table, sums, geometry):
     """`sums`: one row per task, in which a task adds up a block of rows of one output plane."""
     (N, C, _, _), (F, KH, KW), (OH, OW), _, _, _, (groups, A, B), (HP, WP) = geometry
@@ -112,15 +124,16 @@ def _conv2d(x, w, bias, y, planes, table, sums, geometry):
         for task in range(np.int64(share) * F * blocks // shares, (np.int64(share) + 1) * F * blocks // shares):
             f, block = divmod(task, blocks)
             top, bottom = block * tall, min((block + 1) * tall, N * HP)
-            total = sums[share, : (bottom - top) * WP]
+            total = sums[share]
             total[:] = bias[f] if bias.size else 0
             shift = f // (F // groups) * group + top * WP
-            add_all(total, weights, f * table.size, planes, table, shift)
+            _add_taps(total, (bottom - top) * WP, weights, f * table.size, planes, table, shift)
             for row in range(top, bottom):
                 n, oy = divmod(row, HP)
                 if oy < OH:
                     start = (row - top) * WP
-                    y[n, f, oy] = total[start : start + OW]
+                    for ox in range(OW):
+                        y[n, f, oy, ox] = total[start + ox]
 
 
 _conv2d_parallel = parallel_form(_conv2d)
@@ -163,11 +176,11 @@ def _conv2d_grad_x(g, w, gx, planes, packed, table, sums, geometry):
             c, phase = divmod(rest, A * B)
             a, b = divmod(phase, B)
             top, bottom = block * tall, min((block + 1) * tall, N * HP)
-            total = sums[share, : (bottom - top) * WP]
+            total = sums[share]
             total[:] = 0
             first, last = starts[phase], starts[phase + 1]
             shift = (c // (C // groups) * (F // groups) * N * HP + top) * WP
-            add_all(total, packed, c * taps.size + first, planes, taps[first:last], shift)
+            _add_taps(total, (bottom - top) * WP, packed, c * taps.size + first, planes, taps[first:last], shift)
             for row in range(top, bottom):
                 n, r = divmod(row, HP)
                 y = r * SH + a - PH
@@ -200,14 +213,12 @@ def _conv2d_grad_w(g, x, gw, outputs, planes, table, sums, geometry):
             totals[:] = 0.0
             group = f // (F // groups) * (C // groups) * A * B * plane
             for start in range(0, plane, BLOCK):
-                size = min(BLOCK, plane - start)
-                row = outputs[HP * WP + f * plane + start : HP * WP + f * plane + start + size]
+                size, row = np.uint64(min(BLOCK, plane - start)), np.uint64(HP * WP + f * plane + start)
                 if count == 8:
-                    add_dots_8(totals, row, planes, table[k : k + 8], group + start)
+                    add_dots_8(totals, outputs, row, size, planes, eight(table, k, group + start))
                 else:
                     for i in range(count):
-                        at = table[k + i] + group + start
-                        totals[i] += dot(row, planes[at : at + size])
+                        totals[i] += dot(size, outputs, row, planes, np.uint64(table[k + i] + group + start))
             for i in range(count):
                 result[f * taps + k + i] = totals[i]
 

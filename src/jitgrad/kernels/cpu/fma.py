@@ -71,11 +71,11 @@ def add_dots_8(totals, g, at, n, x, starts):
 
 @njit
 def eight(table, k, shift):
-    """The eight numbers table[k:k + 8] + shift; all uint64."""
-    one = np.uint64(1)
-    a, b, c, d = table[k] + shift, table[k + one] + shift, table[k + 2 * one] + shift, table[k + 3 * one] + shift
-    k += 4 * one
-    return a, b, c, d, table[k] + shift, table[k + one] + shift, table[k + 2 * one] + shift, table[k + 3 * one] + shift
+    """table[k] + shift and the seven after it, as add_8 takes them."""
+    u = np.uint64
+    a, b, c, d = table[k] + shift, table[k + 1] + shift, table[k + 2] + shift, table[k + 3] + shift
+    e, f, g, h = table[k + 4] + shift, table[k + 5] + shift, table[k + 6] + shift, table[k + 7] + shift
+    return u(a), u(b), u(c), u(d), u(e), u(f), u(g), u(h)
 
 
 @njit

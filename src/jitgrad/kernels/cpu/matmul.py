@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from jitgrad.kernels.cpu.fma import BAND, add_8, add_rest, dot, transpose_band
+from jitgrad.kernels.cpu.fma import BAND, add_1, add_8, dot, transpose_band
 from jitgrad.kernels.cpu.layout import or_nothing
 from jitgrad.kernels.jit import njit, parallel_form, pays, prange, workspace
 from jitgrad.shapes import broadcast_shapes
@@ -21,31 +21,32 @@ Form = tuple[int, int, int, bool, bool]
 
 @njit
 def _tile(a, b, out, batch, top, left, sizes):
-    """Adds a[batch] @ b[batch] to one tile of out, eight rows of b at a time; a and b are flat, b is (K, N)."""
+    """Adds a[batch] @ b[batch] to one tile of out, eight rows of b at a time; all flat, b is (K, N)."""
     M, N, K, a_batch, b_batch, a_row, a_step = sizes
-    right = min(left + COLUMNS, N)
-    offsets = (0, N, 2 * N, 3 * N, 4 * N, 5 * N, 6 * N, 7 * N)
-    for k in range(0, K, 8):
-        shift = batch * b_batch + k * N + left
+    width, pitch, step = np.uint64(min(left + COLUMNS, N) - left), np.uint64(N), np.uint64(a_step)
+    for k in range(0, K - 7, 8):
+        b0 = np.uint64(batch * b_batch + k * N + left)
+        b2, b4 = b0 + pitch + pitch, b0 + pitch + pitch + pitch + pitch
+        b6 = b4 + pitch + pitch
+        starts = (b0, b0 + pitch, b2, b2 + pitch, b4, b4 + pitch, b6, b6 + pitch)
         for i in range(top, min(top + ROWS, M)):
-            at = batch * a_batch + i * a_row + k * a_step
-            row = out[batch * M + i, left:right]
-            if k + 8 <= K:
-                add_8(row, a, at, a_step, b, offsets, shift)
-            else:
-                add_rest(row, a, at, a_step, b, offsets, shift, K - k)
+            at = np.uint64(batch * a_batch + i * a_row + k * a_step)
+            add_8(out, np.uint64((batch * M + i) * N + left), width, a, at, step, b, starts)
+    for i in range(top, min(top + ROWS, M)):
+        for k in range(K // 8 * 8, K):
+            number = a[batch * a_batch + i * a_row + k * a_step]
+            start = np.uint64(batch * b_batch + k * N + left)
+            add_1(out, np.uint64((batch * M + i) * N + left), width, number, b, start)
 
 
 @njit
 def _tile_of_dots(a, b, out, batch, top, left, sizes):
-    """Adds a[batch] @ b[batch] to one tile of out, element by element; here b is (N, K)."""
+    """Adds a[batch] @ b[batch] to one tile of out, element by element; all flat, here b is (N, K)."""
     M, N, K, a_batch, b_batch, _, _ = sizes
     for i in range(top, min(top + ROWS, M)):
-        start = batch * a_batch + i * K
-        row = a[start : start + K]
+        row = np.uint64(batch * a_batch + i * K)
         for j in range(left, min(left + COLUMNS, N)):
-            start = batch * b_batch + j * K
-            out[batch * M + i, j] += dot(row, b[start : start + K])
+            out[(batch * M + i) * N + j] += dot(np.uint64(K), a, row, b, np.uint64(batch * b_batch + j * K))
 
 
 @njit
@@ -53,11 +54,8 @@ def _start_tile(out, bias, top, bottom, left):
     """Sets one tile to the bias of its columns, or to zero where there is none."""
     right = min(left + COLUMNS, out.shape[1])
     for i in range(top, bottom):
-        row = out[i, left:right]
-        if bias.size:
-            row[:] = bias[left:right]
-        else:
-            row[:] = 0
+        for j in range(left, right):
+            out[i, j] = bias[j] if bias.size else 0
 
 
 @njit
@@ -66,7 +64,7 @@ def _matmul(a, b, bias, out, work, form):
     batches, a_count, b_count, a_transposed, b_transposed = form
     M, N = out.shape[0] // batches, out.shape[1]
     K = a.shape[0] // a_count if a_transposed else a.shape[1]
-    a_flat, b_flat = a.reshape(a.size), b.reshape(b.size)
+    a_flat, b_flat, out_flat = a.reshape(a.size), b.reshape(b.size), out.reshape(out.size)
     a_row, a_step = (1, M) if a_transposed else (K, 1)
     a_batch, b_batch = (M * K if a_count > 1 else 0), (K * N if b_count > 1 else 0)
     # Rows of dot products run over k, rows of sums over the columns.
@@ -86,9 +84,9 @@ def _matmul(a, b, bias, out, work, form):
         top, left = row * ROWS, column * COLUMNS
         _start_tile(out, bias, batch * M + top, batch * M + min(top + ROWS, M), left)
         if dots:
-            _tile_of_dots(a_flat, b_flat, out, batch, top, left, sizes)
+            _tile_of_dots(a_flat, b_flat, out_flat, batch, top, left, sizes)
         else:
-            _tile(a_flat, b_flat, out, batch, top, left, sizes)
+            _tile(a_flat, b_flat, out_flat, batch, top, left, sizes)
 
 
 _matmul_parallel = parallel_form(_matmul)

@@ -39,23 +39,15 @@ def _form(entry: Pointwise, dtype: np.dtype) -> Form:
     raise TypeError(f"{entry.name} has no kernel for {dtype.name}")
 
 
-class _Loops(dict[np.dtype, Callable[..., Any]]):
-    """The ufuncs of an op by dtype, each made when first asked for."""
-
-    def __init__(self, entry: Pointwise) -> None:
-        self.entry = entry
-
-    def __missing__(self, dtype: np.dtype) -> Callable[..., Any]:
-        form = _form(self.entry, dtype)
-        if make_ufunc is None:
-            made = _plain(self.entry, form, dtype)
-        else:
-            inputs = [_BOOL if kind == "b" else dtype for kind in form.inputs]
-            output = _BOOL if form.output == "b" else dtype
-            loop = getattr(_module(self.entry.name, form.formula), f"{form.formula}_loop")
-            made = make_ufunc(loop, self.entry.name, dtype, inputs, output)
-        self[dtype] = made
-        return made
+def _loop(entry: Pointwise, dtype: np.dtype) -> Callable[..., Any]:
+    """What the launcher of an op calls for one dtype."""
+    form = _form(entry, dtype)
+    if make_ufunc is None:
+        return _plain(entry, form, dtype)
+    inputs = [_BOOL if kind == "b" else dtype for kind in form.inputs]
+    output = _BOOL if form.output == "b" else dtype
+    loop = getattr(_module(entry.name, form.formula), f"{form.formula}_loop")
+    return make_ufunc(loop, entry.name, dtype, inputs, output)
 
 
 def _plain(entry: Pointwise, form: Form, dtype: np.dtype) -> Callable[..., Any]:
@@ -90,37 +82,52 @@ def _large(entry: Pointwise, dtype: np.dtype, *arrays: ndarray) -> ndarray | Non
     return y
 
 
+# Three launchers by number of inputs: with *args a call would take a tenth longer.
+
+
 def _unary(entry: Pointwise) -> Callable[..., ndarray]:
-    loops = _Loops(entry)
+    loops: dict[np.dtype, Callable[..., Any]] = {}
 
     def launch(x: ndarray) -> ndarray:
         if x.size >= PARALLEL_MIN and (y := _large(entry, x.dtype, x)) is not None:
             return y
-        y = loops[x.dtype](x, order="C")
+        try:
+            loop = loops[x.dtype]
+        except KeyError:
+            loop = loops[x.dtype] = _loop(entry, x.dtype)
+        y = loop(x, order="C")
         return y if type(y) is ndarray else asarray(y)
 
     return launch
 
 
 def _binary(entry: Pointwise) -> Callable[..., ndarray]:
-    loops = _Loops(entry)
+    loops: dict[np.dtype, Callable[..., Any]] = {}
 
     def launch(a: ndarray, b: ndarray) -> ndarray:
         if a.size >= PARALLEL_MIN and (y := _large(entry, b.dtype, a, b)) is not None:
             return y
-        y = loops[b.dtype](a, b, order="C")
+        try:
+            loop = loops[b.dtype]
+        except KeyError:
+            loop = loops[b.dtype] = _loop(entry, b.dtype)
+        y = loop(a, b, order="C")
         return y if type(y) is ndarray else asarray(y)
 
     return launch
 
 
 def _ternary(entry: Pointwise) -> Callable[..., ndarray]:
-    loops = _Loops(entry)
+    loops: dict[np.dtype, Callable[..., Any]] = {}
 
     def launch(a: ndarray, b: ndarray, c: ndarray) -> ndarray:
         if a.size >= PARALLEL_MIN and (y := _large(entry, c.dtype, a, b, c)) is not None:
             return y
-        y = loops[c.dtype](a, b, c, order="C")
+        try:
+            loop = loops[c.dtype]
+        except KeyError:
+            loop = loops[c.dtype] = _loop(entry, c.dtype)
+        y = loop(a, b, c, order="C")
         return y if type(y) is ndarray else asarray(y)
 
     return launch

@@ -183,8 +183,9 @@ def _var(x, stats, out, freedom):
             deviation[0] = _row_deviation(flat[o * n : (o + 1) * n], middle[0])
         else:
             column_sums(x, o, 0, n, left, middle)
-            middle /= n
-            deviation[:] = 0.0
+            for i in range(middle.size):
+                middle[i] /= n
+                deviation[i] = 0.0
             for k in range(n):
                 row = x[o, k, left:right]
                 for i in range(row.size):
@@ -239,13 +240,12 @@ def _amax(x, out):
         if inner == 1:
             out[o, 0] = row_max(flat[o * n : (o + 1) * n])
         else:
-            best = out[o]
-            best[:] = x[o, 0]
+            for i in range(inner):
+                out[o, i] = x[o, 0, i]
             for k in range(1, n):
-                row = x[o, k]
                 for i in range(inner):
-                    v, m = row[i], best[i]
-                    best[i] = v if not (v <= m) and m == m else m
+                    v, best = x[o, k, i], out[o, i]
+                    out[o, i] = v if not (v <= best) and best == best else best
 
 
 _amax_parallel = parallel_form(_amax)

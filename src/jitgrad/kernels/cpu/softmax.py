@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jitgrad.kernels.cpu.base import exp, log
+from jitgrad.kernels.cpu.formulas import exp, log
 from jitgrad.kernels.cpu.layout import as_outer_n_inner, contiguous
 from jitgrad.kernels.cpu.reduce import row_max, row_sum
 from jitgrad.kernels.jit import SUM, njit, parallel_form, pays, prange

@@ -17,7 +17,7 @@ Arrays = tuple[DeviceArray, ...]
 def sgd_(hyper: DeviceArray, params: Arrays, grads: Arrays, bufs: Arrays) -> None:
     """For each parameter p, with g += weight_decay * p and buf = momentum * buf + (1 - dampening) * g: p -= lr * buf.
 
-    hyper = [lr, momentum, dampening, weight_decay, nesterov, maximize, step]; at step 1 buf is g.
+    hyper = [lr, momentum, dampening, weight_decay, nesterov, maximize, step]; buf is g at step 1.
     Without momentum `bufs` is not touched and may be ().
     """
     for i, (p, g) in enumerate(zip(params, grads, strict=True)):
@@ -56,7 +56,7 @@ def _sgd(hyper, grad, param, buf):
 def adam_(hyper: DeviceArray, params: Arrays, grads: Arrays, exp_avgs: Arrays, exp_avg_sqs: Arrays) -> None:
     """For each parameter p, with m and v the running means of g and g**2: p -= lr * m_hat / (sqrt(v_hat) + eps).
 
-    hyper = [lr, beta1, beta2, eps, weight_decay, decoupled, maximize, step]; m_hat = m / (1 - beta1**step), v_hat alike.
+    hyper = [lr, beta1, beta2, eps, weight_decay, decoupled, maximize, step]; m_hat = m / (1 - beta1**step), v_hat so.
     """
     for p, g, m, v in zip(params, grads, exp_avgs, exp_avg_sqs, strict=True):
         _in_place(_adam, hyper, g, p, m, v)

@@ -1,0 +1,66 @@
+"""The place of an error: the path of the layer that raised it, as the error passes out through Module.__call__."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from jitgrad.autograd import Tensor
+from jitgrad.errors import JitgradError
+
+if TYPE_CHECKING:
+    from jitgrad.nn.module import Module
+
+
+class Trail:
+    """Where an error has come from so far: the outermost module reached, the path from it, the layer and its input in words."""
+
+    __slots__ = ("inputs", "layer", "outermost", "path")
+
+    def __init__(self, layer: str, inputs: str, outermost: Module) -> None:
+        self.layer = layer
+        self.inputs = inputs
+        self.outermost = outermost
+        self.path = ""
+
+
+def add_place(error: JitgradError, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Note that the error passes out of module: called innermost first, so that the path grows to the left.
+
+    Each step looks for the module below among all submodules, so that containers that are not called are part of the path.
+    """
+    trail: Trail | None = error.trail
+    if trail is None:
+        trail = error.trail = Trail(short_name(module), _describe(args, kwargs), module)
+    elif trail.outermost is not module:
+        step = next((name for name, m in module.named_modules() if m is trail.outermost), None)
+        if step is None:  # reached round the registered submodules, through a plain list or a closure
+            step = f"<{type(trail.outermost).__name__} that is not a submodule>"
+        trail.path = f"{step}.{trail.path}" if trail.path else step
+        trail.outermost = module
+    where = f"{trail.path} ({trail.layer}) of {type(module).__name__}" if trail.path else trail.layer
+    error.place = where + trail.inputs
+
+
+def short_name(module: Module) -> str:
+    """``Linear(10, 20)``: the class and the arguments its constructor requires, where attributes keep them by the same names."""
+    name = type(module).__name__
+    if module._modules:
+        return name
+    given = []
+    for p in list(inspect.signature(type(module).__init__).parameters.values())[1:]:
+        if p.default is not p.empty or p.kind is not p.POSITIONAL_OR_KEYWORD:
+            break
+        if p.name not in module.__dict__:
+            return name
+        given.append(repr(module.__dict__[p.name]))
+    return f"{name}({', '.join(given)})"
+
+
+def _describe(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    values = [_value(a) for a in args] + [f"{k}={_value(v)}" for k, v in kwargs.items()]
+    return f", input{'s' * (len(values) > 1)} {', '.join(values)}" if values else ""
+
+
+def _value(x: Any) -> str:
+    return f"{x.shape} {x.dtype.name}" if isinstance(x, Tensor) else type(x).__name__
