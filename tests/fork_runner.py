@@ -1,7 +1,7 @@
-"""Runs scripts in children forked from a process in which Numba is imported and warm: a tenth of a second each, not one or two.
+"""Runs scripts in children forked from a process that has Numba imported: in a tenth of a second, not one or two.
 
-Reads lines of JSON, {"script", "env", "out", "err"}, and answers each with the child's exit status. The children have nothing
-of jitgrad from their parent.
+Reads lines of JSON, {"script", "env", "out", "err"}, and answers each with the child's exit status. The children have
+nothing of jitgrad from their parent.
 """
 
 from __future__ import annotations

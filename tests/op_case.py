@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import jitgrad as jg
+import jitgrad.nn.functional  # noqa: F401
 
 FLOATS = ("float32", "float64")
 INT = ("int64",)

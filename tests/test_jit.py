@@ -58,12 +58,10 @@ class Project:
     def start(self, script: str = "main.py", **env: str) -> subprocess.Popen[str]:
         """A process of its own."""
         command = [sys.executable, str(self.root / script)]
-        return subprocess.Popen(
-            command, env=self.env(**env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        return subprocess.Popen(command, env=self.env(**env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def run(self, **env: str) -> tuple[list[str], str]:
-        """Words on stdout, and stderr, of main.py in a new process; in one that has Numba imported, where there may be one."""
+        """Words on stdout, and stderr, of main.py in a new process, if possible one that has Numba imported."""
         if self.runner is None or any(name.startswith("NUMBA_") for name in env):
             process = self.start(**env)
             out, err = process.communicate(timeout=60)
@@ -272,7 +270,9 @@ print(make(1)(1.0), make(2)(1.0), *cache_info())
 
 def test_without_jit_kernels_are_python(project: Project) -> None:
     project.write("kernel.py", KERNEL + "from jitgrad.kernels.jit import parallel_form\n_par = parallel_form(_scale)\n")
-    project.write("main.py", MAIN + "import kernel, types\nprint(kernel._par is _scale, type(_scale) is types.FunctionType)")
+    project.write(
+        "main.py", MAIN + "import kernel, types\nprint(kernel._par is _scale, type(_scale) is types.FunctionType)"
+    )
     words, _ = project.run(NUMBA_DISABLE_JIT="1")
     assert words == ["0.0", "2.0", "4.0", "0", "0", "True", "True"]
     assert not project.cache.exists()

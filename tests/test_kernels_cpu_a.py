@@ -6,8 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from kernel_samples import FLOATS, LAYOUTS, check_signatures, sample
-from kernel_samples import check as close
+from kernel_samples import FLOATS, LAYOUTS, check as close, check_signatures, sample
 
 from jitgrad.kernels.cpu import conv, matmul, pool, reduce, softmax
 
@@ -131,7 +130,7 @@ def test_sum_to(shape):
 # ---- products
 
 
-SHAPES = [(2, 4, 3), (1, 1, 1), (5, 40, 1), (1, 40, 5), (3, 7, 20), (40, 33, 20), (33, 100, 300), (7, 50, 9), (24, 30, 48), (2, 0, 3), (0, 3, 2)]
+SHAPES = [(2, 4, 3), (1, 1, 1), (5, 40, 1), (1, 40, 5), (3, 7, 20), (40, 33, 20), (33, 100, 300), (7, 50, 9), (2, 0, 3), (0, 3, 2)]
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)

@@ -66,7 +66,7 @@ FORMS = [
     for entry in TABLE.values()
     for form in entry.forms
     for dtype in form.dtypes
-    if dtype not in ("int32", "int16", "int8") or entry.name in ("add", "where", "pow")  # each costs a compilation
+    if entry.name in ("add", "lt") or dtype not in ("int32", "int16", "int8", "uint8")  # each costs a compilation
 ]
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -2.0, 2.0, 3.0, INF, -INF, NAN, 1e-30, -1e30, 88.0, -104.0, 100.0, 1e38, 1e-42]
 
@@ -145,7 +145,16 @@ def test_values_and_layouts(op: str, form: Form, dtype: str) -> None:
 def test_broadcasting(op: str, form: Form, dtype: str) -> None:
     kernel = getattr(pointwise, op)
     arrays = samples(op, form, dtype, (3, 4, 6))
-    for cut in (np.s_[:], np.s_[0], np.s_[:, :1], np.s_[0, 0, :1], np.s_[:1, :, :1], np.s_[0, 0, 0], np.s_[:0], np.s_[:, ::-2]):
+    for cut in (
+        np.s_[:],
+        np.s_[0],
+        np.s_[:, :1],
+        np.s_[0, 0, :1],
+        np.s_[:1, :, :1],
+        np.s_[0, 0, 0],
+        np.s_[:0],
+        np.s_[:, ::-2],
+    ):
         for place in range(len(arrays)):
             mixed = [np.asarray(x[cut]) if i == place else x for i, x in enumerate(arrays)]
             try:
@@ -173,7 +182,7 @@ def test_serial_and_parallel_forms(op: str, form: Form, monkeypatch: pytest.Monk
     dtype = form.dtypes[0]
     arrays = samples(op, form, dtype, (997,))
     out = np.empty(997, bool if form.output == "b" else dtype)
-    for suffix in ("", "_parallel"):
+    for suffix in ("", "_parallel")[: 2 if op in ("add", "exp", "lt", "where", "gelu_grad") else 1]:
         kernel = getattr(pointwise, f"_{form.formula}{suffix}")
         kernel(*arrays, out)
         compare(out, expected(op, arrays), suffix)
@@ -249,7 +258,9 @@ x = np.array([-1.0, 0.0, 30.0], np.float32)
 print(*kernels.of(x).softplus(x).round(4), *kernels.of(upload(x)).softplus(upload(x)).copy_to_host().round(4))
 """
     env = {"PYTHONPATH": str(tmp_path), "JITGRAD_CACHE_DIR": str(tmp_path / "cache"), "NUMBA_ENABLE_CUDASIM": "1"}
-    done = subprocess.run([sys.executable, "-c", program], env=os.environ | env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | env, capture_output=True, text=True, timeout=60
+    )
     assert done.stdout.split() == ["0.3133", "0.6931", "30.0"] * 2, done.stderr
 
 

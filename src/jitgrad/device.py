@@ -16,10 +16,13 @@ class device:  # noqa: N801  (PyTorch's name)
     """
 
     __slots__ = ("index", "type")
+    type: str
+    index: int | None
 
     def __init__(self, type: str | device, index: int | None = None) -> None:
         if isinstance(type, device):
-            type, index = type.type, type.index
+            index = type.index
+            type = type.type
         if not isinstance(type, str):
             raise TypeError(f"device: expected a string such as 'cpu' or 'cuda', given {type!r}.")
         name, _, number = type.partition(":")

@@ -1,10 +1,12 @@
 """Pure integer arithmetic on shapes and strides; the one place where a shape is computed or checked.
 
-Shapes are tuples of ints. Strides and offsets are in bytes wherever they come with an array.
+Shapes are tuples of ints. Strides and offsets are in bytes wherever they come with an array. The functions under ``@remembered``
+are on the way of every call of an op: a program meets the same few shapes again and again, and looking one up costs a tenth.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import prod
 from typing import NoReturn
 
@@ -13,9 +15,12 @@ from jitgrad.errors import OutOfRangeError, ShapeError
 Shape = tuple[int, ...]
 Geometry = tuple[Shape, tuple[int, ...], int]  # shape, strides, offset of a view
 
+remembered = lru_cache(maxsize=4096)
+
 MAX_BYTES = 2**62  # beyond what a size in bytes can be; keeps NumPy's own OverflowError away
 
 
+@remembered
 def contiguous_strides(shape: Shape, itemsize: int) -> tuple[int, ...]:
     """Strides in bytes of a C-contiguous array."""
     strides = []
@@ -26,6 +31,7 @@ def contiguous_strides(shape: Shape, itemsize: int) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
+@remembered
 def is_contiguous(shape: Shape, strides: tuple[int, ...], itemsize: int) -> bool:
     """Whether strides are C-contiguous; dims of size 1 may have any stride, empty arrays are always contiguous."""
     step = itemsize
@@ -74,6 +80,7 @@ def normalize_dims(dim: int | tuple[int, ...] | list[int] | None, ndim: int) -> 
     return tuple(dims) if ndim else ()
 
 
+@remembered
 def reduced_shape(shape: Shape, dims: tuple[int, ...], keepdim: bool) -> Shape:
     """Shape left when dims are reduced."""
     if keepdim:
@@ -81,6 +88,7 @@ def reduced_shape(shape: Shape, dims: tuple[int, ...], keepdim: bool) -> Shape:
     return tuple(n for i, n in enumerate(shape) if i not in dims)
 
 
+@remembered
 def broadcast_shapes(*shapes: Shape) -> Shape:
     """Shape that all shapes broadcast to, NumPy's rule."""
     ndim = max(map(len, shapes), default=0)
@@ -101,6 +109,7 @@ def _cannot_broadcast(shapes: tuple[Shape, ...], back: int, m: int, n: int) -> N
     )
 
 
+@remembered
 def expand_geometry(shape: Shape, strides: tuple[int, ...], target: Shape) -> Geometry:
     """Geometry of a view broadcast to target; -1 keeps a size."""
     lead = len(target) - len(shape)
@@ -125,11 +134,13 @@ def expand_geometry(shape: Shape, strides: tuple[int, ...], target: Shape) -> Ge
     return tuple(sizes), tuple(steps), 0
 
 
+@remembered
 def permute_geometry(shape: Shape, strides: tuple[int, ...], dims: tuple[int, ...]) -> Geometry:
     """Geometry of a view with its dims reordered; dims are normalised."""
     return tuple(shape[d] for d in dims), tuple(strides[d] for d in dims), 0
 
 
+@remembered
 def inferred_shape(shape: Shape, target: Shape) -> Shape:
     """Target with its one -1 replaced; the number of elements must agree."""
     size = prod(shape)
@@ -147,6 +158,7 @@ def inferred_shape(shape: Shape, target: Shape) -> Shape:
     raise ShapeError(f"cannot reshape {shape} to {target}: expected sizes whose product is {size}, given {target}.")
 
 
+@remembered
 def reshape_geometry(shape: Shape, strides: tuple[int, ...], itemsize: int, target: Shape) -> Geometry | None:
     """Geometry of a view with another shape, or None where only a copy can have it; target has no -1."""
     if is_contiguous(shape, strides, itemsize):

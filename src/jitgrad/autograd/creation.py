@@ -16,23 +16,23 @@ from jitgrad.dtypes import DType, as_dtype, of_scalar
 from jitgrad.errors import DeviceError, DTypeError, ShapeError
 
 # A cast to a float keeps the graph; to anything else it ends there, hence two primitives on one kernel.
-CAST_FLOAT = Primitive("cast_float", "x", lambda x, dtype: (x.shape, dtype), kernel="cast", grad_x=lambda g, x_dtype: cast(g, x_dtype))
-CAST = Primitive("cast", "x", lambda x, dtype: (x.shape, dtype))
-DETACH = Primitive("detach", "x", geometry=lambda x: (x.shape, x.strides, 0), detaches=True)
-TO_HOST = Primitive("to_host", "x", same, grad_x=lambda g: apply(FROM_HOST, g))
-FROM_HOST = Primitive("from_host", "x", same, impl=lambda x: kernels.on("cuda").from_host(x), grad_x=lambda g: apply(TO_HOST, g))
+CAST_FLOAT: Primitive = Primitive("cast_float", "x", lambda x, dtype: (x.shape, dtype), kernel="cast", grad_x=lambda g, x_dtype: cast(g, x_dtype))
+CAST: Primitive = Primitive("cast", "x", lambda x, dtype: (x.shape, dtype))
+DETACH: Primitive = Primitive("detach", "x", geometry=lambda x: (x.shape, x.strides, 0), detaches=True)
+TO_HOST: Primitive = Primitive("to_host", "x", same, grad_x=lambda g: apply(FROM_HOST, g))
+FROM_HOST: Primitive = Primitive("from_host", "x", same, impl=lambda x: kernels.on("cuda").from_host(x), grad_x=lambda g: apply(TO_HOST, g))
 
 
 def cast(x: Tensor, dtype: Any) -> Tensor:
     """x with another NumPy dtype; x itself where it has it already."""
     if x.array.dtype == dtype:
         return x
-    return apply(CAST_FLOAT if dtype.kind == "f" else CAST, x, p=(dtype,))  # type: ignore[no-any-return]
+    return apply(CAST_FLOAT if dtype.kind == "f" else CAST, x, p=(dtype,))
 
 
 def detach(x: Tensor) -> Tensor:
     """A tensor on the same memory, outside the graph; writes to either show in both, and backward notices them."""
-    return apply(DETACH, x)  # type: ignore[no-any-return]
+    return apply(DETACH, x)
 
 
 def to_device(x: Tensor, where: device) -> Tensor:
@@ -40,7 +40,7 @@ def to_device(x: Tensor, where: device) -> Tensor:
     if kernels.of(x.array).device_type == where.type:
         return x
     check_device(where)
-    return apply(FROM_HOST if where.type == "cuda" else TO_HOST, x)  # type: ignore[no-any-return]
+    return apply(FROM_HOST if where.type == "cuda" else TO_HOST, x)
 
 
 def check_device(where: device) -> None:
@@ -126,7 +126,7 @@ def _check_numpy_dtype(dtype: np.dtype[Any]) -> DType:
 def _array(data: Any, wanted: DType | None, copy: bool) -> np.ndarray:
     """A plain, native, aligned, writeable ndarray with the data."""
     if isinstance(data, Tensor):
-        data = data.detach().cpu().array  # type: ignore[attr-defined]
+        data = data.detach().cpu().array
     if isinstance(data, (np.ndarray, np.generic)) or hasattr(data, "__array__"):
         a = np.asarray(data)
         have = _check_numpy_dtype(a.dtype)

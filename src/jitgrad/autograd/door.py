@@ -127,7 +127,7 @@ def apply_many(prim: Primitive, inputs: Sequence[Tensor | None], p: tuple[Any, .
         assert a is not None
         return _apply_view(prim, a, p, m)
     if not prim.special and None not in inputs:
-        return apply(prim, *inputs, p=p)  # type: ignore[arg-type]
+        return apply(prim, *inputs, p=p)  # type: ignore[arg-type, misc]
     described, result = _run(prim, inputs, p)
     if prim.mutates:
         return _written(prim, inputs)

@@ -107,10 +107,10 @@ class Walk:
                 self.pending[self.next.seq] = (self.next, self.next_grad)
                 heappush(self.heap, -self.next.seq)
                 self.next = None
-            old = self.pending.get(e.seq)
-            if old is None:
+            waiting = self.pending.get(e.seq)
+            if waiting is None:
                 heappush(self.heap, -e.seq)
-            self.pending[e.seq] = (e, g if old is None else _sum(old[1], g))
+            self.pending[e.seq] = (e, g if waiting is None else _sum(waiting[1], g))
 
     def _hooked(self, n: Node | Leaf, g: Tensor) -> Tensor:
         """The gradient after the hooks on it."""
@@ -339,10 +339,10 @@ def grad(
             n.hooks.retained = g
     result: list[Tensor | None] = []
     for i, (t, n) in enumerate(zip(chosen, nodes, strict=True)):
-        g = walk.leaves.get(n) if isinstance(n, Leaf) else walk.captured.get(n)
-        if g is None and materialize_grads:
-            g = filled(t.shape, 0, t)
-        if g is None and not allow_unused:
+        found = walk.leaves.get(n) if isinstance(n, Leaf) else walk.captured.get(n)
+        if found is None and materialize_grads:
+            found = filled(t.shape, 0, t)
+        if found is None and not allow_unused:
             raise GradError(f"grad: the outputs do not depend on input {i}. Pass allow_unused=True to get None for it.")
-        result.append(g)
+        result.append(found)
     return tuple(result)

@@ -97,7 +97,7 @@ class _GradMode:
                             generator.close()
                         raise
                     except BaseException as error:
-                        sent, step = error, generator.throw  # type: ignore[assignment]
+                        sent, step = error, generator.throw
 
             return around_generator  # type: ignore[return-value]
 

@@ -44,7 +44,8 @@ class _Launchers(dict[type, Callable[..., Any]]):
         self.kernel = kernel
 
     def __missing__(self, array_type: type) -> Callable[..., Any]:
-        launcher = self[array_type] = getattr(kernels.of_type(array_type), self.kernel)
+        launcher: Callable[..., Any] = getattr(kernels.of_type(array_type), self.kernel)
+        self[array_type] = launcher
         return launcher
 
     def on(self, device_type: str) -> Callable[..., Any]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from jitgrad import kernels
-from jitgrad.autograd import tensor as _tensor
 from jitgrad.autograd.door import apply, apply_many, make_node
 from jitgrad.autograd.primitive import Primitive
-from jitgrad.autograd.tensor import Tensor
+from jitgrad.autograd.tensor import Tensor, bind
 from jitgrad.dtypes import refuse_float16
 from jitgrad.errors import DTypeError
 from jitgrad.shapes import Shape, broadcast_shapes, check_new_shape, expand_geometry, is_contiguous, memory_span
@@ -36,23 +35,23 @@ def broadcasting(name: str) -> Any:
     return infer
 
 
-ADD = Primitive("add", "a b", broadcasting("add"), broadcasts=True, grad_a=lambda g: g, grad_b=lambda g: g)
-SUM_TO = Primitive("sum_to", "x", lambda x, shape: (shape, x.dtype), grad_x=lambda g, x_shape: broadcast_to(g, x_shape))
-BROADCAST_TO = Primitive(
+ADD: Primitive = Primitive("add", "a b", broadcasting("add"), broadcasts=True, grad_a=lambda g: g, grad_b=lambda g: g)
+SUM_TO: Primitive = Primitive("sum_to", "x", lambda x, shape: (shape, x.dtype), grad_x=lambda g, x_shape: broadcast_to(g, x_shape))
+BROADCAST_TO: Primitive = Primitive(
     "broadcast_to",
     "x",
     geometry=lambda x, shape: expand_geometry(x.shape, x.strides, shape),
     grad_x=lambda g, x_shape: sum_to(g, x_shape),
 )
-CLONE = Primitive("clone", "x", same, grad_x=lambda g: g)
-FULL = Primitive(
+CLONE: Primitive = Primitive("clone", "x", same, grad_x=lambda g: g)
+FULL: Primitive = Primitive(
     "full", "", lambda device, shape, value, dtype: (check_new_shape(shape, dtype.itemsize), dtype), source=True
 )  # fmt: skip
 
 
 def add(a: Tensor, b: Tensor) -> Tensor:
     """a + b for Tensors of one dtype."""
-    return apply(ADD, a, b)  # type: ignore[no-any-return]
+    return apply(ADD, a, b)
 
 
 def sum_to(x: Tensor, shape: Shape) -> Tensor:
@@ -62,12 +61,12 @@ def sum_to(x: Tensor, shape: Shape) -> Tensor:
 
 def broadcast_to(x: Tensor, shape: Shape) -> Tensor:
     """x as a view with another shape, NumPy's rules."""
-    return apply(BROADCAST_TO, x, p=(shape,))  # type: ignore[no-any-return]
+    return apply(BROADCAST_TO, x, p=(shape,))
 
 
 def clone(x: Tensor) -> Tensor:
     """A contiguous copy of x."""
-    return apply(CLONE, x)  # type: ignore[no-any-return]
+    return apply(CLONE, x)
 
 
 def contiguous(x: Tensor) -> Tensor:
@@ -78,12 +77,12 @@ def contiguous(x: Tensor) -> Tensor:
 
 def filled(shape: Shape, value: float, like: Tensor) -> Tensor:
     """A new tensor of one constant, on the device and with the dtype of another."""
-    return apply_many(FULL, (), (kernels.of(like.array).device_type, shape, value, like.array.dtype))  # type: ignore[no-any-return]
+    return apply_many(FULL, (), (kernels.of(like.array).device_type, shape, value, like.array.dtype))
 
 
 # ---- as_strided. Strides and offsets are in bytes; those of the memory that x lies in belong to the static parameters,
 # because a gradient arrives contiguous whatever the layout of x was.
-AS_STRIDED = Primitive(
+AS_STRIDED: Primitive = Primitive(
     "as_strided",
     "x",
     geometry=lambda x, shape, strides, offset, x_strides: (shape, strides, offset),
@@ -92,7 +91,7 @@ AS_STRIDED = Primitive(
     ),
 )
 
-AS_STRIDED_GRAD = Primitive(
+AS_STRIDED_GRAD: Primitive = Primitive(
     "as_strided_grad",
     "g",
     lambda g, x_shape, x_strides, shape, strides, offset: (x_shape, g.dtype),
@@ -100,7 +99,7 @@ AS_STRIDED_GRAD = Primitive(
 )
 
 # x and the result are C-contiguous.
-AS_STRIDED_SCATTER = Primitive(
+AS_STRIDED_SCATTER: Primitive = Primitive(
     "as_strided_scatter",
     "x src",
     lambda x, src, shape, strides, offset: (x.shape, x.dtype),
@@ -116,10 +115,10 @@ def _gather(g: Tensor, x_shape: Shape, x_strides: Any, shape: Shape, strides: An
     item = g.array.dtype.itemsize
     if x_strides is None or is_contiguous(x_shape, x_strides, item):
         g = contiguous(g)
-        return apply(AS_STRIDED, g, p=(shape, strides, offset, g.array.strides))  # type: ignore[no-any-return]
+        return apply(AS_STRIDED, g, p=(shape, strides, offset, g.array.strides))
     low, high = memory_span(x_shape, x_strides, item)
     flat = apply(AS_STRIDED_GRAD, g, p=(((high - low) // item,), (item,), x_shape, x_strides, -low))
-    return apply(AS_STRIDED, flat, p=(shape, strides, offset - low, (item,)))  # type: ignore[no-any-return]
+    return apply(AS_STRIDED, flat, p=(shape, strides, offset - low, (item,)))
 
 
 def _regenerate(t: Tensor) -> None:
@@ -134,5 +133,5 @@ def _regenerate(t: Tensor) -> None:
         n.shape, n.dtype = y.shape, y.dtype
 
 
-_tensor.regenerate = _regenerate
-OUTPUT_OF = _tensor.OUTPUT_OF = Primitive("output", "x", same)
+OUTPUT_OF: Primitive = Primitive("output", "x", same)
+bind(_regenerate, OUTPUT_OF)

@@ -2,9 +2,10 @@
 
     <root>/kernels/<file>-<place>-<content>/<kernel>-<key>.bin
 
-`place` hashes what several machines and checkouts may differ in (path of the source file, Python, CPU), `content` hashes what makes a
-binary stale (the source file, the kernel files it imports, Numba's version). A directory with the same place and another content
-is old and is removed. Numba's own cache looks at one source file only, and reads whatever bytes it finds; this one checks them.
+`place` hashes what several machines and checkouts may differ in (path of the source file, Python, CPU), `content`
+hashes what makes a binary stale (the source file, the kernel files it imports, Numba's version). A directory with the
+same place and another content is old and is removed. Numba's own cache looks at one source file only, and reads
+whatever bytes it finds; this one checks them.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ def _imported(path: str, package: str) -> Iterator[str]:
 
 
 def _belongs(module: str, path: str, root: str) -> bool:
-    """Whether kernels of the file tree `root` may call what is in this module: everything there, but in jitgrad only its kernels."""
+    """Whether kernels of the file tree `root` may call into this module: of jitgrad itself, only kernels count."""
     if module.partition(".")[0] == HERE.partition(".")[0]:
         return module.startswith(HERE) and module not in NO_KERNELS
     return path.startswith(root + os.sep)
@@ -192,7 +193,7 @@ def remove_old(keep: Path) -> None:
 
 
 class _Locks:
-    """One file, locked a byte at a time: the system drops a dead process's locks and never hands them to a forked child."""
+    """One file, locked by bytes: the system drops a dead process's locks and gives a forked child none of them."""
 
     def __init__(self) -> None:
         self.file: int | None = None
@@ -241,7 +242,7 @@ _locks = _Locks()
 
 
 class DiskCache(NullCache):
-    """What a dispatcher asks for compiled signatures. Made at no cost; looks at files when the first signature is wanted."""
+    """Where a dispatcher looks for compiled signatures. Reads no file before the first signature is wanted."""
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
         self.function = function
@@ -260,7 +261,9 @@ class DiskCache(NullCache):
         settings = f"{config.OPT} {config.BOUNDSCHECK} {config.DEBUGINFO_DEFAULT}"
         where = f"{function.__qualname__} {function.__code__.co_firstlineno}"
         key = _hash(where, text, str(options), settings, function.__code__.co_code.hex())
-        return directory(function.__module__, os.path.abspath(source), str(target)) / f"{function.__name__}-{key[:20]}.bin"
+        return (
+            directory(function.__module__, os.path.abspath(source), str(target)) / f"{function.__name__}-{key[:20]}.bin"
+        )
 
     def _read(self, path: Path, target_context: Any) -> CompileResult | None:
         try:

@@ -11,6 +11,7 @@ import linecache
 import os
 import sys
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -101,8 +102,8 @@ class Kernel(CPUDispatcher):
 def njit(function: Function | None = None, *, fastmath: frozenset[str] = EXACT, inline: bool = False) -> Any:
     """Compiles a kernel lazily: `@njit`, or `@njit(fastmath=SUM)` for plain sums.
 
-    `inline=True` is for scalar functions that loops call: LLVM makes no vector code of a loop with a call in it, and by itself
-    leaves large functions as calls.
+    `inline=True` is for scalar functions that loops call: LLVM makes no vector code of a loop with a call in it, and
+    by itself leaves large functions as calls.
     """
     if function is None:
         return lambda f: njit(f, fastmath=fastmath, inline=inline)
@@ -119,7 +120,7 @@ def parallel_form(kernel: Any) -> Any:
 
 
 def c_loop(function: Function, arguments: tuple[Any, ...]) -> CFunc:
-    """Compiles a function without result now, for callers that want its address; keep the return value as long as that is used."""
+    """Compiles a function now, for callers that want its address; keep the result as long as the address is used."""
     options = _options(EXACT)
     del options["boundscheck"]
     loop = CFunc(function, (arguments, void), locals={}, options=options)
@@ -148,8 +149,11 @@ def cuda_jit(function: Function | None = None, *, device: bool = False) -> Any:
     if device or SIMULATED or not os.path.exists(function.__code__.co_filename):
         return cuda.jit(function, device=device)
     place = directory(function.__module__, os.path.abspath(function.__code__.co_filename), "cuda")
-    with _numba_cache_dir(str(place)):
-        return cuda.jit(function, cache=True)
+    try:
+        with _numba_cache_dir(str(place)):
+            return cuda.jit(function, cache=True)
+    except RuntimeError:  # no directory can be written
+        return cuda.jit(function)
 
 
 THREADS_PER_BLOCK = 128
@@ -161,8 +165,6 @@ def launch(kernel: Any, n: int, *args: Any) -> None:
         return
     grid = (n + THREADS_PER_BLOCK - 1) // THREADS_PER_BLOCK, min(n, THREADS_PER_BLOCK)
     if SIMULATED:
-        import warnings
-
         with warnings.catch_warnings():  # the simulator computes with NumPy scalars, which warn of each NaN
             warnings.simplefilter("ignore", RuntimeWarning)
             kernel[grid](*args)
@@ -171,9 +173,10 @@ def launch(kernel: Any, n: int, *args: Any) -> None:
 
 
 def from_source(text: str, name: str) -> types.ModuleType:
-    """Imports generated source as a module, from a file in the cache directory, so that its kernels cache like any other.
+    """Imports generated source from a file in the cache directory, so that its kernels cache like any other.
 
-    The same text gives the same module. Where no file can be written the module lives in memory and its kernels are not kept.
+    The same text gives the same module. Where no file can be written the module lives in memory and its kernels are
+    not kept.
     """
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     module_name = f"jitgrad_generated_{name}_{digest}"

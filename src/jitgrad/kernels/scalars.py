@@ -1,16 +1,17 @@
 """Scalar formulas and their derivatives, written once for the CPU and for CUDA.
 
-Each formula under `@pointwise` becomes a kernel of the same name in `kernels.cpu.pointwise` and `kernels.cuda.pointwise`; nothing
-else has to be written. The text says which dtypes go in and what comes out:
+Each formula under `@pointwise` becomes a kernel of the same name in `kernels.cpu.pointwise` and
+`kernels.cuda.pointwise`; nothing else has to be written. The text says which dtypes go in and what comes out:
 
     f  floats (float32, float64)      b  bool
     i  integers                       n  floats and integers        a  any of these
 
-Inputs share one dtype, except those marked b where others are not; the result has it too, or is bool where it is marked b.
+Inputs share one dtype, except those marked b where others are not; the result has it too, or is bool where it is
+marked b.
 
-Formulas compute in the dtype of their input, so constants go through `like(x, 0.5)`: a plain 0.5 is a float64, and would
-take float32 along. `BASE` lists the functions that each backend brings in its own form; those here are plain Python and say
-what the others must do, also for NaN and infinity.
+Formulas compute in the dtype of their input, so constants go through `like(x, 0.5)`: a plain 0.5 is a float64, and
+would take float32 along. `BASE` lists the functions that each backend brings in its own form; those here are plain
+Python and say what the others must do, also for NaN and infinity.
 """
 
 from __future__ import annotations

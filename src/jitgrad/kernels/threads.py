@@ -1,7 +1,8 @@
 """Threads of the parallel kernels: an OpenMP pool, or none.
 
-Numba's other pool, workqueue, is slower than one thread on most kernels and aborts when two Python threads call it, so it is
-never used. A forked child has no pool (OpenMP kills a child that uses its parent's), it runs the serial forms.
+Numba's other pool, workqueue, is slower than one thread on most kernels and aborts when two Python threads call it,
+so it is never used. A forked child has no pool (OpenMP kills a child that uses its parent's), it runs the serial
+forms.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def workspace(size: int, dtype: np.dtype | type) -> np.ndarray:
-    """An uninitialised 1-D array on this thread's buffer, aligned to 64 bytes; the next call in this thread uses the same memory."""
+    """An uninitialised 1-D array aligned to 64 bytes; the next call in the same thread gives the same memory again."""
     dtype = np.dtype(dtype)
     need = size * dtype.itemsize
     buffer = _local.buffer

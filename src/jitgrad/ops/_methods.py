@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from jitgrad.autograd import Tensor, backward, check_writable, detach, tensor, tensor_repr, wrap
 from jitgrad.dtypes import float32
 from jitgrad.errors import ShapeError
 from jitgrad.ops import convert, index, inplace, matmul, pointwise, reduce, softmax, views
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 METHODS: dict[str, Any] = {
     **{f.__name__: f for f in (
@@ -63,8 +65,8 @@ METHODS["__neg__"] = pointwise.neg
 METHODS["__hash__"] = object.__hash__
 
 
-def _method(name: str) -> Any:
-    def enter(f: Any) -> Any:
+def _method(name: str) -> Callable[[F], F]:
+    def enter(f: F) -> F:
         METHODS[name] = f
         return f
 
@@ -146,7 +148,7 @@ def _iter(self: Tensor) -> Iterator[Tensor]:
 
 @_method("__contains__")
 def _contains(self: Tensor, value: Any) -> bool:
-    return bool(reduce.amax(pointwise.eq(self, value)).item()) if self.array.size else False  # type: ignore[attr-defined]
+    return bool(reduce.amax(pointwise.eq(self, value)).item()) if self.array.size else False
 
 
 @_method("__bool__")
@@ -183,7 +185,7 @@ def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
     if self.grad_fn is not None:
         raise RuntimeError("only leaves can be deep-copied: this tensor was computed from others. Use x.detach().clone().")
     if id(self) in memo:
-        return memo[id(self)]  # type: ignore[no-any-return]
+        return memo[id(self)]
     copy = object.__new__(type(self))
     fresh = wrap(convert.clone(detach(self)).array)
     for name in ("array", "node", "base", "stamp"):

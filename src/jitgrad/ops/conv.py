@@ -41,7 +41,7 @@ def _conv2d_infer(x: Any, w: Any, b: Any, stride: Pair, padding: Pair, dilation:
     return (N, F, OH, OW), x.dtype
 
 
-CONV2D = Primitive(
+CONV2D: Primitive = Primitive(
     "conv2d", "x w b", _conv2d_infer,
     grad_x=lambda g, w, x_shape, stride, padding, dilation, groups: apply(
         CONV2D_GRAD_X, g, w, p=(x_shape, stride, padding, dilation, groups)
@@ -52,7 +52,7 @@ CONV2D = Primitive(
     grad_b=lambda g: sum(g, (0, 2, 3)),
 )  # fmt: skip
 
-CONV2D_GRAD_X = Primitive(
+CONV2D_GRAD_X: Primitive = Primitive(
     "conv2d_grad_x", "g w", lambda g, w, x_shape, stride, padding, dilation, groups: (x_shape, g.dtype),
     grad_g=lambda u, w, stride, padding, dilation, groups: _plain(u, w, stride, padding, dilation, groups),
     grad_w=lambda u, g, w_shape, stride, padding, dilation, groups: apply(
@@ -60,7 +60,7 @@ CONV2D_GRAD_X = Primitive(
     ),
 )  # fmt: skip
 
-CONV2D_GRAD_W = Primitive(
+CONV2D_GRAD_W: Primitive = Primitive(
     "conv2d_grad_w", "g x", lambda g, x, w_shape, stride, padding, dilation, groups: (w_shape, g.dtype),
     grad_g=lambda u, x, stride, padding, dilation, groups: _plain(x, u, stride, padding, dilation, groups),
     grad_x=lambda u, g, x_shape, stride, padding, dilation, groups: apply(
@@ -70,7 +70,7 @@ CONV2D_GRAD_W = Primitive(
 
 
 def _plain(x: Tensor, w: Tensor, *p: Any) -> Tensor:
-    return apply_many(CONV2D, (x, w, None), p)  # type: ignore[no-any-return]
+    return apply_many(CONV2D, (x, w, None), p)
 
 
 def conv2d(
@@ -107,8 +107,8 @@ def conv2d(
         padding = _named_padding(padding, weight.shape, s, d)
     p = (s, as_pair(padding, "padding"), d, groups)
     if bias is None:
-        return apply_many(CONV2D, (input, weight, None), p)  # type: ignore[no-any-return]
-    return apply(CONV2D, input, weight, bias, p)  # type: ignore[no-any-return]
+        return apply_many(CONV2D, (input, weight, None), p)
+    return apply(CONV2D, input, weight, bias, p)
 
 
 def _named_padding(name: str, w_shape: Shape, stride: Pair, dilation: Pair) -> Pair:

@@ -89,7 +89,7 @@ def numpy(input: Tensor, *, force: bool = False) -> Any:
 
 def array_protocol(input: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
     """np.asarray(x)."""
-    a = numpy(input.detach())  # type: ignore[attr-defined]
+    a = numpy(input.detach())
     if dtype is not None and a.dtype != dtype:
         if copy is False:
             raise ValueError(f"a {a.dtype} tensor cannot become {dtype} without a copy.")

@@ -93,7 +93,7 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, dev
 
 def arange_like(n: int, like: Tensor) -> Tensor:
     """0 to n - 1 as int64 on the device of another tensor."""
-    return apply_many(ARANGE, (), (kernels.of(like.array).device_type, 0, 1, n, dtypes.int64.numpy))  # type: ignore[no-any-return]
+    return apply_many(ARANGE, (), (kernels.of(like.array).device_type, 0, 1, n, dtypes.int64.numpy))
 
 
 def zeros_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:

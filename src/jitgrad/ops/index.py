@@ -36,11 +36,11 @@ def _check_range(idx: Any, low: int, high: int, what: str) -> None:
         raise OutOfRangeError(f"index {bad} is out of range: expected {low} to {high - 1} for {high} {what}.")
 
 
-TAKE = Primitive(
+TAKE: Primitive = Primitive(
     "take", "x idx", _take_infer, check=_take_check,
     grad_x=lambda g, idx, x_shape: apply(INDEX_ADD, g, idx, p=(x_shape[0],)),
 )  # fmt: skip
-INDEX_ADD = Primitive(
+INDEX_ADD: Primitive = Primitive(
     "index_add", "g idx", lambda g, idx, R: ((R, *g.shape[len(idx.shape) :]), g.dtype),
     check=lambda g, idx, R: _check_range(idx, 0, R, "rows"), grad_g=lambda u, idx: apply(TAKE, u, idx),
 )  # fmt: skip
@@ -53,12 +53,12 @@ def _index_put_infer(x: Any, idx: Any, v: Any) -> tuple[Shape, Any]:
     return x.shape, x.dtype
 
 
-INDEX_PUT = Primitive(
+INDEX_PUT: Primitive = Primitive(
     "index_put", "x idx v", _index_put_infer, check=lambda x, idx, v: _take_check(x, idx),
     grad_x=lambda g, idx: apply(INDEX_PUT, g, idx, filled(idx.shape + g.shape[1:], 0, g)),
     grad_v=lambda g, idx: apply(TAKE, g, idx),
 )  # fmt: skip
-NONZERO = Primitive("nonzero", "x", lambda x: ((None, len(x.shape)), _INT64))
+NONZERO: Primitive = Primitive("nonzero", "x", lambda x: ((None, len(x.shape)), _INT64))
 
 
 def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
@@ -93,8 +93,8 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
         # The row goes in as a constant, so that no gradient reaches it.
         real = reshape(ne(idx, padding_idx % rows), (*idx.shape, 1))
         taken = apply(TAKE, weight, idx)
-        return where(real, taken, taken.detach())  # type: ignore[attr-defined]
-    return apply(TAKE, weight, idx)  # type: ignore[no-any-return]
+        return where(real, taken, taken.detach())
+    return apply(TAKE, weight, idx)
 
 
 def nonzero(input: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ def nonzero(input: Tensor) -> Tensor:
     >>> jg.nonzero(jg.tensor([0, 3, 5])).tolist()
     [[1], [2]]
     """
-    return apply(NONZERO, input)  # type: ignore[no-any-return]
+    return apply(NONZERO, input)
 
 
 # ---- x[...]
@@ -161,7 +161,7 @@ def _as_index(x: Tensor, k: Any) -> Any:
     if isinstance(k, Tensor):
         if k.array.dtype.kind == "f":
             raise OutOfRangeError(f"indices are expected to be ints or bools, given {k.dtype}. Try index.long().")
-        return int(k) if k.ndim == 0 and k.array.dtype.char != "?" else to_device(k, x.device)  # type: ignore[call-overload]
+        return int(k) if k.ndim == 0 and k.array.dtype.char != "?" else to_device(k, x.device)
     if hasattr(k, "__index__") and getattr(k, "shape", ()) == ():
         return k.__index__()
     if isinstance(k, (list, range)) or hasattr(k, "__array__"):
@@ -176,7 +176,7 @@ def _index_tensors(k: Tensor, sizes: Shape) -> list[Tensor]:
     """An index Tensor as int64 indices counted from 0, one for each dim that it covers (bools cover as many dims as they have)."""
     if k.array.dtype.char == "?":
         if k.shape != sizes:
-            raise OutOfRangeError(f"a bool index of shape {k.shape} does not match the sizes {sizes} from dim {d} on.")
+            raise OutOfRangeError(f"a bool index of shape {k.shape} does not match the sizes {sizes} that it stands for.")
         where_true = nonzero(k)
         return [apply(INDEX, where_true, p=(((0, 1, where_true.shape[0]), i),)) for i in range(k.ndim)]
     n = sizes[0] if sizes else 0
@@ -184,7 +184,7 @@ def _index_tensors(k: Tensor, sizes: Shape) -> list[Tensor]:
 
 
 # Negative indices count from the end.
-WRAP_INDEX = Primitive(
+WRAP_INDEX: Primitive = Primitive(
     "wrap_index", "idx", lambda idx, size: (idx.shape, idx.dtype),
     check=lambda idx, size: _check_range(idx, -size, size, "elements of this dim"),
 )  # fmt: skip
@@ -226,9 +226,13 @@ def getitem(x: Tensor, key: Any) -> Tensor:
 
     Gradient: g where the elements came from, added up where an element was taken twice.
     """
+    if type(key) is int:  # what a loop over rows does
+        shape = x.array.shape
+        if shape and -shape[0] <= key < shape[0]:
+            return apply(INDEX, x, p=((key + shape[0] if key < 0 else key,),))
     items, tensors = _parsed(x, key)
     if not tensors:
-        return apply(INDEX, x, p=(items,))  # type: ignore[no-any-return]
+        return apply(INDEX, x, p=(items,))
     rows = _Rows(apply(INDEX, x, p=(items,)), tensors)
     y = apply(TAKE, rows.x, rows.idx)
     return permute(y, rows.placing()) if rows.at else y

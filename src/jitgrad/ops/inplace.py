@@ -40,7 +40,7 @@ def fill_(input: Tensor, value: Any) -> Tensor:
             raise TypeError(f"fill_: expected a number or a 0-d Tensor, given shape {value.shape}. Use copy_.")
         return _copy(input, to_device(cast(value, input.array.dtype), input.device), "fill_")
     if not isinstance(value, (bool, int, float)):
-        value = as_tensor(value).item()  # type: ignore[attr-defined]
+        value = as_tensor(value).item()
     return _copy(input, scalar(value, input.array.dtype, input), "fill_")
 
 

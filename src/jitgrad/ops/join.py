@@ -68,7 +68,7 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
         raise ShapeError("cat: numbers (0-d tensors) cannot be joined. Use jg.stack.")
     if len(ndims) > 1:  # PyTorch lets an empty 1-d tensor stand beside any other
         xs = [x for x in xs if x.array.shape != (0,)]
-    return apply_many(CAT, xs, (normalize_dim(dim, len(xs[0].array.shape)),))  # type: ignore[no-any-return]
+    return apply_many(CAT, xs, (normalize_dim(dim, len(xs[0].array.shape)),))
 
 
 def stack(tensors: Any, dim: int = 0) -> Tensor:
@@ -85,4 +85,4 @@ def stack(tensors: Any, dim: int = 0) -> Tensor:
         if x.array.shape != xs[0].array.shape:
             raise ShapeError(f"stack: expected equal shapes, given {xs[0].shape} and, at {i}, {x.shape}. Use jg.cat for tensors of other sizes.")
     d = normalize_dim(dim, len(xs[0].array.shape) + 1)
-    return apply_many(CAT, [unsqueeze(x, d) for x in xs], (d,))  # type: ignore[no-any-return]
+    return apply_many(CAT, [unsqueeze(x, d) for x in xs], (d,))

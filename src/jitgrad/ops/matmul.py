@@ -9,7 +9,7 @@ from jitgrad.dtypes import refuse_float16
 from jitgrad.errors import DTypeError, ShapeError
 from jitgrad.ops.reduce import sum
 from jitgrad.ops.views import mT, reshape, squeeze, unsqueeze
-from jitgrad.shapes import Shape, broadcast_shapes
+from jitgrad.shapes import Shape, broadcast_shapes, remembered
 
 
 def _same_dtypes(name: str, a: Any, b: Any) -> None:
@@ -22,18 +22,22 @@ def _matmul_infer(a: Any, b: Any) -> tuple[Shape, Any]:
     _same_dtypes("matmul", a, b)
     if a.dtype.char == "?":
         raise DTypeError("matmul: bool tensors are not supported. Try x.float().")
-    sa, sb = tuple(a.shape), tuple(b.shape)
+    return _matmul_shape(tuple(a.shape), tuple(b.shape)), a.dtype
+
+
+@remembered
+def _matmul_shape(sa: Shape, sb: Shape) -> Shape:
     if sa[-1] != sb[-2]:
         raise ShapeError(
             f"matmul: expected the last dim of the first to equal the second to last of the second, given {sa} and {sb}: {sa[-1]} is not {sb[-2]}. "
             "Is one of them to be transposed?"
         )
     if len(sa) == 2 and len(sb) == 2:
-        return (sa[0], sb[1]), a.dtype
-    return (*broadcast_shapes(sa[:-2], sb[:-2]), sa[-2], sb[-1]), a.dtype
+        return (sa[0], sb[1])
+    return (*broadcast_shapes(sa[:-2], sb[:-2]), sa[-2], sb[-1])
 
 
-MATMUL = Primitive(
+MATMUL: Primitive = Primitive(
     "matmul", "a b", _matmul_infer, broadcasts=True,  # batch dims broadcast
     grad_a=lambda g, b: apply(MATMUL, g, mT(b)), grad_b=lambda g, a: apply(MATMUL, mT(a), g),
 )  # fmt: skip
@@ -56,7 +60,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
             raise ShapeError(f"matmul: the {name} operand has no dims. Use * for a product with a number.")
     row, column = input.array.ndim == 1, other.array.ndim == 1
     if not row and not column:
-        return apply(MATMUL, input, other)  # type: ignore[no-any-return]
+        return apply(MATMUL, input, other)
     a = unsqueeze(input, 0) if row else input
     b = unsqueeze(other, 1) if column else other
     y = apply(MATMUL, a, b)
@@ -65,15 +69,19 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
 
 
 def _linear_infer(x: Any, w: Any, b: Any = None) -> tuple[Shape, Any]:
-    xs, ws = tuple(x.shape), tuple(w.shape)
+    layer_dtypes("linear", x, w, b)
+    return _linear_shape(tuple(x.shape), tuple(w.shape), None if b is None else tuple(b.shape)), x.dtype
+
+
+@remembered
+def _linear_shape(xs: Shape, ws: Shape, bs: Shape | None) -> Shape:
     if len(ws) != 2:
         raise ShapeError(f"linear: expected a weight (out_features, in_features), given {ws}.")
     if not xs or xs[-1] != ws[1]:
         raise ShapeError(f"linear: expected an input (..., {ws[1]}) for the weight {ws}, given {xs}.")
-    layer_dtypes("linear", x, w, b)
-    if b is not None and tuple(b.shape) != ws[:1]:
-        raise ShapeError(f"linear: expected a bias ({ws[0]},) for the weight {ws}, given {tuple(b.shape)}.")
-    return (*xs[:-1], ws[0]), x.dtype
+    if bs is not None and bs != ws[:1]:
+        raise ShapeError(f"linear: expected a bias ({ws[0]},) for the weight {ws}, given {bs}.")
+    return (*xs[:-1], ws[0])
 
 
 def layer_dtypes(name: str, x: Any, w: Any, b: Any = None) -> None:
@@ -83,13 +91,13 @@ def layer_dtypes(name: str, x: Any, w: Any, b: Any = None) -> None:
         raise DTypeError(
             f"{name}: the input is {dtype} and the weight {w.dtype}, and layers do not promote. Try x.to(jg.{w.dtype}), or model.to(jg.{dtype})."
         )
-    if b is not None and b.dtype != dtype:
+    if b is not None and b.dtype is not dtype and b.dtype != dtype:
         raise DTypeError(f"{name}: the weight is {dtype} and the bias {b.dtype}: expected equal dtypes.")
     if dtype.char not in "fd":
         raise DTypeError(f"{name}: expected float32 or float64, given {dtype}. Try x.float().")
 
 
-LINEAR = Primitive(
+LINEAR: Primitive = Primitive(
     "linear", "x w b", _linear_infer,
     grad_x=lambda g, w: apply(MATMUL, g, w) if len(g.array.shape) > 1 else matmul(g, w),
     grad_w=lambda g, x: apply(MATMUL, mT(_rows(g)), _rows(x)),
@@ -129,5 +137,5 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     [[11.5]]
     """
     if bias is None:
-        return apply_many(LINEAR, (input, weight, None))  # type: ignore[no-any-return]
-    return apply(LINEAR, input, weight, bias)  # type: ignore[no-any-return]
+        return apply_many(LINEAR, (input, weight, None))
+    return apply(LINEAR, input, weight, bias)

@@ -30,12 +30,12 @@ def _normalize_infer(x: Any, dims: tuple[int, ...], eps: float) -> list[tuple[Sh
 
 # mean and var are there for running statistics; no gradient flows from them. That of rstd is needed where backward itself
 # is differentiated: d rstd / dx = -rstd^2 xhat / n.
-NORMALIZE = Primitive(
+NORMALIZE: Primitive = Primitive(
     "normalize", "x", _normalize_infer, outputs="xhat mean var rstd",
     grad_x=lambda g, xhat, rstd, dims: _normalize_rule(g, xhat, rstd, dims),
 )  # fmt: skip
 # gx = rstd (g - mean(g) - xhat mean(g xhat)), which is linear in g and its own transpose
-NORMALIZE_GRAD = Primitive(
+NORMALIZE_GRAD: Primitive = Primitive(
     "normalize_grad", "g xhat rstd", lambda g, xhat, rstd, dims: (g.shape, g.dtype),
     grad_g=lambda u, xhat, rstd, dims: apply(NORMALIZE_GRAD, u, xhat, rstd, p=(dims,)),
     grad_xhat=lambda u, g, xhat, rstd, dims: neg(
@@ -90,7 +90,7 @@ def _update_infer(running_mean: Any, running_var: Any, mean: Any, var: Any, mome
     return [(running_mean.shape, running_mean.dtype), (running_var.shape, running_var.dtype)]
 
 
-UPDATE_RUNNING_ = Primitive(
+UPDATE_RUNNING_: Primitive = Primitive(
     "update_running_", "running_mean running_var mean var momentum", _update_infer, mutates="running_mean running_var"
 )  # fmt: skip
 

@@ -83,16 +83,16 @@ def floating(x: Tensor) -> Tensor:
 
 
 # ---- arithmetic
-MUL = Primitive(
+MUL: Primitive = Primitive(
     "mul", "a b", broadcasting("mul"), broadcasts=True,
     grad_a=lambda g, b: apply(MUL, g, b), grad_b=lambda g, a: apply(MUL, g, a),
 )  # fmt: skip
-SUB = Primitive("sub", "a b", broadcasting("sub"), broadcasts=True, grad_a=lambda g: g, grad_b=lambda g: neg(g))
-DIV = Primitive(
+SUB: Primitive = Primitive("sub", "a b", broadcasting("sub"), broadcasts=True, grad_a=lambda g: g, grad_b=lambda g: neg(g))
+DIV: Primitive = Primitive(
     "div", "a b", broadcasting("div"), broadcasts=True,
     grad_a=lambda g, b: apply(DIV, g, b), grad_b=lambda g, b, y: neg(apply(DIV, apply(MUL, g, y), b)),
 )  # fmt: skip
-NEG = Primitive("neg", "x", _numbers("neg"), grad_x=lambda g: neg(g))
+NEG: Primitive = Primitive("neg", "x", _numbers("neg"), grad_x=lambda g: neg(g))
 
 
 def _pow_check(a: Any, b: Any) -> None:
@@ -100,7 +100,7 @@ def _pow_check(a: Any, b: Any) -> None:
         raise DTypeError("pow: ints to negative int powers are not ints. Try x.float() ** exponent.")
 
 
-POW = Primitive(
+POW: Primitive = Primitive(
     "pow", "a b", broadcasting("pow"), check=_pow_check, broadcasts=True,
     grad_a=lambda g, a, b: apply(POW_GRAD_A, g, a, b), grad_b=lambda g, a, y: apply(POW_GRAD_B, g, a, y),
 )  # fmt: skip
@@ -111,14 +111,14 @@ def _broadcasting3(a: Any, b: Any, c: Any) -> tuple[Any, Any]:
 
 
 # d/da a**b = b a**(b-1), 0 where b is 0. Its own rules follow from the formula.
-POW_GRAD_A = Primitive(
+POW_GRAD_A: Primitive = Primitive(
     "pow_grad_a", "g a b", _broadcasting3, broadcasts=True,
     grad_g=lambda u, a, b: apply(POW_GRAD_A, u, a, b),
     grad_a=lambda u, g, a, b: apply(MUL, apply(MUL, u, g), apply(MUL, b, apply(POW_GRAD_A, _ones(u), a, sub(b, 1)))),
     grad_b=lambda u, g, a, b: _pow_grad_a_grad_b(apply(MUL, u, g), a, b),
 )  # fmt: skip
 # d/db a**b = a**b log(a), 0 where a and the power are 0.
-POW_GRAD_B = Primitive(
+POW_GRAD_B: Primitive = Primitive(
     "pow_grad_b", "g a y", _broadcasting3, broadcasts=True,
     grad_g=lambda u, a, y: apply(POW_GRAD_B, u, a, y),
     grad_a=lambda u, g, a, y: apply(DIV, apply(MUL, apply(MUL, u, g), y), a),
@@ -149,7 +149,7 @@ def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
         other = mul(other, alpha) if isinstance(other, Tensor) else other * alpha
     if not (isinstance(input, Tensor) and isinstance(other, Tensor) and input.array.dtype is other.array.dtype):
         input, other = operands("add", input, other)
-    return apply(ADD, input, other)  # type: ignore[no-any-return]
+    return apply(ADD, input, other)
 
 
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
@@ -167,7 +167,7 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
         input, other = operands("sub", input, other)
     if input.array.dtype.char == "?":
         raise DTypeError("sub: bool tensors are not supported. Try x.to(jg.int64), or jg.ne(a, b) for a difference of truths.")
-    return apply(SUB, input, other)  # type: ignore[no-any-return]
+    return apply(SUB, input, other)
 
 
 def mul(input: Any, other: Any) -> Tensor:
@@ -181,7 +181,7 @@ def mul(input: Any, other: Any) -> Tensor:
     """
     if not (isinstance(input, Tensor) and isinstance(other, Tensor) and input.array.dtype is other.array.dtype):
         input, other = operands("mul", input, other)
-    return apply(MUL, input, other)  # type: ignore[no-any-return]
+    return apply(MUL, input, other)
 
 
 def div(input: Any, other: Any) -> Tensor:
@@ -194,7 +194,7 @@ def div(input: Any, other: Any) -> Tensor:
     [0.5, 1.0]
     """
     input, other = operands("div", input, other, floating=True)
-    return apply(DIV, input, other)  # type: ignore[no-any-return]
+    return apply(DIV, input, other)
 
 
 def neg(input: Tensor) -> Tensor:
@@ -206,7 +206,7 @@ def neg(input: Tensor) -> Tensor:
     >>> jg.neg(jg.tensor([1.0, -2.0])).tolist()
     [-1.0, 2.0]
     """
-    return apply(NEG, input)  # type: ignore[no-any-return]
+    return apply(NEG, input)
 
 
 def pow(input: Any, exponent: Any) -> Tensor:
@@ -222,15 +222,15 @@ def pow(input: Any, exponent: Any) -> Tensor:
     [4.0, 6.0]
     """
     a, b = operands("pow", input, exponent)
-    return apply(POW, a, b)  # type: ignore[no-any-return]
+    return apply(POW, a, b)
 
 
 # ---- elementary functions
-EXP = Primitive("exp", "x", pointwise_float("exp"), grad_x=lambda g, y: apply(MUL, g, y))
-LOG = Primitive("log", "x", pointwise_float("log"), grad_x=lambda g, x: apply(DIV, g, x))
-SQRT = Primitive("sqrt", "x", pointwise_float("sqrt"), grad_x=lambda g, y: apply(DIV, g, add(y, y)))
-TANH = Primitive("tanh", "x", pointwise_float("tanh"), grad_x=lambda g, y: apply(TANH_GRAD, g, y))
-TANH_GRAD = Primitive(
+EXP: Primitive = Primitive("exp", "x", pointwise_float("exp"), grad_x=lambda g, y: apply(MUL, g, y))
+LOG: Primitive = Primitive("log", "x", pointwise_float("log"), grad_x=lambda g, x: apply(DIV, g, x))
+SQRT: Primitive = Primitive("sqrt", "x", pointwise_float("sqrt"), grad_x=lambda g, y: apply(DIV, g, add(y, y)))
+TANH: Primitive = Primitive("tanh", "x", pointwise_float("tanh"), grad_x=lambda g, y: apply(TANH_GRAD, g, y))
+TANH_GRAD: Primitive = Primitive(
     "tanh_grad", "g y", broadcasting("tanh_grad"),
     grad_g=lambda u, y: apply(TANH_GRAD, u, y), grad_y=lambda u, g, y: mul(apply(MUL, apply(MUL, u, g), y), -2),
 )  # fmt: skip
@@ -245,7 +245,7 @@ def exp(input: Tensor) -> Tensor:
     >>> jg.exp(jg.tensor([0.0])).tolist()
     [1.0]
     """
-    return apply(EXP, floating(input))  # type: ignore[no-any-return]
+    return apply(EXP, floating(input))
 
 
 def log(input: Tensor) -> Tensor:
@@ -257,7 +257,7 @@ def log(input: Tensor) -> Tensor:
     >>> jg.log(jg.tensor([1.0])).tolist()
     [0.0]
     """
-    return apply(LOG, floating(input))  # type: ignore[no-any-return]
+    return apply(LOG, floating(input))
 
 
 def sqrt(input: Tensor) -> Tensor:
@@ -269,7 +269,7 @@ def sqrt(input: Tensor) -> Tensor:
     >>> jg.sqrt(jg.tensor([4.0])).tolist()
     [2.0]
     """
-    return apply(SQRT, floating(input))  # type: ignore[no-any-return]
+    return apply(SQRT, floating(input))
 
 
 def tanh(input: Tensor) -> Tensor:
@@ -281,15 +281,15 @@ def tanh(input: Tensor) -> Tensor:
     >>> jg.tanh(jg.tensor([0.0])).tolist()
     [0.0]
     """
-    return apply(TANH, floating(input))  # type: ignore[no-any-return]
+    return apply(TANH, floating(input))
 
 
 # ---- activations
-RELU = Primitive("relu", "x", _numbers("relu"), grad_x=lambda g, y: apply(RELU_GRAD, g, y))
-RELU_GRAD = Primitive("relu_grad", "g y", broadcasting("relu_grad"), grad_g=lambda u, y: apply(RELU_GRAD, u, y))
-GELU = Primitive("gelu", "x", pointwise_float("gelu"), grad_x=lambda g, x: apply(MUL, g, apply(GELU_GRAD, x)))
+RELU: Primitive = Primitive("relu", "x", _numbers("relu"), grad_x=lambda g, y: apply(RELU_GRAD, g, y))
+RELU_GRAD: Primitive = Primitive("relu_grad", "g y", broadcasting("relu_grad"), grad_g=lambda u, y: apply(RELU_GRAD, u, y))
+GELU: Primitive = Primitive("gelu", "x", pointwise_float("gelu"), grad_x=lambda g, x: apply(MUL, g, apply(GELU_GRAD, x)))
 # gelu''(x) = phi(x) (2 - x^2) with the normal density phi
-GELU_GRAD = Primitive(
+GELU_GRAD: Primitive = Primitive(
     "gelu_grad", "x", pointwise_float("gelu_grad"),
     grad_x=lambda g, x: mul(apply(MUL, g, mul(exp(mul(mul(x, x), -0.5)), sub(2, mul(x, x)))), 0.3989422804014327),
 )  # fmt: skip
@@ -304,7 +304,7 @@ def relu(input: Tensor) -> Tensor:
     >>> jg.relu(jg.tensor([-1.0, 2.0])).tolist()
     [0.0, 2.0]
     """
-    return apply(RELU, input)  # type: ignore[no-any-return]
+    return apply(RELU, input)
 
 
 def gelu(input: Tensor) -> Tensor:
@@ -317,7 +317,7 @@ def gelu(input: Tensor) -> Tensor:
     >>> round(jg.gelu(jg.tensor(1.0)).item(), 4)
     0.8413
     """
-    return apply(GELU, floating(input))  # type: ignore[no-any-return]
+    return apply(GELU, floating(input))
 
 
 # ---- comparisons
@@ -331,7 +331,7 @@ def eq(input: Any, other: Any) -> Tensor:
     >>> jg.eq(jg.tensor([1, 2]), 2).tolist()
     [False, True]
     """
-    return apply(EQ, *operands("eq", input, other))  # type: ignore[no-any-return]
+    return apply(EQ, *operands("eq", input, other))
 
 
 def ne(input: Any, other: Any) -> Tensor:
@@ -341,7 +341,7 @@ def ne(input: Any, other: Any) -> Tensor:
     >>> jg.ne(jg.tensor([1, 2]), 2).tolist()
     [True, False]
     """
-    return apply(NE, *operands("ne", input, other))  # type: ignore[no-any-return]
+    return apply(NE, *operands("ne", input, other))
 
 
 def lt(input: Any, other: Any) -> Tensor:
@@ -351,7 +351,7 @@ def lt(input: Any, other: Any) -> Tensor:
     >>> jg.lt(jg.tensor([1, 2]), 2).tolist()
     [True, False]
     """
-    return apply(LT, *operands("lt", input, other))  # type: ignore[no-any-return]
+    return apply(LT, *operands("lt", input, other))
 
 
 def le(input: Any, other: Any) -> Tensor:
@@ -361,7 +361,7 @@ def le(input: Any, other: Any) -> Tensor:
     >>> jg.le(jg.tensor([1, 3]), 2).tolist()
     [True, False]
     """
-    return apply(LE, *operands("le", input, other))  # type: ignore[no-any-return]
+    return apply(LE, *operands("le", input, other))
 
 
 def gt(input: Any, other: Any) -> Tensor:
@@ -371,7 +371,7 @@ def gt(input: Any, other: Any) -> Tensor:
     >>> jg.gt(jg.tensor([1, 3]), 2).tolist()
     [False, True]
     """
-    return apply(GT, *operands("gt", input, other))  # type: ignore[no-any-return]
+    return apply(GT, *operands("gt", input, other))
 
 
 def ge(input: Any, other: Any) -> Tensor:
@@ -381,7 +381,7 @@ def ge(input: Any, other: Any) -> Tensor:
     >>> jg.ge(jg.tensor([1, 2]), 2).tolist()
     [False, True]
     """
-    return apply(GE, *operands("ge", input, other))  # type: ignore[no-any-return]
+    return apply(GE, *operands("ge", input, other))
 
 
 # ---- where
@@ -393,7 +393,7 @@ def _where_infer(condition: Any, a: Any, b: Any) -> tuple[Any, Any]:
     return broadcast_shapes(condition.shape, a.shape, b.shape), a.dtype
 
 
-WHERE = Primitive(
+WHERE: Primitive = Primitive(
     "where", "condition a b", _where_infer, broadcasts=True,
     grad_a=lambda g, condition: apply(WHERE, condition, g, scalar(0, g.array.dtype, g)),
     grad_b=lambda g, condition: apply(WHERE, condition, scalar(0, g.array.dtype, g), g),
@@ -416,4 +416,4 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
         a, b = _operand("where", input, dtype, condition), _operand("where", other, dtype, condition)
     else:
         a, b = operands("where", input, other)
-    return apply(WHERE, condition, a, b)  # type: ignore[no-any-return]
+    return apply(WHERE, condition, a, b)

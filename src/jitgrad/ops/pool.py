@@ -35,16 +35,16 @@ def _max_infer(x: Any, kernel_size: Pair, stride: Pair, padding: Pair, dilation:
     return [(shape, x.dtype), (shape, _INT64)]
 
 
-MAX_POOL2D = Primitive(
+MAX_POOL2D: Primitive = Primitive(
     "max_pool2d", "x", _max_infer, outputs="y indices",
     grad_x=lambda g, indices, x_shape: apply(MAX_POOL2D_GRAD, g[0], indices, p=(x_shape,)),
 )  # fmt: skip
 # Indices go to and fro between windows and the flattened plane: two linear maps, each the other's transpose.
-MAX_POOL2D_GRAD = Primitive(
+MAX_POOL2D_GRAD: Primitive = Primitive(
     "max_pool2d_grad", "g indices", lambda g, indices, x_shape: (x_shape, g.dtype),
     grad_g=lambda u, indices: apply(MAX_POOL2D_GATHER, u, indices),
 )  # fmt: skip
-MAX_POOL2D_GATHER = Primitive(
+MAX_POOL2D_GATHER: Primitive = Primitive(
     "max_pool2d_gather", "x indices", lambda x, indices: (indices.shape, x.dtype),
     grad_x=lambda g, indices, x_shape: apply(MAX_POOL2D_GRAD, g, indices, p=(x_shape,)),
 )  # fmt: skip
@@ -54,13 +54,13 @@ def _avg_infer(x: Any, kernel_size: Pair, stride: Pair, padding: Pair, ceil_mode
     return _pooled("avg_pool2d", x, kernel_size, stride, padding, (1, 1), ceil_mode), x.dtype
 
 
-AVG_POOL2D = Primitive(
+AVG_POOL2D: Primitive = Primitive(
     "avg_pool2d", "x", _avg_infer,
     grad_x=lambda g, x_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor: apply(
         AVG_POOL2D_GRAD, g, p=(x_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor)
     ),
 )  # fmt: skip
-AVG_POOL2D_GRAD = Primitive(
+AVG_POOL2D_GRAD: Primitive = Primitive(
     "avg_pool2d_grad", "g",
     lambda g, x_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor: (x_shape, g.dtype),
     grad_g=lambda u, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor: apply(

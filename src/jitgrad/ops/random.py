@@ -59,7 +59,7 @@ class Generator:
         """Go on from a state that get_state returned."""
         if not isinstance(new_state, Tensor) or new_state.shape != (2,) or new_state.array.dtype != _INT64:
             raise TypeError("set_state: expected the int64 Tensor [seed, offset] that get_state() returned.")
-        seed, offset = new_state.tolist()  # type: ignore[attr-defined]
+        seed, offset = new_state.tolist()
         self._seed, self._offset = seed % 2**64, offset
         return self
 
@@ -96,12 +96,12 @@ def _drawn(name: str) -> Any:
     return infer
 
 
-UNIFORM = Primitive("uniform", "state", _drawn("rand"))
-NORMAL = Primitive("normal", "state", _drawn("randn"))
-RANDINT = Primitive("randint", "state", lambda state, shape, low, high: (check_new_shape(shape, 8), _INT64))
-PERMUTATION = Primitive("permutation", "state", lambda state, n: (check_new_shape((n,), 8), _INT64))
+UNIFORM: Primitive = Primitive("uniform", "state", _drawn("rand"))
+NORMAL: Primitive = Primitive("normal", "state", _drawn("randn"))
+RANDINT: Primitive = Primitive("randint", "state", lambda state, shape, low, high: (check_new_shape(shape, 8), _INT64))
+PERMUTATION: Primitive = Primitive("permutation", "state", lambda state, n: (check_new_shape((n,), 8), _INT64))
 # The same state in backward draws the same mask: dropout is its own gradient.
-DROPOUT = Primitive(
+DROPOUT: Primitive = Primitive(
     "dropout", "x state", lambda x, state, prob: (x.shape, x.dtype),
     grad_x=lambda g, state, prob: apply(DROPOUT, g, state, p=(prob,)),
 )  # fmt: skip
@@ -156,7 +156,7 @@ def randint(low: int, high: int, size: Any, *, generator: Generator | None = Non
     n = 1
     for k in shape:
         n *= k
-    return apply(RANDINT, (generator or default_generator).draw(n, 64, device), p=(shape, low, high))  # type: ignore[no-any-return]
+    return apply(RANDINT, (generator or default_generator).draw(n, 64, device), p=(shape, low, high))
 
 
 def randperm(n: int, *, generator: Generator | None = None, device: Any = None) -> Tensor:
@@ -167,7 +167,7 @@ def randperm(n: int, *, generator: Generator | None = None, device: Any = None) 
     10
     """
     check_new_shape((n,), 8)
-    return apply(PERMUTATION, (generator or default_generator).draw(n, 64, device), p=(n,))  # type: ignore[no-any-return]
+    return apply(PERMUTATION, (generator or default_generator).draw(n, 64, device), p=(n,))
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -187,10 +187,10 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     if not training or p == 0.0:
         return input
     if p == 1.0:
-        return input.mul_(0.0) if inplace else input * 0.0  # type: ignore[attr-defined, operator, no-any-return]
+        return input.mul_(0.0) if inplace else input * 0.0  
     if inplace:
         check_writable(input, "dropout")
     state = default_generator.draw(input.array.size, 32, input.device)
     if inplace:
         return write(input, "dropout", lambda: apply(DROPOUT, input, state, p=(p,)))
-    return apply(DROPOUT, input, state, p=(p,))  # type: ignore[no-any-return]
+    return apply(DROPOUT, input, state, p=(p,))

@@ -80,24 +80,24 @@ def _over(g: Tensor, n: float) -> Tensor:
     return mul(g, 1 / n if n else float("inf"))
 
 
-SUM = Primitive(
+SUM: Primitive = Primitive(
     "sum", "x", _sum_infer,
     grad_x=lambda g, x_shape, dims, keepdim: _spread(g, x_shape, dims, keepdim),
 )  # fmt: skip
-MEAN = Primitive(
+MEAN: Primitive = Primitive(
     "mean", "x", _float_infer("mean"),
     grad_x=lambda g, x_shape, dims, keepdim: _spread(_over(g, _count(x_shape, dims)), x_shape, dims, keepdim),
 )  # fmt: skip
-VAR = Primitive(
+VAR: Primitive = Primitive(
     "var", "x", lambda x, dims, keepdim, correction: _float_infer("var")(x, dims, keepdim),
     grad_x=lambda g, x, dims, keepdim, correction: mul(
         _spread(_over(g, _freedom(x.shape, dims, correction) / 2), x.shape, dims, keepdim),
         sub(x, apply(MEAN, x, p=(dims, True))),
     ),
 )  # fmt: skip
-AMAX = Primitive("amax", "x", _amax_infer, grad_x=lambda g, x, y, dims, keepdim: _amax_grad(g, x, y, dims, keepdim))
-ARGMAX = Primitive("argmax", "x", _argmax_infer)
-MAX_DIM = Primitive(
+AMAX: Primitive = Primitive("amax", "x", _amax_infer, grad_x=lambda g, x, y, dims, keepdim: _amax_grad(g, x, y, dims, keepdim))
+ARGMAX: Primitive = Primitive("argmax", "x", _argmax_infer)
+MAX_DIM: Primitive = Primitive(
     "max_dim", "x", _max_dim_infer, outputs="values indices",
     grad_x=lambda g, x_shape, indices, dim, keepdim: _max_dim_grad(g[0], x_shape, indices, dim, keepdim),
 )  # fmt: skip
@@ -132,7 +132,7 @@ def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = N
     """
     if dtype is not None:
         input = cast(input, dtypes.as_dtype(dtype).numpy)
-    return apply(SUM, input, p=(normalize_dims(dim, input.array.ndim), keepdim))  # type: ignore[no-any-return]
+    return apply(SUM, input, p=(normalize_dims(dim, input.array.ndim), keepdim))
 
 
 def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
@@ -148,7 +148,7 @@ def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = 
         input = cast(input, dtypes.as_dtype(dtype).numpy)
     if input.array.dtype.kind != "f":
         raise DTypeError(f"mean: expected a float dtype, given {input.dtype}. Try x.float().mean().")
-    return apply(MEAN, input, p=(normalize_dims(dim, input.array.ndim), keepdim))  # type: ignore[no-any-return]
+    return apply(MEAN, input, p=(normalize_dims(dim, input.array.ndim), keepdim))
 
 
 def var(input: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool = False) -> Tensor:
@@ -160,7 +160,7 @@ def var(input: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool 
     >>> jg.var(jg.tensor([1.0, 3.0])).item()
     2.0
     """
-    return apply(VAR, input, p=(normalize_dims(dim, input.array.ndim), keepdim, correction))  # type: ignore[no-any-return]
+    return apply(VAR, input, p=(normalize_dims(dim, input.array.ndim), keepdim, correction))
 
 
 def amax(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
@@ -172,7 +172,7 @@ def amax(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     >>> jg.amax(jg.tensor([[1.0, 5.0], [3.0, 2.0]]), 1).tolist()
     [5.0, 3.0]
     """
-    return apply(AMAX, input, p=(normalize_dims(dim, input.array.ndim), keepdim))  # type: ignore[no-any-return]
+    return apply(AMAX, input, p=(normalize_dims(dim, input.array.ndim), keepdim))
 
 
 class Max(NamedTuple):
@@ -204,4 +204,4 @@ def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     >>> jg.argmax(jg.tensor([[1.0, 5.0], [3.0, 2.0]]), 1).tolist()
     [1, 0]
     """
-    return apply(ARGMAX, input, p=(None if dim is None else normalize_dim(dim, input.array.ndim), keepdim))  # type: ignore[no-any-return]
+    return apply(ARGMAX, input, p=(None if dim is None else normalize_dim(dim, input.array.ndim), keepdim))

@@ -25,18 +25,18 @@ def _pair(g: Any, y: Any, dim: int) -> tuple[Shape, Any]:
     return g.shape, g.dtype
 
 
-SOFTMAX = Primitive("softmax", "x", _along("softmax"), grad_x=lambda g, y, dim: apply(SOFTMAX_GRAD, g, y, p=(dim,)))
+SOFTMAX: Primitive = Primitive("softmax", "x", _along("softmax"), grad_x=lambda g, y, dim: apply(SOFTMAX_GRAD, g, y, p=(dim,)))
 # gx = y (g - sum g y), linear in g
-SOFTMAX_GRAD = Primitive(
+SOFTMAX_GRAD: Primitive = Primitive(
     "softmax_grad", "g y", _pair,
     grad_g=lambda u, y, dim: apply(SOFTMAX_GRAD, u, y, p=(dim,)),
     grad_y=lambda u, g, y, dim: sub(mul(u, sub(g, sum(mul(g, y), dim, True))), mul(g, sum(mul(u, y), dim, True))),
 )  # fmt: skip
-LOG_SOFTMAX = Primitive(
+LOG_SOFTMAX: Primitive = Primitive(
     "log_softmax", "x", _along("log_softmax"), grad_x=lambda g, y, dim: apply(LOG_SOFTMAX_GRAD, g, y, p=(dim,))
 )  # fmt: skip
 # gx = g - e^y sum g
-LOG_SOFTMAX_GRAD = Primitive(
+LOG_SOFTMAX_GRAD: Primitive = Primitive(
     "log_softmax_grad", "g y", _pair,
     grad_g=lambda u, y, dim: sub(u, sum(mul(u, exp(y)), dim, True)),
     grad_y=lambda u, g, y, dim: neg(mul(mul(u, exp(y)), sum(g, dim, True))),
@@ -52,8 +52,8 @@ def softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     >>> jg.softmax(jg.tensor([0.0, 0.0]), 0).tolist()
     [0.5, 0.5]
     """
-    x = input if dtype is None else input.to(dtype)  # type: ignore[attr-defined]
-    return apply(SOFTMAX, x, p=(normalize_dim(dim, x.array.ndim),))  # type: ignore[no-any-return]
+    x = input if dtype is None else input.to(dtype)
+    return apply(SOFTMAX, x, p=(normalize_dim(dim, x.array.ndim),))
 
 
 def log_softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
@@ -65,8 +65,8 @@ def log_softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     >>> round(jg.log_softmax(jg.tensor([0.0, 0.0]), 0)[0].item(), 4)
     -0.6931
     """
-    x = input if dtype is None else input.to(dtype)  # type: ignore[attr-defined]
-    return apply(LOG_SOFTMAX, x, p=(normalize_dim(dim, x.array.ndim),))  # type: ignore[no-any-return]
+    x = input if dtype is None else input.to(dtype)
+    return apply(LOG_SOFTMAX, x, p=(normalize_dim(dim, x.array.ndim),))
 
 
 # ---- losses
@@ -90,11 +90,11 @@ def _check_labels(target: Any, C: int, ignore_index: int) -> None:
         raise OutOfRangeError(f"target {bad[0]} is out of range: expected labels 0 to {C - 1} for {C} classes, or ignore_index={ignore_index}.")
 
 
-NLL = Primitive(
+NLL: Primitive = Primitive(
     "nll", "x target weight", _nll_infer, check=lambda x, target, weight, ignore_index: _check_labels(target, x.shape[1], ignore_index),
     grad_x=lambda g, target, weight, x_shape, ignore_index: apply(NLL_GRAD, g, target, weight, p=(x_shape[1], ignore_index)),
 )  # fmt: skip
-NLL_GRAD = Primitive(
+NLL_GRAD: Primitive = Primitive(
     "nll_grad", "g target weight", lambda g, target, weight, C, ignore_index: ((g.shape[0], C, g.shape[1]), g.dtype),
     grad_g=lambda u, target, weight, ignore_index: apply(NLL, u, target, weight, p=(ignore_index,)),
 )  # fmt: skip
@@ -136,13 +136,13 @@ def nll_loss(
     for n in batch[2:]:
         k *= n
     x = reshape(input, (batch[0], batch[1], k))
-    t = reshape(target.to(dtypes.int64), (batch[0], k))  # type: ignore[attr-defined]
+    t = reshape(target.to(dtypes.int64), (batch[0], k))
     w = ones(batch[1], dtype=input.dtype, device=input.device) if weight is None else weight
     losses = reshape(apply(NLL, x, t, w, p=(ignore_index,)), expected)
     total = None
     if reduction == "mean":
         # The weight that counts is the loss of the log-probability -1.
-        minus = reshape(-ones(1, dtype=input.dtype, device=input.device), (1, 1, 1)).expand(*x.shape)  # type: ignore[attr-defined]
+        minus = reshape(-ones(1, dtype=input.dtype, device=input.device), (1, 1, 1)).expand(*x.shape)
         total = sum(apply(NLL, minus, t, w, p=(ignore_index,)))
     return _reduced("nll_loss", losses, reduction, total)
 
@@ -195,7 +195,7 @@ def cross_entropy(
         return loss
     # Uniform part: the mean over classes of -weight[c] log p[c], where the target counts.
     weighted = log_p if weight is None else mul(log_p, _by_class(weight, len(shape), dim))
-    counts = (target != ignore_index).to(input.dtype)  # type: ignore[attr-defined]
+    counts = (target != ignore_index).to(input.dtype)
     smooth = neg(mul(sum(weighted, dim), counts))
     total = None
     if reduction == "mean":
@@ -206,7 +206,7 @@ def cross_entropy(
 
 def _weights_of(weight: Tensor, target: Tensor, ignore_index: int) -> Tensor:
     counted = target != ignore_index
-    return weight[(target * counted).to(dtypes.int64)]  # type: ignore[index, operator, no-any-return]
+    return weight[(target * counted).to(dtypes.int64)]  
 
 
 def _by_class(weight: Tensor, ndim: int, dim: int) -> Tensor:

@@ -15,6 +15,7 @@ from jitgrad.shapes import (
     normalize_dim,
     normalize_dims,
     permute_geometry,
+    remembered,
     reshape_geometry,
 )
 
@@ -30,8 +31,8 @@ def _reshape(x: Any, shape: Shape) -> Geometry:
     return geometry
 
 
-RESHAPE = Primitive("reshape", "x", geometry=_reshape, grad_x=lambda g, x_shape: reshape(g, x_shape))
-PERMUTE = Primitive(
+RESHAPE: Primitive = Primitive("reshape", "x", geometry=_reshape, grad_x=lambda g, x_shape: reshape(g, x_shape))
+PERMUTE: Primitive = Primitive(
     "permute", "x", geometry=lambda x, dims: permute_geometry(x.shape, x.strides, dims),
     grad_x=lambda g, dims: apply(PERMUTE, g, p=(inverse_order(dims),)),
 )  # fmt: skip
@@ -55,9 +56,9 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
     """
     target = inferred_shape(input.array.shape, as_shape(shape))
     try:
-        return apply(RESHAPE, input, p=(target,))  # type: ignore[no-any-return]
+        return apply(RESHAPE, input, p=(target,))
     except NotAView:
-        return apply(RESHAPE, contiguous(input), p=(target,))  # type: ignore[no-any-return]
+        return apply(RESHAPE, contiguous(input), p=(target,))
 
 
 def view(input: Tensor, *shape: Any) -> Tensor:
@@ -67,7 +68,7 @@ def view(input: Tensor, *shape: Any) -> Tensor:
     >>> jg.view(jg.arange(4), 2, 2).tolist()
     [[0, 1], [2, 3]]
     """
-    return apply(RESHAPE, input, p=(inferred_shape(input.array.shape, as_shape(shape)),))  # type: ignore[no-any-return]
+    return apply(RESHAPE, input, p=(inferred_shape(input.array.shape, as_shape(shape)),))
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -103,7 +104,7 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     order = tuple(normalize_dim(d, ndim) for d in given)
     if len(order) != ndim or len(set(order)) != ndim:
         raise ShapeError(f"permute: expected each of the {ndim} dims once, given {given}.")
-    return apply(PERMUTE, input, p=(order,))  # type: ignore[no-any-return]
+    return apply(PERMUTE, input, p=(order,))
 
 
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
@@ -118,7 +119,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     i, j = normalize_dim(dim0, ndim), normalize_dim(dim1, ndim)
     if ndim:
         order[i], order[j] = order[j], order[i]
-    return apply(PERMUTE, input, p=(tuple(order),))  # type: ignore[no-any-return]
+    return apply(PERMUTE, input, p=(tuple(order),))
 
 
 def t(input: Tensor) -> Tensor:
@@ -149,7 +150,7 @@ def expand(input: Tensor, *size: Any) -> Tensor:
     >>> jg.expand(jg.tensor([[1], [2]]), 2, 3).tolist()
     [[1, 1, 1], [2, 2, 2]]
     """
-    return apply(BROADCAST_TO, input, p=(as_shape(size),))  # type: ignore[no-any-return]
+    return apply(BROADCAST_TO, input, p=(as_shape(size),))
 
 
 def squeeze(input: Tensor, dim: Any = None) -> Tensor:
@@ -161,7 +162,7 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """
     shape = input.shape
     dims = range(len(shape)) if dim is None else normalize_dims(dim, len(shape)) if dim != () else ()
-    return apply(RESHAPE, input, p=(tuple(n for i, n in enumerate(shape) if n != 1 or i not in dims),))  # type: ignore[no-any-return]
+    return apply(RESHAPE, input, p=(tuple(n for i, n in enumerate(shape) if n != 1 or i not in dims),))
 
 
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
@@ -173,7 +174,7 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """
     shape = input.shape
     i = normalize_dim(dim, len(shape) + 1)
-    return apply(RESHAPE, input, p=((*shape[:i], 1, *shape[i:]),))  # type: ignore[no-any-return]
+    return apply(RESHAPE, input, p=((*shape[:i], 1, *shape[i:]),))
 
 
 def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None = None) -> Tensor:
@@ -198,7 +199,7 @@ def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None
         raise ShapeError(f"as_strided: sizes {shape} and strides {steps} reach outside the elements of the input of shape {input.shape}.")
     if input.requires_grad and any(s == 0 and n > 1 for s, n in zip(a.strides, a.shape, strict=True)):
         raise GradError("as_strided: gradients through an expanded input are not supported. Try x.contiguous() first.")
-    return apply(AS_STRIDED, input, p=(shape, strides, offset, tuple(a.strides)))  # type: ignore[no-any-return]
+    return apply(AS_STRIDED, input, p=(shape, strides, offset, tuple(a.strides)))
 
 
 # ---- basic indexing. Items: an int selects, None adds a dim, (start, step, n) is a slice with its sizes resolved.
@@ -206,8 +207,12 @@ Item = int | tuple[int, int, int] | None
 
 
 def _index(x: Any, items: tuple[Item, ...]) -> Geometry:
+    return _index_geometry(tuple(x.shape), x.strides, items)
+
+
+@remembered
+def _index_geometry(xs: Shape, xt: tuple[int, ...], items: tuple[Item, ...]) -> Geometry:
     shape, strides, offset, d = [], [], 0, 0
-    xs, xt = x.shape, x.strides
     for item in items:
         if item is None:
             shape.append(1)
@@ -231,10 +236,10 @@ def _index(x: Any, items: tuple[Item, ...]) -> Geometry:
 
 def _index_grad(g: Tensor, x_shape: Shape, items: tuple[Item, ...]) -> Tensor:
     memory = Spec(x_shape, g.array.dtype)
-    return apply(AS_STRIDED_GRAD, g, p=(x_shape, memory.strides, *_index(memory, items)))  # type: ignore[no-any-return]
+    return apply(AS_STRIDED_GRAD, g, p=(x_shape, memory.strides, *_index(memory, items)))
 
 
-INDEX = Primitive("index", "x", geometry=_index, grad_x=_index_grad)
+INDEX: Primitive = Primitive("index", "x", geometry=_index, grad_x=_index_grad)
 
 
 def resolve_slice(s: slice, size: int) -> tuple[int, int, int]:
@@ -256,4 +261,4 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     if length < 0 or not 0 <= first <= size - length:
         raise ShapeError(f"narrow: {length} elements from {start} do not fit dim {d} of size {size}.")
     full = tuple((0, 1, n) for n in input.array.shape[:d])
-    return apply(INDEX, input, p=((*full, (first, 1, length)),))  # type: ignore[no-any-return]
+    return apply(INDEX, input, p=((*full, (first, 1, length)),))

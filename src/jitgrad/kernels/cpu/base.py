@@ -1,8 +1,9 @@
 """The base functions of the scalar formulas on the CPU.
 
-The functions of the C library are called once per element; exp, log, tanh and the float32 erf here are plain arithmetic without
-branches, which LLVM turns into vector code. Errors are at most about 2 units in the last place. Methods: range reduction as in
-J.-M. Muller, "Elementary Functions" (2016), chapter 11; erf by the two ranges of N. Juffa's single-precision erff.
+The functions of the C library are called once per element; exp, log, tanh and the float32 erf here are plain
+arithmetic without branches, which LLVM turns into vector code. Errors are at most about 2 units in the last place.
+Methods: range reduction as in J.-M. Muller, "Elementary Functions" (2016), chapter 11; erf by the two ranges of N.
+Juffa's single-precision erff.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def _two_versions(single: Callable[..., Any], double: Callable[..., Any]) -> Cal
 
 @intrinsic
 def _pick(typingctx, condition, a, b):  # type: ignore[no-untyped-def]
-    """a if condition else b, both computed: of a Python conditional LLVM may make a branch, which stops it from using vectors"""
+    """a if condition else b, with both computed: LLVM may make a conditional a branch, and then uses no vectors"""
 
     def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
         return builder.select(*args)
@@ -43,7 +44,8 @@ def _pick(typingctx, condition, a, b):  # type: ignore[no-untyped-def]
     return a(types.boolean, a, a), codegen
 
 
-# e^x = 2^n e^r with |r| <= ln(2) / 2; e^r - 1 by its Taylor polynomial. ln 2 is split so that n times its first part is exact.
+# e^x = 2^n e^r with |r| <= ln(2) / 2; e^r - 1 by its Taylor polynomial.
+# ln 2 is split in two, so that n times its first part is exact.
 
 
 @njit(inline=True)
@@ -141,7 +143,7 @@ def _tanh64(x):
     return y if x == x and x != 0.0 else x
 
 
-# ln x = n ln 2 + ln m with m in [sqrt(1/2), sqrt(2)); ln m = 2 artanh(s), s = (m - 1) / (m + 1), by the series of artanh
+# ln x = n ln 2 + ln m with m in [sqrt(1/2), sqrt(2)); ln m = 2 artanh((m - 1) / (m + 1)), by the series of artanh
 
 
 @njit(inline=True)

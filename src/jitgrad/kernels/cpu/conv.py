@@ -112,7 +112,7 @@ def _add_taps(total, n, w, at, x, offsets, shift):
 @njit
 def _conv2d(x, w, bias, y, planes, table, sums, geometry):
     """`sums`: one row per task, in which a task adds up a block of rows of one output plane."""
-    (N, C, _, _), (F, KH, KW), (OH, OW), _, _, _, (groups, A, B), (HP, WP) = geometry
+    (N, C, _, _), (F, _, _), (OH, OW), _, _, _, (groups, A, B), (HP, WP) = geometry
     _fill_planes(x, planes, geometry)
     _offsets(table, geometry)
     weights = w.reshape(w.size)
@@ -238,9 +238,7 @@ def _sums(geometry: Geometry, parallel: bool, dtype: np.dtype) -> np.ndarray:
     return np.empty((64 if parallel else 1, max(1, BLOCK // WP) * WP), dtype)
 
 
-def conv2d(
-    x: np.ndarray, w: np.ndarray, b: np.ndarray | None, stride: Pair, padding: Pair, dilation: Pair, groups: int
-) -> np.ndarray:
+def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> np.ndarray:
     """y[n, f, oy, ox] = b[f] + sum_{c, ky, kx} x[n, c, oy*SH - PH + ky*DH, ox*SW - PW + kx*DW] * w[f, c, ky, kx]."""
     geometry = _geometry(x.shape, w.shape, stride, padding, dilation, groups)
     inputs, _, taps, work = _sizes(geometry)
@@ -252,9 +250,7 @@ def conv2d(
     return y
 
 
-def conv2d_grad_x(
-    g: np.ndarray, w: np.ndarray, x_shape: tuple, stride: Pair, padding: Pair, dilation: Pair, groups: int
-) -> np.ndarray:
+def conv2d_grad_x(g: np.ndarray, w: np.ndarray, x_shape: tuple, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> np.ndarray:
     """gx[n, c, oy*SH - PH + ky*DH, ox*SW - PW + kx*DW] += g[n, f, oy, ox] * w[f, c, ky, kx], over all f, ky, kx."""
     geometry = _geometry(x_shape, w.shape, stride, padding, dilation, groups)
     _, outputs, _, work = _sizes(geometry)
@@ -270,9 +266,7 @@ def conv2d_grad_x(
     return gx
 
 
-def conv2d_grad_w(
-    g: np.ndarray, x: np.ndarray, w_shape: tuple, stride: Pair, padding: Pair, dilation: Pair, groups: int
-) -> np.ndarray:
+def conv2d_grad_w(g: np.ndarray, x: np.ndarray, w_shape: tuple, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> np.ndarray:
     """gw[f, c, ky, kx] = sum_{n, oy, ox} g[n, f, oy, ox] * x[n, c, oy*SH - PH + ky*DH, ox*SW - PW + kx*DW]."""
     geometry = _geometry(x.shape, w_shape, stride, padding, dilation, groups)
     inputs, outputs, taps, work = _sizes(geometry)

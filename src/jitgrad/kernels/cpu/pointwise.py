@@ -1,9 +1,9 @@
 """Pointwise kernels, made from the formulas in scalars.py: `add(a, b)` and its like.
 
-For each op there are `_add(a, b, out)` and `_add_parallel(a, b, out)` on 1-D contiguous arrays and the launcher `add(a, b)`, which
-takes any shapes that broadcast and any strides. Small and strided arrays go through a NumPy ufunc made of a compiled loop,
-large contiguous ones through the parallel form. All of it is compiled when first used; the generated source can be read in the
-cache directory, under `generated`.
+For each op there are `_add(a, b, out)` and `_add_parallel(a, b, out)` on 1-D contiguous arrays and the launcher
+`add(a, b)`, which takes any shapes that broadcast and any strides. Small and strided arrays go through a NumPy ufunc
+made of a compiled loop, large contiguous ones through the parallel form. All of it is compiled when first used; the
+generated source can be read in the cache directory, under `generated`.
 """
 
 from __future__ import annotations

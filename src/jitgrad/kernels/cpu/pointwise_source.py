@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jitgrad.kernels.cpu.ufunc import make_ufunc
 from jitgrad.kernels.scalars import Form, Pointwise
 
 TEXT = '''\
@@ -23,7 +24,7 @@ def _{formula}({params}, out):
 _{formula}_parallel = parallel_form(_{formula})
 '''
 
-LOOP = '''
+LOOP = """
 
 def {formula}_loop(args, dims, steps, data):
     n = at(dims, 0)
@@ -36,22 +37,20 @@ def {formula}_loop(args, dims, steps, data):
         for i in range(n):
             put(moved(out, i * s_out), 0, {formula}({moved}))
     clear_flags()
-'''
+"""
 
-SCALAR_LOOP = '''\
+SCALAR_LOOP = """\
     elif {condition}:
         {name}_0 = at({name}, 0)
         for i in range(n):
             put(out, i, {formula}({pointed}))
-'''
+"""
 
 UFUNC_IMPORT = "from jitgrad.kernels.cpu.ufunc import at, bools, clear_flags, moved, put, size\n"
 
 
 def text(entry: Pointwise, form: Form) -> str:
     """Source of the serial and parallel forms and, in `<formula>_loop`, of the ufunc's inner loop."""
-    from jitgrad.kernels.cpu.ufunc import make_ufunc
-
     names = entry.parameters
     parts = {
         "doc": entry.doc,

@@ -1,15 +1,14 @@
 """Loops over strided memory as NumPy ufuncs: the fastest way to call a compiled pointwise kernel on small arrays.
 
-A ufunc takes any strides and broadcasting and allocates its result in C, in less time than one dispatcher call.
-Both interfaces used here, Numba's `fromfunc` and the intrinsics' code generation, are private to Numba; where they or the CPU
-do not fit, `make_ufunc` is None and the callers use their njit form.
+A ufunc takes any strides and broadcasting and allocates its result in C, in less time than one dispatcher call. Both
+interfaces used here, Numba's `fromfunc` and the intrinsics' code generation, are private to Numba; where they or the
+CPU do not fit, `make_ufunc` is None and the callers use their njit form.
 """
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from typing import Any
 
 import numba
 import numpy as np
@@ -93,18 +92,19 @@ def clear_flags(typingctx):  # type: ignore[no-untyped-def]
     return types.void(), codegen
 
 
-def _make(function: Callable[..., None], name: str, dtype: np.dtype, inputs: list[np.dtype], output: np.dtype) -> np.ufunc:
+def _make(
+    function: Callable[..., None], name: str, dtype: np.dtype, inputs: list[np.dtype], output: np.dtype
+) -> np.ufunc:
     """A ufunc of `function(args, dims, steps, data)`, compiled with args as pointers to `dtype`.
 
-    A ufunc has loops for one dtype only: with several, or with another dtype than asked, it would convert without a word.
+    A ufunc has loops for one dtype only: with several, or with another dtype than asked, it would convert without a
+    word.
     """
     pointer = types.CPointer
     element = numba.from_dtype(dtype)
     loop = c_loop(function, (pointer(pointer(element)), pointer(types.intp), pointer(types.intp), types.voidptr))
     numbers = [d.num for d in (*inputs, output)]
-    return _internal.fromfunc(
-        name, "", [loop.address], [numbers], len(inputs), 1, [None], loop, _internal.PyUFunc_None
-    )
+    return _internal.fromfunc(name, "", [loop.address], [numbers], len(inputs), 1, [None], loop, _internal.PyUFunc_None)
 
 
 make_ufunc: Callable[..., np.ufunc] | None = None

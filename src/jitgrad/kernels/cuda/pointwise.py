@@ -1,7 +1,8 @@
 """Pointwise kernels, made from the formulas in scalars.py: `add(a, b)` and its like.
 
-Each op has two kernels: `_add(a, b, out)` on flat arrays of one length, and `_add_strided(layout, a, b, out)` for other layouts, which
-finds the inputs' elements by index arithmetic, as a card takes no negative strides and no broadcasts. All are made when first used.
+Each op has two kernels: `_add(a, b, out)` on flat arrays of one length, and `_add_strided(layout, a, b, out)` for
+other layouts, which finds the inputs' elements by index arithmetic, as a card takes no negative strides and no
+broadcasts. All are made when first used.
 """
 
 from __future__ import annotations

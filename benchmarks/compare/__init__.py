@@ -1,0 +1,1 @@
+"""Side-by-side timings of jitgrad and PyTorch; needs the extra ``compare``."""

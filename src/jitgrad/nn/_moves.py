@@ -1,0 +1,42 @@
+"""Casting and moving a module's tensors: all of them, or on an error none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from jitgrad.autograd import Tensor, as_device, detach, no_grad
+from jitgrad.device import device as device_type
+from jitgrad.dtypes import DType, as_dtype
+
+if TYPE_CHECKING:
+    from jitgrad.nn.module import Module
+
+
+def to_arguments(args: tuple[Any, ...], dtype: Any, device: Any) -> tuple[DType | None, Any]:
+    """dtype and device of ``to(dtype)``, ``to("cpu")``, ``to(device, dtype)``, ``to(tensor)``."""
+    for a in args:
+        if isinstance(a, Tensor):
+            dtype, device = a.dtype, a.device
+        elif isinstance(a, device_type) or (isinstance(a, str) and a.partition(":")[0] in ("cpu", "cuda")):
+            device = a
+        else:
+            dtype = a
+    return None if dtype is None else as_dtype(dtype), None if device is None else as_device(device)
+
+
+def apply_to_tensors(module: Module, fn: Callable[[Tensor], Tensor]) -> None:
+    """Put fn(t) in place of every parameter's data and gradient, and of every buffer; objects stay the same parameters."""
+    params = {id(p): p for p in module.parameters()}.values()
+    with no_grad():
+        # Everything is computed before anything is replaced.
+        new = [(p, fn(detach(p)), None if p.grad is None else fn(detach(p.grad))) for p in params]
+        buffers = {id(b): fn(b) for b in module.buffers()}
+    for p, data, grad in new:
+        p.grad = None
+        p.data = data
+        p.grad = grad
+    for m in module.modules():
+        for name, b in m._buffers.items():
+            if b is not None:
+                m._buffers[name] = buffers[id(b)]

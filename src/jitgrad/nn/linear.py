@@ -1,0 +1,93 @@
+"""Linear, and the layers that only change shape: Identity, Flatten."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jitgrad.autograd import Tensor
+from jitgrad.nn import init
+from jitgrad.nn.module import Module
+from jitgrad.nn.parameter import Parameter
+from jitgrad.ops.create import empty
+from jitgrad.ops.matmul import linear
+from jitgrad.ops.views import flatten
+
+
+class Identity(Module):
+    """Returns its input; takes and ignores any arguments.
+
+    >>> import jitgrad as jg
+    >>> jg.nn.Identity()(jg.tensor([1.0])).tolist()
+    [1.0]
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The input."""
+        return input
+
+
+class Flatten(Module):
+    """Merges the dims from start_dim to end_dim: (N, C, H, W) becomes (N, C H W) by default.
+
+    >>> import jitgrad as jg
+    >>> jg.nn.Flatten()(jg.ones(2, 3, 4)).shape
+    (2, 12)
+    """
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        super().__init__()
+        self.start_dim = start_dim
+        self.end_dim = end_dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., merged, ...)."""
+        return flatten(input, self.start_dim, self.end_dim)
+
+    def extra_repr(self) -> str:
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Linear(Module):
+    """``y = x W^T + b``.
+
+    Parameters
+    ----------
+    in_features, out_features
+        Sizes of the last dim of input and output; the weight is (out_features, in_features), the bias (out_features,).
+    bias
+        Whether there is a bias.
+
+    Both start uniform in [-1 / sqrt(in_features), 1 / sqrt(in_features)).
+    Raises ShapeError where an input does not end in in_features, DTypeError where its dtype is not the weight's.
+
+    >>> import jitgrad as jg
+    >>> layer = jg.nn.Linear(2, 1)
+    >>> _ = jg.nn.init.ones_(layer.weight), jg.nn.init.zeros_(layer.bias)
+    >>> layer(jg.tensor([[1.0, 2.0]])).tolist()
+    [[3.0]]
+    """
+
+    weight: Parameter
+    bias: Parameter | None
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.out_features = out_features
+        self.weight = Parameter(empty(out_features, in_features, device=device, dtype=dtype))
+        self.register_parameter("bias", Parameter(empty(out_features, device=device, dtype=dtype)) if bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias anew."""
+        init.weight_and_bias_(self.weight, self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., in_features) to (..., out_features)."""
+        return linear(input, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

@@ -1,0 +1,88 @@
+"""Adam and AdamW."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from jitgrad.autograd import Tensor
+from jitgrad.ops.create import zeros_like
+from jitgrad.ops.optim import adam_
+from jitgrad.optim.optimizer import Optimizer
+
+
+class Adam(Optimizer):
+    """Adam: ``p -= lr m / (sqrt(v) + eps)`` with m and v the bias-corrected running means of g and g^2.
+
+    Parameters
+    ----------
+    params
+        Parameters or groups; see Optimizer.
+    lr, eps, weight_decay
+        At least 0; weight_decay p is added to the gradient.
+    betas
+        How much of m and v each step keeps; from 0 to below 1.
+    maximize
+        Whether to go up instead of down.
+
+    Source: Kingma and Ba, Adam, 2015, algorithm 1.
+
+    >>> import jitgrad as jg
+    >>> p = jg.nn.Parameter(jg.tensor([1.0]))
+    >>> (p * p).sum().backward()
+    >>> jg.optim.Adam([p], lr=0.5).step()
+    >>> p.tolist()
+    [0.5]
+    """
+
+    _decoupled = False
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0, amsgrad: bool = False, *, maximize: bool = False,
+    ) -> None:  # fmt: skip
+        options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, {**options, "amsgrad": amsgrad, "maximize": maximize})
+
+    def _check(self, group: dict[str, Any]) -> None:
+        super()._check(group)
+        betas = group["betas"]
+        if len(betas) != 2 or not all(0.0 <= b < 1.0 for b in betas):
+            raise ValueError(f"{type(self).__name__}: betas are expected to be two numbers from 0 to below 1, given {betas}.")
+        if group["amsgrad"]:
+            raise NotImplementedError(f"{type(self).__name__}: amsgrad is not supported. Leave it False.")
+
+    def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        for step, some in self._by_step(params, _zeros).items():
+            states = [self.state[p] for p in some]
+            adam_(
+                some, [p.grad for p in some], [s["exp_avg"] for s in states], [s["exp_avg_sq"] for s in states],  # type: ignore[misc]
+                lr=group["lr"], betas=group["betas"], eps=group["eps"], weight_decay=group["weight_decay"],
+                decoupled=self._decoupled, maximize=group["maximize"], step=step,
+            )  # fmt: skip
+
+
+def _zeros(p: Tensor) -> dict[str, Any]:
+    return {"exp_avg": zeros_like(p), "exp_avg_sq": zeros_like(p)}
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: ``p *= 1 - lr weight_decay`` before the step, and the gradient stays as it is.
+
+    Arguments as Adam's. Source: Loshchilov and Hutter, Decoupled weight decay regularization, 2019, algorithm 2.
+
+    >>> import jitgrad as jg
+    >>> p = jg.nn.Parameter(jg.tensor([1.0]))
+    >>> (p * 0).sum().backward()
+    >>> jg.optim.AdamW([p], lr=0.5, weight_decay=0.5).step()
+    >>> p.tolist()
+    [0.75]
+    """
+
+    _decoupled = True
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 1e-2, amsgrad: bool = False, *, maximize: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)

@@ -1,0 +1,164 @@
+"""Optimizer: parameter groups, state by parameter, and the checks that all optimizers share."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from jitgrad.autograd import Tensor, detach, enable_grad, no_grad
+from jitgrad.errors import GradError, StateDictError
+from jitgrad.nn.module import forget_grad
+from jitgrad.ops.convert import clone, to
+
+
+class Optimizer:
+    """Base of optimizers: subclasses give default options and define ``_update(params, group)``.
+
+    Parameters
+    ----------
+    params
+        An iterable of leaf tensors, of (name, tensor) pairs, or of dicts with "params" and options of their own.
+    defaults
+        Options of groups that do not give them.
+
+    Raises TypeError, ValueError or GradError for what cannot be optimized: no parameters, one twice, one that is not a leaf.
+    """
+
+    param_groups: list[dict[str, Any]]
+    state: defaultdict[Tensor, dict[str, Any]]
+
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+        if isinstance(params, (Tensor, str, Mapping)) or not isinstance(params, Iterable):
+            raise TypeError(
+                f"{type(self).__name__}: expected an iterable of tensors or of dicts, given {type(params).__name__}. "
+                "Try model.parameters(), or [tensor]."
+            )
+        self.defaults = defaults
+        self.state = defaultdict(dict)
+        self.param_groups = []
+        given = list(params)
+        if not given:
+            raise ValueError(f"{type(self).__name__}: no parameters were given. A generator such as model.parameters() is empty after its first use.")
+        for group in given if isinstance(given[0], dict) else [{"params": given}]:
+            self.add_param_group(group)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Optimize more parameters: a dict with "params" and, where they differ from the defaults, options."""
+        name = type(self).__name__
+        if not isinstance(param_group, dict) or "params" not in param_group:
+            raise TypeError(f"{name}: a parameter group is expected to be a dict with 'params', given {param_group!r:.60}.")
+        given = param_group["params"]
+        if isinstance(given, (set, frozenset)):
+            raise TypeError(f"{name}: parameters in a set have no order, which differs from run to run. Use a list.")
+        params = [given] if isinstance(given, Tensor) else list(given)
+        group = {**self.defaults, **param_group}
+        if params and all(isinstance(p, tuple) and len(p) == 2 for p in params):
+            group["param_names"] = [n for n, _ in params]
+            params = [p for _, p in params]
+        group["params"] = params
+        taken = {id(p) for g in self.param_groups for p in g["params"]}
+        for i, p in enumerate(params):
+            if not isinstance(p, Tensor):
+                raise TypeError(f"{name}: parameter {i} is expected to be a Tensor, given {type(p).__name__}.")
+            if not p.is_leaf and not p.retains_grad:
+                raise GradError(f"{name}: parameter {i} was computed from other tensors and cannot be optimized: expected a leaf. Try x.detach().")
+            if id(p) in taken:
+                raise ValueError(f"{name}: parameter {i} of shape {p.shape} appears twice: expected each parameter once, in one group.")
+            taken.add(id(p))
+        self._check(group)
+        self.param_groups.append(group)
+
+    def _check(self, group: dict[str, Any]) -> None:
+        """Raise for options out of range; subclasses add theirs."""
+        for option in ("lr", "eps", "weight_decay", "momentum"):
+            if option in group:
+                value = group[option]
+                if isinstance(value, Tensor):
+                    value = group[option] = float(value.item())  # type: ignore[attr-defined]
+                if isinstance(value, bool) or not isinstance(value, (int, float)):
+                    raise TypeError(f"{type(self).__name__}: {option} is expected to be a number, given {value!r}.")
+                if not value >= 0.0:
+                    raise ValueError(f"{type(self).__name__}: {option} is expected to be at least 0, given {value}.")
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters, or fill them with zeros."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                forget_grad(p, set_to_none)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient; returns what closure, called first if given, returns."""
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        with no_grad():
+            for group in self.param_groups:
+                ready = [p for p in group["params"] if p.grad is not None]
+                for some in _by_device(ready):
+                    self._update(some, group)
+        return loss
+
+    def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        """One step on parameters of a group that have gradients and are on one device."""
+        raise NotImplementedError(f"{type(self).__name__} does not define _update(params, group).")
+
+    def _by_step(self, params: list[Tensor], fresh: Callable[[Tensor], dict[str, Any]]) -> dict[int, list[Tensor]]:
+        """Count a step for each parameter (fresh makes its first state), and group them by it: one update is for one count."""
+        groups: dict[int, list[Tensor]] = {}
+        for p in params:
+            state = self.state[p]
+            if not state:
+                state.update(step=0, **fresh(p))
+            state["step"] += 1
+            groups.setdefault(state["step"], []).append(p)
+        return groups
+
+    # ---- state
+    def state_dict(self) -> dict[str, Any]:
+        """Options and state in plain dicts; parameters are numbered in order, tensors share memory."""
+        numbers = {id(p): i for i, p in enumerate(p for g in self.param_groups for p in g["params"])}
+        groups = [{**{k: v for k, v in g.items() if k != "params"}, "params": [numbers[id(p)] for p in g["params"]]} for g in self.param_groups]
+        return {"state": {numbers[id(p)]: dict(s) for p, s in self.state.items() if id(p) in numbers}, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take options and state over from a state_dict(); all or, where it does not fit, none: StateDictError."""
+        name = type(self).__name__
+        groups = state_dict["param_groups"]
+        sizes, given = [len(g["params"]) for g in self.param_groups], [len(g["params"]) for g in groups]
+        if sizes != given:
+            raise StateDictError(f"{name}.load_state_dict: expected groups with {sizes} parameters, given {given}.")
+        by_number = {n: p for mine, theirs in zip(self.param_groups, groups, strict=True) for p, n in zip(mine["params"], theirs["params"], strict=True)}
+        state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        for number, values in state_dict["state"].items():
+            p = by_number[number]
+            for key, v in values.items():
+                if isinstance(v, Tensor) and v.shape not in (p.shape, ()):
+                    raise StateDictError(f"{name}.load_state_dict: {key} of parameter {number} has shape {v.shape}, expected {p.shape}.")
+            state[p] = {k: _owned(v, p) for k, v in values.items()}
+        self.param_groups = [{**theirs, "params": mine["params"]} for mine, theirs in zip(self.param_groups, groups, strict=True)]
+        self.state = state
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__} ("]
+        for i, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {i}")
+            lines += [f"    {k}: {v}" for k, v in sorted(group.items()) if k != "params"]
+        return "\n".join([*lines, ")"])
+
+
+def _by_device(params: list[Tensor]) -> Iterable[list[Tensor]]:
+    groups: dict[type, list[Tensor]] = {}
+    for p in params:
+        groups.setdefault(type(p.array), []).append(p)
+    return groups.values()
+
+
+def _owned(value: Any, p: Tensor) -> Any:
+    """A copy of a state tensor with the parameter's dtype and device; a 0-d one (a step count) as a number."""
+    if not isinstance(value, Tensor):
+        return value
+    if value.shape == () != p.shape:
+        return value.item()  # type: ignore[attr-defined]
+    return clone(to(detach(value), p.dtype, p.device))

@@ -1,0 +1,65 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from jitgrad.autograd import Tensor
+from jitgrad.ops.create import zeros_like
+from jitgrad.ops.optim import sgd_
+from jitgrad.optim.optimizer import Optimizer
+
+
+class SGD(Optimizer):
+    """Gradient descent: ``b = momentum b + (1 - dampening) g``, then ``p -= lr b``; g is the gradient plus weight_decay p.
+
+    Parameters
+    ----------
+    params
+        Parameters or groups; see Optimizer.
+    lr, momentum, weight_decay
+        At least 0. In the first step b = g.
+    dampening, nesterov
+        nesterov steps along g + momentum b, and needs momentum and no dampening.
+    maximize
+        Whether to go up instead of down.
+
+    Source: Sutskever, Martens, Dahl and Hinton, On the importance of initialization and momentum, 2013.
+
+    >>> import jitgrad as jg
+    >>> p = jg.nn.Parameter(jg.tensor([1.0]))
+    >>> (p * p).sum().backward()
+    >>> jg.optim.SGD([p], lr=0.25).step()
+    >>> p.tolist()
+    [0.5]
+    """
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1e-3, momentum: float = 0, dampening: float = 0, weight_decay: float = 0,
+        nesterov: bool = False, *, maximize: bool = False,
+    ) -> None:  # fmt: skip
+        options = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov}
+        super().__init__(params, {**options, "maximize": maximize})
+
+    def _check(self, group: dict[str, Any]) -> None:
+        super()._check(group)
+        if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
+            raise ValueError(
+                f"SGD: nesterov is expected with momentum above 0 and no dampening, given {group['momentum']} and {group['dampening']}."
+            )
+
+    def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        options = {k: group[k] for k in ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")}
+        if not group["momentum"]:
+            sgd_(params, [p.grad for p in params], [], **options)  # type: ignore[misc]
+            return
+        # Only the first step is special, so that later ones are one group.
+        new = [p for p in params if "momentum_buffer" not in self.state[p]]
+        old = [p for p in params if "momentum_buffer" in self.state[p]]
+        for p in new:
+            self.state[p]["momentum_buffer"] = zeros_like(p)
+        for step, some in ((1, new), (2, old)):
+            if some:
+                bufs = [self.state[p]["momentum_buffer"] for p in some]
+                sgd_(some, [p.grad for p in some], bufs, step=step, **options)  # type: ignore[misc]
