@@ -13,7 +13,7 @@ CONV = [
     OpCase("F.conv2d", [(1, 3, 5, 5), (3, 1, 3, 3)], {"groups": 3, "stride": 2, "dilation": 2, "padding": 2}),
     OpCase("F.conv2d", [(1, 2, 4, 4), (2, 2, 3, 3)], {"padding": "same"}),
     OpCase("F.conv2d", [(1, 2, 4, 4), (2, 2, 3, 3)], {"padding": "valid"}),
-    OpCase("F.conv2d", [(2, 4, 4), (3, 2, 2, 2), (3,)], {"groups": 2}),
+    OpCase("F.conv2d", [(4, 3, 4), (2, 2, 2, 2), (2,)], {"groups": 2}),
     OpCase("F.conv2d", [(1, 1, 1, 1), (1, 1, 1, 1)]),
     OpCase("F.conv2d", [(2, 1, 3, 3), (2, 1, 1, 1)], {"stride": 3}),
     OpCase("F.conv2d", [(0, 2, 4, 4), (3, 2, 3, 3), (3,)], reference=lambda x, w, b: np.zeros((0, 3, 2, 2))),
@@ -83,7 +83,7 @@ LOSS = [
         )
     ),
     OpCase("F.cross_entropy", [(2, 3, 2), X(2, 3, 2, domain="probabilities")]),
-    OpCase("F.cross_entropy", [np.array([[1000.0, -1000.0, 0.0]]), ints([0])], reference=lambda x, t: np.array(0.0)),
+    OpCase("F.cross_entropy", [np.array([[1000.0, -1000.0, 0.0]]), np.array([0])], reference=lambda x, t: np.array(0.0)),
 ]
 
 _RUNNING = [X(3, grad=False), X(3, domain="positive", grad=False)]

@@ -86,10 +86,14 @@ INDEXING = [
     *(
         OpCase("x.__getitem__", [(2, 3, 4), key])
         for key in (
-            at[_GRID, :, _GRID], at[:, _ROWS, _COLUMNS], at[0, :, _ROWS], at[:, 0, _ROWS], at[_GRID, _GRID], at[:, _GRID, 1:],
-            at[ints(0, 1), None, ints(2, 0)], at[..., ints(0, 3), 1], at[1, ..., _ROWS],
+            at[_GRID, :, _GRID], at[:, _ROWS, _COLUMNS], at[:, 0, _ROWS], at[_GRID, _GRID], at[:, _GRID, 1:],
+            at[ints(0, 1), None, ints(2, 0)],
         )
     ),
+    # An int selects its dim first, as in PyTorch; NumPy would take it for an index array.
+    OpCase("x.__getitem__", [(2, 3, 4), at[0, :, _ROWS]], reference=lambda x, key: x[0][:, _ROWS]),
+    OpCase("x.__getitem__", [(2, 3, 4), at[1, ..., _ROWS]], reference=lambda x, key: x[1][:, _ROWS]),
+    OpCase("x.__getitem__", [(2, 3, 4), at[..., ints(0, 2), 1]], reference=lambda x, key: x[..., 1][:, [0, 2]]),
     OpCase("x.__getitem__", [(3, 4), The(bools(True, False, True))]),
     OpCase("x.__getitem__", [(3, 4), at[:, bools(True, False, True, True)]]),
     OpCase("x.__getitem__", [(2, 2), The(bools([True, False], [True, True]))]),

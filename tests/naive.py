@@ -34,7 +34,13 @@ def pow(a: Any, b: Any) -> Array:
 
 
 iadd, isub, imul, itruediv, truediv, ipow = add, sub, mul, div, div, pow
-neg, exp, log, sqrt, tanh = np.negative, np.exp, np.log, np.sqrt, np.tanh
+neg, log, sqrt, tanh = np.negative, np.log, np.sqrt, np.tanh
+
+
+def exp(x: Array) -> Array:
+    return np.exp(x.astype(np.float64))
+
+
 eq, ne, lt, le, gt, ge, where = np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.where
 
 
@@ -64,7 +70,7 @@ def var(x: Array, dim: Any = None, correction: float = 1, keepdim: bool = False)
     axes = _axes(dim)
     m = np.mean(x, axis=axes, keepdims=True)
     n = x.size if axes is None else math.prod(x.shape[a] for a in np.atleast_1d(axes))
-    return np.sum((x - m) ** 2, axis=axes, keepdims=keepdim) / max(n - correction, 0)
+    return np.sum((x - m) ** 2, axis=axes, keepdims=keepdim) / np.maximum(n - correction, 0)
 
 
 def amax(x: Array, dim: Any = None, keepdim: bool = False) -> Array:

@@ -18,10 +18,10 @@ BOOL = ("bool",)
 
 
 class X:
-    """A tensor operand: its shape, where its values come from (the row's domain by default), whether it gets a gradient."""
+    """A tensor operand: its shape, domain and dtype (the row's by default), and whether it gets a gradient."""
 
-    def __init__(self, *shape: int, domain: str = "", grad: bool = True) -> None:
-        self.shape, self.domain, self.grad = shape, domain, grad
+    def __init__(self, *shape: int, domain: str = "", dtype: str = "", grad: bool = True) -> None:
+        self.shape, self.domain, self.dtype, self.grad = shape, domain, dtype, grad
 
     def __repr__(self) -> str:
         return f"X{self.shape}"
@@ -115,6 +115,12 @@ class OpCase:
         """Whether the op writes to its first operand."""
         return self.op == "x.__setitem__" or (self.op.endswith("_") and not self.op.endswith("__")) or self.op in IN_PLACE_OPERATORS
 
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The dtypes, but one only where no operand depends on it."""
+        made = [[x.array.dtype for x in leaves(list(operands(self, d)))] for d in self.dtypes]
+        return self.dtypes if any(m != made[0] for m in made) else self.dtypes[:1]
+
     def label(self) -> str:
         """For test ids."""
         words = [str(s) for s in self.shapes] + [f"{k}={v}" for k, v in self.kwargs.items()]
@@ -168,7 +174,7 @@ def operands(case: OpCase, dtype: str) -> tuple[list[Any], dict[str, Any]]:
 
     def made(value: Any, tuple_is_shape: bool) -> Any:
         if isinstance(value, X):
-            return Operand(_draw(rng, value.shape, value.domain or case.domain, dtype), value.grad and floating)
+            return Operand(_draw(rng, value.shape, value.domain or case.domain, value.dtype or dtype), value.grad and floating)
         if isinstance(value, np.ndarray):
             same = value.dtype != np.float64
             return Operand(value.copy() if same else value.astype(dtype), not same and floating)
@@ -212,8 +218,12 @@ def resolve(op: str, lib: Any = jg) -> Callable[..., Any]:
     if op == "x.__setitem__":
         return _setitem
     if prefix == "x":
-        return lambda x, *args, **kwargs: getattr(x, name)(*args, **kwargs)
+        return lambda x, *args, **kwargs: _member(getattr(x, name), args, kwargs)
     return getattr(lib, name)  # type: ignore[no-any-return]
+
+
+def _member(member: Any, args: Any, kwargs: Any) -> Any:
+    return member(*args, **kwargs) if callable(member) else member
 
 
 def _setitem(x: Any, key: Any, value: Any) -> Any:

@@ -270,9 +270,7 @@ print(make(1)(1.0), make(2)(1.0), *cache_info())
 
 def test_without_jit_kernels_are_python(project: Project) -> None:
     project.write("kernel.py", KERNEL + "from jitgrad.kernels.jit import parallel_form\n_par = parallel_form(_scale)\n")
-    project.write(
-        "main.py", MAIN + "import kernel, types\nprint(kernel._par is _scale, type(_scale) is types.FunctionType)"
-    )
+    project.write("main.py", MAIN + "import kernel, types\nprint(kernel._par is _scale, type(_scale) is types.FunctionType)")
     words, _ = project.run(NUMBA_DISABLE_JIT="1")
     assert words == ["0.0", "2.0", "4.0", "0", "0", "True", "True"]
     assert not project.cache.exists()

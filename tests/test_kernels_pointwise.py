@@ -258,9 +258,7 @@ x = np.array([-1.0, 0.0, 30.0], np.float32)
 print(*kernels.of(x).softplus(x).round(4), *kernels.of(upload(x)).softplus(upload(x)).copy_to_host().round(4))
 """
     env = {"PYTHONPATH": str(tmp_path), "JITGRAD_CACHE_DIR": str(tmp_path / "cache"), "NUMBA_ENABLE_CUDASIM": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=os.environ | env, capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", program], env=os.environ | env, capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == ["0.3133", "0.6931", "30.0"] * 2, done.stderr
 
 

@@ -10,13 +10,16 @@ from numpy import asarray, generic
 
 from jitgrad.autograd.mode import Listening, current_mode, is_grad_enabled, reset_mode, set_mode
 from jitgrad.autograd.node import Node, tick
-from jitgrad.autograd.primitive import AUX, OUTPUT, Primitive
+from jitgrad.autograd.primitive import AUX, OUTPUT, SHAPES, Primitive
 from jitgrad.autograd.tensor import Tensor, current_node, new, output_node, stamp_of, wrap
 from jitgrad.errors import DeviceError
 
 
 def apply(prim: Primitive, a: Tensor, b: Tensor | None = None, c: Tensor | None = None, p: tuple[Any, ...] = ()) -> Any:
-    """Apply a primitive to one, two or three Tensors with the static parameters p; the fast way for one ordinary output."""
+    """Apply a primitive to one, two or three Tensors with the static parameters p.
+
+    This is the fast way, for primitives with one output that is no view and nothing special; it hands over all others.
+    """
     m = current_mode()
     if prim.special or (m is not True and m is not False):
         if prim.geometry is not None and (m is True or m is False):
@@ -24,33 +27,26 @@ def apply(prim: Primitive, a: Tensor, b: Tensor | None = None, c: Tensor | None 
         return apply_many(prim, (a,) if b is None else (a, b) if c is None else (a, b, c), p)
     x = a.array
     kind = type(x)
-    nb = nc = None
     # A view's node may have to be made anew; anything else has its own.
     na = a.node if a.base is None else current_node(a)
+    nb = nc = None
     if b is None:
-        shape, dtype = prim.infer(x, *p)
-        if prim.check is not None:
-            prim.check(x, *p)
-        y = prim.impl[kind](x, *p)
+        arrays: tuple[Any, ...] = (x,)
     else:
-        xb = b.array
         nb = b.node if b.base is None else current_node(b)
-        if type(xb) is not kind:
-            _mixed(prim, (a, b))
         if c is None:
-            shape, dtype = prim.infer(x, xb, *p)
-            if prim.check is not None:
-                prim.check(x, xb, *p)
-            y = prim.impl[kind](x, xb, *p)
+            arrays = (x, b.array)
         else:
-            xc = c.array
             nc = c.node if c.base is None else current_node(c)
-            if type(xc) is not kind:
+            arrays = (x, b.array, c.array)
+            if type(c.array) is not kind:
                 _mixed(prim, (a, b, c))
-            shape, dtype = prim.infer(x, xb, xc, *p)
-            if prim.check is not None:
-                prim.check(x, xb, xc, *p)
-            y = prim.impl[kind](x, xb, xc, *p)
+        if type(b.array) is not kind:
+            _mixed(prim, (a, b))
+    shape, dtype = prim.infer(*arrays, *p)
+    if prim.check is not None:
+        prim.check(*arrays, *p)
+    y = prim.impl[kind](*arrays, *p)
     aux = None
     if type(y) is not kind:
         if type(y) is tuple:
@@ -59,23 +55,31 @@ def apply(prim: Primitive, a: Tensor, b: Tensor | None = None, c: Tensor | None 
             y = asarray(y)  # NumPy turns 0-d results into scalars
     t: Tensor = new(Tensor)
     t.array = y
-    t.base = None
-    t.stamp = None
-    t.node = None
-    if m and prim.keep and (na is not None or nb is not None or nc is not None):
-        k = prim.keep[(na is not None) | (nb is not None) << 1 | (nc is not None) << 2]
+    t.base = t.stamp = t.node = None
+    if m and (na is not None or nb is not None or nc is not None) and prim.keep:
         n: Node = new(Node)
         n.prim = prim
         n.seq = tick()
-        n.edges = (na, nb, nc)
         n.shape = shape
         n.dtype = dtype
         n.hooks = None
-        if k & OUTPUT:
-            t.stamp = stamp = [0, ""]
-            n.saved = ((a if k & 1 else None, b if k & 2 else None, c if k & 4 else None), p, ((y, stamp),), aux)
+        outs = None
+        if b is None:
+            n.kept = k = prim.keep[1]
+            n.edges = (na,)
+            inputs: tuple[Any, ...] = (a if k & 1 else None,)
+        elif c is None:
+            n.kept = k = prim.keep[(na is not None) + 2 * (nb is not None)]
+            n.edges = (na, nb)
+            inputs = (a if k & 1 else None, b if k & 2 else None)
         else:
-            n.saved = ((a if k & 1 else None, b if k & 2 else None, c if k & 4 else None), p, None, aux if k & AUX else None)
+            n.kept = k = prim.keep[(na is not None) + 2 * (nb is not None) + 4 * (nc is not None)]
+            n.edges = (na, nb, nc)
+            inputs = (a if k & 1 else None, b if k & 2 else None, c if k & 4 else None)
+        if k & OUTPUT:
+            t.stamp = [0, ""]
+            outs = ((y, t.stamp),)
+        n.saved = (inputs, p, outs, aux if k & AUX else None)
         t.node = n
     return t
 
@@ -83,36 +87,48 @@ def apply(prim: Primitive, a: Tensor, b: Tensor | None = None, c: Tensor | None 
 def _apply_view(prim: Primitive, a: Tensor, p: tuple[Any, ...], m: bool) -> Tensor:
     """A view of a: same memory, same stamp; recorded unless it detaches."""
     x = a.array
+    base = a.base
+    na = a.node if base is None else current_node(a)
     shape, strides, offset = prim.geometry(x, *p)  # type: ignore[misc]
-    na = a.node if a.base is None else current_node(a)
+    stamp = a.stamp
+    if stamp is None:
+        stamp = a.stamp = [0, ""]
     t: Tensor = new(Tensor)
     t.array = prim.impl[type(x)](x, shape, strides, offset)
-    t.stamp = stamp_of(a)
-    t.node = None
+    t.stamp = stamp
+    t.node = t.base = None
     if prim.detaches:
-        t.base = None
         return t
-    if a.base is None:
+    if base is None:
         t.base = a
         t.offset = offset
+        t.seen = a.node
     else:
-        t.base = a.base
+        t.base = base
         t.offset = a.offset + offset
-    t.seen = t.base.node
+        t.seen = base.node
     if m and na is not None:
-        t.node = n = make_node(prim, (na,), ((a if prim.keep[1] & 1 else None,), p, None, None))
+        n: Node = new(Node)
+        n.prim = prim
+        n.seq = tick()
+        n.edges = (na,)
+        n.kept = k = prim.keep[1]
+        n.saved = ((a if k & 1 else None,), p, None, None)
         n.shape = shape
         n.dtype = x.dtype
+        n.hooks = None
+        t.node = n
     return t
 
 
-def make_node(prim: Primitive, edges: tuple[Any, ...], saved: tuple[Any, ...]) -> Node:
+def make_node(prim: Primitive, edges: tuple[Any, ...], saved: tuple[Any, ...], kept: int = 0) -> Node:
     """A node without shape and dtype yet."""
     n: Node = new(Node)
     n.prim = prim
     n.seq = tick()
     n.edges = edges
     n.saved = saved
+    n.kept = kept
     n.shape = n.dtype = n.hooks = None
     return n
 
@@ -159,7 +175,8 @@ def _run(prim: Primitive, inputs: Sequence[Tensor | None], p: tuple[Any, ...]) -
 def _record(prim: Primitive, inputs: Any, nodes: list[Any], tensors: list[Tensor], p: Any, aux: Any, described: Any) -> None:
     """Give the outputs their node; with several, each float output has a node of its own before the common one."""
     if prim.grads is not None:
-        edges, kept, k = tuple(nodes), tuple(t.shape for t in inputs), AUX
+        edges, kept, k = tuple(nodes), (), SHAPES
+        aux = (*aux, tuple(t.shape for t in inputs))
     else:
         edges = tuple(n if r is not None else None for n, r in zip(nodes, prim.rules, strict=True))
         k = prim.keep[sum(1 << i for i, n in enumerate(edges) if n is not None)]
@@ -167,7 +184,7 @@ def _record(prim: Primitive, inputs: Any, nodes: list[Any], tensors: list[Tensor
     if not any(n is not None for n in edges):
         return
     outs = tuple((t.array, stamp_of(t)) for t in tensors) if k & OUTPUT else None
-    n = make_node(prim, edges, (kept, p, outs, aux if k & AUX else None))
+    n = make_node(prim, edges, (kept, p, outs, aux if k & (AUX | SHAPES) else None), k)
     if len(tensors) == 1 and len(prim.outputs) == 1:
         tensors[0].node = n
         n.shape, n.dtype = described

@@ -9,7 +9,7 @@ from typing import Any
 from jitgrad.autograd.door import apply_many
 from jitgrad.autograd.mode import is_grad_enabled, no_grad
 from jitgrad.autograd.node import Node
-from jitgrad.autograd.primitive import Primitive
+from jitgrad.autograd.primitive import AUX, Primitive
 from jitgrad.autograd.primitives import clone, filled
 from jitgrad.autograd.tensor import Tensor, saved_output, stamp_of, wrap
 from jitgrad.errors import GradError
@@ -175,11 +175,13 @@ def _place(t: Tensor | None, xs: Sequence[Any], outputs: Sequence[Tensor], array
 def _recorded(n: Node, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
     """Keep the inputs and outputs that backward wants, and cut the outputs that are not differentiable."""
     assert n.saved is not None
-    _, p, _, (ctx,) = n.saved
+    _, p, _, aux = n.saved
+    ctx = aux[0]
     wanted = {s[1] for s in ctx._saved if isinstance(s, tuple) and s[0] == "input"}
     keeps_output = any(isinstance(s, tuple) and s[0] == "output" for s in ctx._saved)
     kept = tuple(x if i in wanted else None for i, x in enumerate(inputs))
-    n.saved = (kept, p, tuple((y.array, stamp_of(y)) for y in outputs) if keeps_output else None, (ctx,))
+    n.saved = (kept, p, tuple((y.array, stamp_of(y)) for y in outputs) if keeps_output else None, aux)
+    n.kept = AUX
     for i in ctx._constant:
         outputs[i].node = None
 
@@ -187,7 +189,8 @@ def _recorded(n: Node, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> N
 def _backward(cls: type[Function], g: tuple[Tensor | None, ...], node: Node) -> list[Tensor | None]:
     """Gradients of the Tensor arguments."""
     assert node.saved is not None
-    _, (call,), _, (ctx,) = node.saved
+    _, (call,), _, aux = node.saved
+    ctx = aux[0]
     ctx._node = node
     if ctx._materialize:
         some = next(ge for ge in g if ge is not None)

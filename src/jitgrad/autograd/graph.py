@@ -12,7 +12,8 @@ from jitgrad.autograd.door import apply_many
 from jitgrad.autograd.inplace import COPY_
 from jitgrad.autograd.mode import current_mode, reset_mode, set_mode, with_grad
 from jitgrad.autograd.node import Hooks, Leaf, Node
-from jitgrad.autograd.primitives import OUTPUT_OF, add, clone, filled, sum_to
+from jitgrad.autograd.primitive import SHAPES
+from jitgrad.autograd.primitives import add, clone, filled, sum_to
 from jitgrad.autograd.tensor import Tensor, current_node
 from jitgrad.errors import DeviceError, DTypeError, GradError, ShapeError
 
@@ -29,88 +30,77 @@ class Walk:
         self.leaves: dict[Leaf, Tensor] = {}
         self.captured: dict[Any, Tensor] = {}
         self.retained: list[tuple[Node, Tensor]] = []
-        self.heap: list[int] = []
+        self.heap: list[int] = []  # minus the seq of each pending node: the latest comes first
         self.pending: dict[int, tuple[Node, Grad]] = {}
-        self.next: Node | None = None
-        self.next_grad: Grad = None
         self.shared = False  # whether somebody outside may hold gradients on their way
 
     def run(self, roots: Iterable[tuple[Any, Tensor]]) -> None:
-        """Walk from the roots until nothing is pending."""
+        """Walk from the roots until nothing is pending, then run the hooks of the leaves."""
         for node, g in roots:
-            self._deliver(node, g)
-        heap, pending = self.heap, self.pending
-        while True:
-            n = self.next
-            if n is not None:
-                g, self.next = self.next_grad, None
-            elif heap:
-                n, g = pending.pop(-heappop(heap))
-            else:
-                break
-            if n.hooks is not None:
-                g = self._hooked(n, g)
-            if self.targets is not None and n in self.targets:
-                self.captured[n] = g
-            self._step(n, g)
+            self._push(node, g)
+        while self.heap:
+            self._chain(*self.pending.pop(-heappop(self.heap)))
         for leaf, g in self.leaves.items():
             if leaf.hooks is not None and leaf.hooks.on_grad:
                 self.leaves[leaf] = self._hooked(leaf, g)
 
-    def _step(self, n: Node, g: Grad) -> None:
-        """Run the wanted rules of one node."""
-        prim, saved, needed = n.prim, n.saved, self.needed
-        if saved is None:
-            raise GradError(
-                f"backward through {prim.name} a second time: what it had kept is freed. Pass retain_graph=True to the first backward."
-            )
-        if prim is OUTPUT_OF:
-            i, count = saved
-            self._deliver(n.edges[0], (*(None,) * i, g, *(None,) * (count - i - 1)))
-            return
-        kept, _, outputs, aux = saved
-        for t in kept:
-            if t is not None and type(t) is not tuple and t.stamp is not None and t.stamp[0] > n.seq:
-                _overwritten(n, t.stamp)
-        if outputs is not None:
-            for _, stamp in outputs:
-                if stamp[0] > n.seq:
-                    _overwritten(n, stamp)
-        if prim.grads is not None:
-            for e, ge in zip(n.edges, prim.grads(g, n), strict=True):
-                if e is not None and ge is not None and (needed is None or e in needed):
-                    self._deliver(e, _checked(prim, e, ge))
-        else:
+    def _chain(self, n: Node, g: Grad) -> None:
+        """Run the rules of a node, and go on with the next: while only one is pending, the heap is not touched."""
+        needed, leaves, heap = self.needed, self.leaves, self.heap
+        while True:
+            if n.hooks is not None:
+                g = self._hooked(n, g)
+            if self.targets is not None and n in self.targets:
+                self.captured[n] = g
+            if n.kept or n.saved is None:
+                _check_kept(n)
+            following: Node | None = None
+            following_grad: Grad = None
+            prim = n.prim
+            if prim.grads is not None:
+                self._push_all(n, prim.grads(g, n))
             for e, rule in zip(n.edges, prim.rules, strict=False):
-                if e is not None and rule is not None and (needed is None or e in needed):
-                    ge = rule(g, n)
-                    if ge is not None:
-                        if ge.array.shape != e.shape or ge.array.dtype is not e.dtype:
-                            ge = _checked(prim, e, ge)
-                        self._deliver(e, ge)
-        if not self.retain_graph and (outputs is not None or aux is not None or any(t is not None for t in kept)):
-            n.saved = None
+                if e is None or rule is None or (needed is not None and e not in needed):
+                    continue
+                ge = rule(g, n)
+                if ge is None:
+                    continue
+                if e.shape is not None and (ge.array.shape != e.shape or ge.array.dtype is not e.dtype):
+                    ge = _checked(prim, e, ge)
+                if type(e) is Leaf:
+                    old = leaves.get(e)
+                    leaves[e] = ge if old is None else add(old, ge)
+                elif following is None and not heap:
+                    following, following_grad = e, ge
+                elif following is e:
+                    following_grad = _sum(following_grad, ge)
+                else:
+                    if following is not None:
+                        self._push(following, following_grad)
+                        following = None
+                    self._push(e, ge)
+            if n.kept & ~SHAPES and not self.retain_graph:
+                n.saved = None
+            if following is None:
+                return
+            n, g = following, following_grad
 
-    def _deliver(self, e: Any, g: Grad) -> None:
-        """Add a gradient to what has come for e; a chain of single nodes never touches the heap."""
+    def _push(self, e: Any, g: Grad) -> None:
+        """Add a gradient to what has come for e."""
         if type(e) is Leaf:
-            if self.targets is None or e in self.targets:
-                old = self.leaves.get(e)
-                self.leaves[e] = g if old is None else add(old, g)
+            old = self.leaves.get(e)
+            self.leaves[e] = g if old is None else add(old, g)
             return
-        if self.next is None and not self.heap:
-            self.next, self.next_grad = e, g
-        elif self.next is e:
-            self.next_grad = _sum(self.next_grad, g)
-        else:
-            if self.next is not None:
-                self.pending[self.next.seq] = (self.next, self.next_grad)
-                heappush(self.heap, -self.next.seq)
-                self.next = None
-            waiting = self.pending.get(e.seq)
-            if waiting is None:
-                heappush(self.heap, -e.seq)
-            self.pending[e.seq] = (e, g if waiting is None else _sum(waiting[1], g))
+        waiting = self.pending.get(e.seq)
+        if waiting is None:
+            heappush(self.heap, -e.seq)
+        self.pending[e.seq] = (e, g if waiting is None else _sum(waiting[1], g))
+
+    def _push_all(self, n: Node, grads: Sequence[Any]) -> None:
+        """What the one rule of a primitive with any number of inputs returned."""
+        for e, g in zip(n.edges, grads, strict=True):
+            if e is not None and g is not None and (self.needed is None or e in self.needed):
+                self._push(e, _checked(n.prim, e, g))
 
     def _hooked(self, n: Node | Leaf, g: Tensor) -> Tensor:
         """The gradient after the hooks on it."""
@@ -134,6 +124,22 @@ def _sum(a: Grad, b: Grad) -> Grad:
     if type(a) is tuple:
         return tuple(y if x is None else x if y is None else add(x, y) for x, y in zip(a, b, strict=True))
     return add(a, b)
+
+
+def _check_kept(n: Node) -> None:
+    """Raise where what a node kept is freed, or was overwritten after it was kept."""
+    if n.saved is None:
+        raise GradError(
+            f"backward through {n.prim.name} a second time: what it had kept is freed. Pass retain_graph=True to the first backward."
+        )
+    inputs, _, outputs, _ = n.saved
+    for t in inputs:
+        if t is not None and t.stamp is not None and t.stamp[0] > n.seq:
+            _overwritten(n, t.stamp)
+    if outputs is not None:
+        for _, stamp in outputs:
+            if stamp[0] > n.seq:
+                _overwritten(n, stamp)
 
 
 def _overwritten(n: Node, stamp: list[Any]) -> None:

@@ -39,7 +39,7 @@ OVERWRITE = Primitive(
 def check_writable(t: Tensor, name: str) -> None:
     """Raise, before anything is computed, where an in-place op on t could not be done or recorded."""
     a = t.array
-    if any(s == 0 and n > 1 for s, n in zip(a.strides, a.shape, strict=True)):
+    if a.size and any(s == 0 and n > 1 for s, n in zip(a.strides, a.shape, strict=True)):
         raise GradError(f"{name}: several elements of this expanded view share one place in memory. Try x.clone() first.")
     if not is_grad_enabled():
         return

@@ -11,7 +11,8 @@ from jitgrad import kernels
 from jitgrad.autograd.tensor import saved_output
 from jitgrad.shapes import Shape, contiguous_strides
 
-OUTPUT, AUX = 1 << 30, 1 << 29  # bits of a keep mask beside the inputs' bits
+# Bits of a keep mask beside the inputs' bits; SHAPES alone is nothing that backward would have to free.
+OUTPUT, AUX, SHAPES = 1 << 30, 1 << 29, 1 << 28
 
 
 class Spec:
@@ -168,7 +169,7 @@ class Primitive:
         if arg is not None and parameter in (f"{arg}_shape", f"{arg}_dtype"):
             return f"n.edges[{self.args.index(arg)}].{parameter.rpartition('_')[2]}", 0
         if arg is None and parameter == "shapes":
-            return "n.saved[0]", 0
+            return "n.saved[3][-1]", 0
         if arg is None and parameter == "node":
             return "n", 0
         raise AssertionError(f"{self.name}: rule names {parameter!r}, which is neither kept nor static")

@@ -6,6 +6,7 @@ from typing import Any
 
 from jitgrad import kernels
 from jitgrad.autograd.door import apply, apply_many, make_node
+from jitgrad.autograd.node import Node
 from jitgrad.autograd.primitive import Primitive
 from jitgrad.autograd.tensor import Tensor, bind
 from jitgrad.dtypes import refuse_float16
@@ -133,5 +134,13 @@ def _regenerate(t: Tensor) -> None:
         n.shape, n.dtype = y.shape, y.dtype
 
 
+def _slot(g: Tensor, n: Node) -> tuple[Tensor | None, ...]:
+    """The gradient of one output as slot i of all the outputs of its primitive."""
+    assert n.saved is not None
+    i, count = n.saved
+    return (*(None,) * i, g, *(None,) * (count - i - 1))
+
+
 OUTPUT_OF: Primitive = Primitive("output", "x", same)
+OUTPUT_OF.rules = (_slot,)
 bind(_regenerate, OUTPUT_OF)

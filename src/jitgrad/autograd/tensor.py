@@ -359,6 +359,7 @@ def output_node(n: Node, i: int, count: int, array: Any) -> Node:
     out.prim = OUTPUT_OF
     out.seq = tick()
     out.edges = (n,)
+    out.kept = 0
     out.saved = (i, count)
     out.shape = array.shape
     out.dtype = array.dtype

@@ -21,7 +21,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -229,10 +229,8 @@ class _Locks:
 
     def release(self, byte: int) -> None:
         if fcntl is not None and self.file is not None:
-            try:
+            with suppress(OSError):
                 fcntl.lockf(self.file, fcntl.LOCK_UN, 1, byte)
-            except OSError:
-                pass
 
 
 _locks = _Locks()
@@ -261,9 +259,7 @@ class DiskCache(NullCache):
         settings = f"{config.OPT} {config.BOUNDSCHECK} {config.DEBUGINFO_DEFAULT}"
         where = f"{function.__qualname__} {function.__code__.co_firstlineno}"
         key = _hash(where, text, str(options), settings, function.__code__.co_code.hex())
-        return (
-            directory(function.__module__, os.path.abspath(source), str(target)) / f"{function.__name__}-{key[:20]}.bin"
-        )
+        return directory(function.__module__, os.path.abspath(source), str(target)) / f"{function.__name__}-{key[:20]}.bin"
 
     def _read(self, path: Path, target_context: Any) -> CompileResult | None:
         try:

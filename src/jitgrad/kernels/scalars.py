@@ -57,9 +57,7 @@ def pointwise(kinds: str, name: str | None = None) -> Callable[[FunctionType], F
         shared = next((kind for kind in inputs if kind != "b"), "b")
         op = name or formula.__name__
         code = formula.__code__
-        entry = TABLE.setdefault(
-            op, Pointwise(op, code.co_varnames[: code.co_argcount], (formula.__doc__ or "").strip(), [])
-        )
+        entry = TABLE.setdefault(op, Pointwise(op, code.co_varnames[: code.co_argcount], (formula.__doc__ or "").strip(), []))
         entry.forms.append(Form(formula.__name__, inputs, output, KINDS[shared]))
         return formula
 

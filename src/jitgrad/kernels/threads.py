@@ -63,7 +63,7 @@ def set_num_threads(n: int) -> None:
     process without OpenMP stay at 1.
     """
     global _threads
-    if not 1 <= n:
+    if n < 1:
         raise ValueError(f"The number of threads must be at least 1, not {n}.")
     limit = 1 if threading_layer() == "serial" else int(config.NUMBA_NUM_THREADS)
     _threads = min(int(n), limit)

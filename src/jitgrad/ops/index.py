@@ -190,6 +190,10 @@ WRAP_INDEX: Primitive = Primitive(
 )  # fmt: skip
 
 
+class IndexShapeError(ShapeError, IndexError):
+    """Index tensors that do not broadcast; PyTorch raises IndexError here."""
+
+
 class _Rows:
     """x with its indexed dims brought to the front and merged, one linear index into them, and the way back."""
 
@@ -197,7 +201,10 @@ class _Rows:
         shape = x.shape
         dims = list(tensors)
         indices = list(tensors.values())
-        self.index_shape = broadcast_shapes(*(i.shape for i in indices))
+        try:
+            self.index_shape = broadcast_shapes(*(i.shape for i in indices))
+        except ShapeError as error:
+            raise IndexShapeError(f"index tensors: {error}") from None
         rest = [d for d in range(len(shape)) if d not in tensors]
         self.order = (*dims, *rest)
         self.moved_shape = tuple(shape[d] for d in self.order)
@@ -264,8 +271,9 @@ def setitem(x: Tensor, key: Any, value: Any) -> None:
 
 
 def _check_fits(given: Shape, target: Shape) -> None:
-    lead = len(given) - len(target)
-    if any(n != 1 for n in given[: max(lead, 0)]) or broadcast_shapes(given[max(lead, 0) :], target) != target:
+    lead = max(len(given) - len(target), 0)
+    pairs = zip(reversed(given[lead:]), reversed(target), strict=False)
+    if any(n != 1 for n in given[:lead]) or any(m not in (1, n) for m, n in pairs):
         raise ShapeError(f"cannot assign a value of shape {given} to an index of shape {target}: expected a shape that broadcasts to it.")
 
 

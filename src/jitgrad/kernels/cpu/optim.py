@@ -57,7 +57,7 @@ _sgd_parallel = parallel_form(_sgd)
 _adam_parallel = parallel_form(_adam)
 
 
-def sgd_(hyper: np.ndarray, params: Arrays, grads: Arrays, bufs: Arrays) -> None:
+def sgd_(hyper: np.ndarray, params: Arrays, grads: Arrays, bufs: Arrays = ()) -> None:
     """buf = momentum buf + (1 - dampening) g, param -= lr buf.
 
     hyper = [lr, momentum, dampening, weight_decay, nesterov, maximize, step]; in step 1 buf = g.

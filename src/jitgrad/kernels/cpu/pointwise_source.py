@@ -77,9 +77,7 @@ def _loop(names: tuple[str, ...], form: Form) -> str:
         for fixed in reversed(names):
             conditions = [f"s_{name} == 0" if name == fixed else dense[name] for name in every]
             pointed = ", ".join(f"{name}_0" if name == fixed else f"at({name}, i)" for name in names)
-            scalar_loops += SCALAR_LOOP.format(
-                condition=" and ".join(conditions), name=fixed, formula=form.formula, pointed=pointed
-            )
+            scalar_loops += SCALAR_LOOP.format(condition=" and ".join(conditions), name=fixed, formula=form.formula, pointed=pointed)
     return LOOP.format(
         pointers="\n    ".join(pointers),
         steps="\n    ".join(f"s_{name} = at(steps, {i})" for i, name in enumerate(every)),

@@ -92,9 +92,7 @@ def clear_flags(typingctx):  # type: ignore[no-untyped-def]
     return types.void(), codegen
 
 
-def _make(
-    function: Callable[..., None], name: str, dtype: np.dtype, inputs: list[np.dtype], output: np.dtype
-) -> np.ufunc:
+def _make(function: Callable[..., None], name: str, dtype: np.dtype, inputs: list[np.dtype], output: np.dtype) -> np.ufunc:
     """A ufunc of `function(args, dims, steps, data)`, compiled with args as pointers to `dtype`.
 
     A ufunc has loops for one dtype only: with several, or with another dtype than asked, it would convert without a

@@ -65,9 +65,7 @@ def _text(names: tuple[str, ...], doc: str, form: Form) -> str:
         params=", ".join(names),
         elements=", ".join(f"{name}[i]" for name in names),
         firsts="\n        ".join(f"at_{name} = layout[{p}]" for name, p in zip(names, places, strict=True)),
-        moves="\n            ".join(
-            f"at_{name} += index * layout[{p + 1} + d]" for name, p in zip(names, places, strict=True)
-        ),
+        moves="\n            ".join(f"at_{name} += index * layout[{p + 1} + d]" for name, p in zip(names, places, strict=True)),
         placed=", ".join(f"{name}[at_{name}]" for name in names),
     )
 

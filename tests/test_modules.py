@@ -1,0 +1,187 @@
+"""Generic tests over the table of layers in module_cases.py."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from module_cases import CASES, ModuleCase
+
+import jitgrad as jg
+from jitgrad import nn
+from jitgrad.errors import JitgradError
+
+rows = pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
+
+
+def _layer(case: ModuleCase, seed: int = 1) -> Any:
+    jg.manual_seed(seed)
+    layer = case.make(*case.args, **case.kwargs)
+    for p in layer.parameters():
+        nn.init.normal_(p, 0.5, 0.5)
+    return layer
+
+
+def _inputs(case: ModuleCase, dtype: Any = np.float64) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    # Distinct values, none close to 0, so that finite differences cross no kink.
+    arrays = [(rng.permutation(int(np.prod(s))) * 0.1 - 0.93).reshape(s).astype(dtype) for s in case.inputs]
+    return arrays if case.labels is None else [*arrays, case.labels]
+
+
+@rows
+def test_repr_is_pytorchs(case: ModuleCase) -> None:
+    assert repr(_layer(case)) == case.repr
+
+
+@rows
+def test_every_layer_has_a_row_and_words(case: ModuleCase) -> None:
+    assert case.make.__doc__ and case.make.forward.__doc__
+    assert ">>>" in case.make.__doc__
+
+
+def test_table_is_complete() -> None:
+    not_layers = {"Module", "Parameter", "Sequential", "ModuleList", "ModuleDict"}
+    layers = {n for n, v in vars(nn).items() if isinstance(v, type)} - not_layers
+    assert layers == {c.make.__name__ for c in CASES}
+
+
+@rows
+def test_forward(case: ModuleCase) -> None:
+    layer, arrays = _layer(case).double(), _inputs(case)
+    given = [jg.tensor(a) for a in arrays]
+    y = layer(*given)
+    assert y.dtype == jg.float64
+    np.testing.assert_allclose(y.detach().numpy(), case.reference(layer, *arrays), rtol=1e-10, atol=1e-12)
+    for t, a in zip(given, arrays, strict=True):
+        assert np.array_equal(t.numpy(), a), "the input was written to"
+
+
+@rows
+def test_float32_stays(case: ModuleCase) -> None:
+    y = _layer(case)(*[jg.tensor(a) for a in _inputs(case, np.float32)])
+    assert y.dtype == jg.float32
+
+
+@rows
+def test_gradients_by_finite_differences(case: ModuleCase) -> None:
+    layer, arrays = _layer(case).double(), _inputs(case)
+    floats = [jg.tensor(a, requires_grad=True) for a in arrays if a.dtype.kind == "f"]
+    rest = [jg.tensor(a) for a in arrays if a.dtype.kind != "f"]
+    leaves = [*floats, *layer.parameters()]
+    rng = np.random.default_rng(1)
+    u = jg.tensor(rng.standard_normal(layer(*floats, *rest).shape))
+
+    def value() -> Any:
+        return (layer(*floats, *rest) * u).sum()
+
+    value().backward()
+    for leaf in leaves:
+        step = rng.standard_normal(leaf.shape)
+        padding = getattr(layer, "padding_idx", None)
+        if padding is not None:
+            step[padding] = 0.0  # this row is declared to get no gradient
+        d, at = 1e-6, leaf.detach().clone()
+        sides = []
+        for sign in (1, -1):
+            with jg.no_grad():
+                leaf.copy_(at + jg.tensor(sign * d * step))
+                sides.append(value().item())
+        with jg.no_grad():
+            leaf.copy_(at)
+        slope = (sides[0] - sides[1]) / (2 * d)
+        np.testing.assert_allclose((leaf.grad.numpy() * step).sum(), slope, rtol=1e-5, atol=1e-7)
+
+
+@rows
+def test_state_dict_round_trip(case: ModuleCase) -> None:
+    a, b = _layer(case, 1), _layer(case, 2)
+    assert list(a.state_dict()) == case.keys.split()
+    assert repr(b.load_state_dict(a.state_dict())) == "<All keys matched successfully>"
+    for k, v in a.state_dict().items():
+        assert np.array_equal(v.numpy(), b.state_dict()[k].numpy())
+        assert v.array is not b.state_dict()[k].array
+
+
+@rows
+def test_copies(case: ModuleCase) -> None:
+    layer, given = _layer(case), [jg.tensor(a) for a in _inputs(case, np.float32)]
+    twins = [copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))]
+    y = layer(*given).detach().numpy()
+    for twin in twins:
+        assert type(twin) is case.make and repr(twin) == case.repr
+        assert all(type(p) is nn.Parameter and p.requires_grad for p in twin.parameters())
+        assert np.array_equal(twin(*given).detach().numpy(), y)
+        assert not {id(p) for p in twin.parameters()} & {id(p) for p in layer.parameters()}
+
+
+@rows
+def test_train_and_eval(case: ModuleCase) -> None:
+    layer = _layer(case)
+    assert layer.training and not layer.eval().training and layer.train().training
+
+
+@rows
+def test_device_and_dtype_arguments(case: ModuleCase) -> None:
+    if not any(True for _ in _layer(case).parameters()):
+        return
+    layer = case.make(*case.args, **case.kwargs, dtype=jg.float64, device="cpu")
+    assert all(p.dtype == jg.float64 for p in layer.parameters())
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.wrong is not None], ids=lambda c: c.id)
+def test_error_names_the_place(case: ModuleCase) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList([nn.Identity(), nn.Sequential(_layer(case))])
+
+        def forward(self, *xs: Any) -> Any:
+            for block in self.blocks[1:]:
+                xs = (block[0](*xs),)
+            return xs
+
+    net = Net()
+    before = {k: v.tolist() for k, v in net.state_dict().items()}
+    given = [jg.zeros(case.wrong)] if case.labels is None else [jg.zeros(case.wrong), jg.tensor(case.labels)]
+    with pytest.raises(JitgradError) as caught:
+        net(*given)
+    place = str(caught.value).split("\n  in ")[1]
+    assert place.startswith(f"blocks.1.0 ({case.make.__name__}(")
+    assert f"of Net, input{'s' * (len(given) > 1)} {case.wrong} float32" in place
+    assert {k: v.tolist() for k, v in net.state_dict().items()} == before
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.keys and c.inputs], ids=lambda c: c.id)
+def test_layers_do_not_promote(case: ModuleCase) -> None:
+    if case.keys.startswith("running"):
+        return
+    with pytest.raises(jg.errors.DTypeError, match="float64.*float32|float32.*float64"):
+        _layer(case)(*[jg.tensor(a) for a in _inputs(case)])
+
+
+@rows
+def test_parity_with_torch(case: ModuleCase) -> None:
+    torch = pytest.importorskip("torch")
+    ours = _layer(case).double()
+    theirs = getattr(torch.nn, case.make.__name__)(*case.args, **case.kwargs).double()
+    assert repr(theirs) == case.repr and list(theirs.state_dict()) == case.keys.split()
+    theirs.load_state_dict({k: torch.tensor(v.numpy()) for k, v in ours.state_dict().items()})
+    arrays = _inputs(case)
+    mine = [jg.tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
+    other = [torch.tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
+    for _ in range(2):
+        y, z = ours(*mine), theirs(*other)
+        (y * y).sum().backward()
+        (z * z).sum().backward()
+    for model in (ours, theirs):
+        model.eval()
+    np.testing.assert_allclose(ours(*mine).detach().numpy(), theirs(*other).detach().numpy(), rtol=1e-9, atol=1e-12)
+    for p, q in zip([*mine, *ours.parameters()], [*other, *theirs.parameters()], strict=True):
+        if q.grad is not None:
+            np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-8, atol=1e-10)
+    for k, v in theirs.state_dict().items():
+        np.testing.assert_allclose(ours.state_dict()[k].numpy(), v.numpy(), rtol=1e-10)
