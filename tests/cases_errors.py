@@ -28,17 +28,17 @@ POINTWISE = [
     bad("exp", [HALF], DTypeError, "float16", "float16"),
     bad("exp", [1.0], TypeError, "expected a Tensor"),
     bad("pow", [ints(2), -1], DTypeError, "negative int powers"),
-    bad("relu", [bools(True)], DTypeError, "bool", "relu of bools"),
-    bad("where", [ints(1, 0), (2,), (2,)], DTypeError, "expected a bool condition", "where with ints"),
+    bad("relu", [bools(True)], DTypeError, "bool"),
+    bad("where", [ints(1, 0), (2,), (2,)], DTypeError, "expected a bool condition"),
     bad("where", [bools(True, False), (3,), (3,)], ShapeError, "do not broadcast"),
     bad("op.add", [(3,), "x"], TypeError, "unsupported operand"),
-    bad("add", [np.array([1], "uint8"), 300], DTypeError, "300 does not fit"),
+    bad("add", [np.array([1], "uint8"), 300], DTypeError, "300 does not fit", "numbers that do not fit"),
 ]
 
 REDUCE = [
     bad("sum", [(2, 3), 2], OutOfRangeError, "dim 2 is out of range"),
     bad("sum", [(2, 3), -3], IndexError, "expected -2 to 1"),
-    bad("sum", [(2, 3)], OutOfRangeError, "appears twice", deviates="dim named twice", dim=(0, -2)),
+    bad("sum", [(2, 3)], ShapeError, "appears twice", dim=(0, -2)),
     bad("sum", [(2, 3), 1.0], TypeError, "expected an int"),
     bad("mean", [ints(1, 2)], DTypeError, "Try x.float().mean()"),
     bad("var", [ints(1, 2)], DTypeError, "expected a float dtype"),
@@ -119,7 +119,7 @@ PRODUCTS = [
     bad("F.linear", [ints([1, 2]), ints([1, 2])], DTypeError, "expected float32 or float64", "int layers"),
     bad("cat", [[(2, 3), (2, 4)]], ShapeError, "expected sizes equal"),
     bad("cat", [[(2, 3), (3,)]], ShapeError, "expected sizes equal"),
-    bad("cat", [[]], ShapeError, "at least one tensor", "empty list"),
+    bad("cat", [[]], ShapeError, "at least one tensor"),
     bad("cat", [[(), ()]], ShapeError, "jg.stack"),
     bad("cat", [(2, 3)], TypeError, "list or tuple"),
     bad("cat", [[(2, 3)], 2], OutOfRangeError, "out of range"),
@@ -146,12 +146,12 @@ IMAGES = [
     bad("F.max_pool2d", [(1, 1, 4, 4), 0], ShapeError, "at least 1"),
     bad("F.avg_pool2d", [(1, 1, 4, 4), 2], ShapeError, "divisor_override", divisor_override=0),
     bad("F.avg_pool2d", [(1, 1, 4, 4), 2], ShapeError, "at least 1", stride=0),
-    bad("F.max_pool2d", [ints([[[1, 2], [3, 4]]]), 2], DTypeError, "expected float32 or float64", "int pooling"),
+    bad("F.max_pool2d", [ints([[[1, 2], [3, 4]]]), 2], DTypeError, "expected float32 or float64", "int layers"),
 ]
 
 LOSSES = [
     bad("softmax", [(2, 3), 2], OutOfRangeError, "out of range"),
-    bad("softmax", [ints(1, 2), 0], DTypeError, "expected a float dtype"),
+    bad("softmax", [ints(1, 2), 0], DTypeError, "expected a float dtype", "not implemented"),
     bad("F.cross_entropy", [(2, 3), ints(0, 3)], OutOfRangeError, "target 3 is out of range"),
     bad("F.cross_entropy", [(2, 3), ints(0, -1)], OutOfRangeError, "target -1"),
     bad("F.cross_entropy", [(2, 3), ints(0, 1, 2)], ShapeError, "expected targets of shape (2,)"),
@@ -167,12 +167,12 @@ NORMS = [
     bad("F.layer_norm", [(4, 5), The((4,))], ShapeError, "expected an input (..., 4)"),
     bad("F.layer_norm", [(4, 5), The((5,)), (4,)], ShapeError, "expected a weight (5,)"),
     bad("F.layer_norm", [(4, 5), The(())], ShapeError, "layer_norm"),
-    bad("F.layer_norm", [ints([1, 2]), The((2,))], DTypeError, "expected a float dtype"),
+    bad("F.layer_norm", [ints([1, 2]), The((2,))], DTypeError, "expected a float dtype", "not implemented"),
     bad("F.batch_norm", [(4, 3), X(2), X(3)], ShapeError, "expected a running_mean (3,)"),
     bad("F.batch_norm", [(4,), X(4), X(4)], ShapeError, "expected an input (N, C, ...)"),
     bad("F.batch_norm", [(1, 3), None, None], ShapeError, "more than 1 value per channel", training=True),
     bad("F.batch_norm", [(4, 3), None, None], ShapeError, "expected running statistics"),
-    bad("F.batch_norm", [(4, 3), X(3, grad=False), None], ShapeError, "both running_mean and running_var", "one running statistic", training=True),
+    bad("F.batch_norm", [(4, 3), X(3, grad=False), None], ShapeError, "both running_mean and running_var", training=True),
     bad("F.dropout", [(3,), 1.5], ValueError, "between 0 and 1"),
     bad("F.dropout", [ints(1, 2)], DTypeError, "expected float32 or float64"),
 ]
@@ -183,8 +183,8 @@ INPLACE = [
     bad("x.add_", [(2,), X(2, dtype="float64")], DTypeError, "cannot be written into", "in-place narrowing"),
     bad("x.div_", [ints(1, 2), 2], DTypeError, "cannot be written into"),
     bad("x.copy_", [(3,), (2, 3)], ShapeError, "copy_"),
-    bad("x.copy_", [(3,), 1.0], TypeError, "expected a Tensor"),
-    bad("x.fill_", [(3,), (3,)], TypeError, "0-d Tensor"),
+    bad("x.copy_", [(3,), 1.0], TypeError, "expected a Tensor", "copy_ of a number"),
+    bad("x.fill_", [(3,), (3,)], ShapeError, "0-d Tensor"),
 ]
 
 NEW = [
@@ -194,9 +194,9 @@ NEW = [
     bad("arange", [0, 5, 0], ValueError, "step other than 0"),
     bad("arange", [0, 5, -1], ValueError, "leads away"),
     bad("randint", [3, 3, The((2,))], ValueError, "low < high"),
-    bad("randn", [2], DTypeError, "expected float32 or float64", dtype="int64"),
+    bad("randn", [2], DTypeError, "expected float32 or float64", "not implemented", dtype="int64"),
     bad("randperm", [-1], ShapeError, "at least 0"),
-    bad("zeros", [2], DTypeError, "not supported", dtype="complex64"),
+    bad("zeros", [2], DTypeError, "not supported", "complex", dtype="complex64"),
     bad("x.to", [(3,), "mps"], RuntimeError, "mps"),
 ]
 

@@ -11,7 +11,7 @@ from jitgrad import nn
 
 
 class ModuleCase(NamedTuple):
-    """A row: ``make(**kwargs)`` gives the layer, ``inputs`` the shapes of its float inputs (or ``ints`` data), ``reference`` its forward."""
+    """A row: ``make(*args, **kwargs)`` gives the layer, ``inputs`` the shapes of its float inputs, ``reference`` its forward."""
 
     make: type[nn.Module]
     args: tuple[Any, ...]
@@ -97,12 +97,13 @@ CASES = [
     C(nn.Identity, (), {}, ((2, 3),), "", "Identity()", lambda m, x: x),
     C(nn.Flatten, (), {}, ((2, 3, 4),), "", "Flatten(start_dim=1, end_dim=-1)", lambda m, x: x.reshape(2, 12)),
     C(nn.Linear, (3, 4), {}, ((2, 3),), "weight bias", "Linear(in_features=3, out_features=4, bias=True)", _linear, wrong=(2, 5)),
-    C(nn.Linear, (3, 4), {"bias": False}, ((2, 5, 3),), "weight", "Linear(in_features=3, out_features=4, bias=False)", _linear, wrong=(3, 4)),
-    C(nn.Conv2d, (3, 8, 3), {}, ((2, 3, 5, 6),), "weight bias", "Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1))", _conv2d, wrong=(2, 4, 5, 6)),
-    C(
-        nn.Conv2d, (4, 8, (3, 5)), {"stride": 2, "padding": 1, "dilation": 2, "groups": 2, "bias": False}, ((1, 4, 9, 11),), "weight",
-        "Conv2d(4, 8, kernel_size=(3, 5), stride=(2, 2), padding=(1, 1), dilation=(2, 2), groups=2, bias=False)", _conv2d, wrong=(1, 4, 1, 1),
-    ),
+    C(nn.Linear, (3, 4), {"bias": False}, ((2, 5, 3),), "weight", "Linear(in_features=3, out_features=4, bias=False)",
+      _linear, wrong=(3, 4)),
+    C(nn.Conv2d, (3, 8, 3), {}, ((2, 3, 5, 6),), "weight bias",
+      "Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1))", _conv2d, wrong=(2, 4, 5, 6)),
+    C(nn.Conv2d, (4, 8, (3, 5)), {"stride": 2, "padding": 1, "dilation": 2, "groups": 2, "bias": False}, ((1, 4, 9, 11),), "weight",
+      "Conv2d(4, 8, kernel_size=(3, 5), stride=(2, 2), padding=(1, 1), dilation=(2, 2), groups=2, bias=False)",
+      _conv2d, wrong=(1, 4, 1, 1)),
     C(nn.Conv2d, (1, 2, 3), {"padding": "same"}, ((2, 1, 4, 4),), "weight bias",
       "Conv2d(1, 2, kernel_size=(3, 3), stride=(1, 1), padding=same)", _conv2d, wrong=(4, 4)),
     C(nn.BatchNorm1d, (3,), {}, ((4, 3),), BATCH_KEYS,
@@ -113,10 +114,12 @@ CASES = [
       "BatchNorm2d(3, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)", _batch_norm, wrong=(2, 3)),
     C(nn.BatchNorm2d, (3,), {"affine": False, "momentum": None}, ((2, 3, 4, 5),), "running_mean running_var num_batches_tracked",
       "BatchNorm2d(3, eps=1e-05, momentum=None, affine=False, bias=False, track_running_stats=True)", _batch_norm, wrong=(1, 3, 1, 1)),
-    C(nn.LayerNorm, (4,), {}, ((2, 3, 4),), "weight bias", "LayerNorm((4,), eps=1e-05, elementwise_affine=True, bias=True)", _layer_norm, wrong=(4, 3)),
+    C(nn.LayerNorm, (4,), {}, ((2, 3, 4),), "weight bias",
+      "LayerNorm((4,), eps=1e-05, elementwise_affine=True, bias=True)", _layer_norm, wrong=(4, 3)),
     C(nn.LayerNorm, ((2, 4),), {"bias": False}, ((3, 2, 4),), "weight",
       "LayerNorm((2, 4), eps=1e-05, elementwise_affine=True, bias=False)", _layer_norm, wrong=(3, 4, 2)),
-    C(nn.LayerNorm, (4,), {"elementwise_affine": False}, ((2, 4),), "", "LayerNorm((4,), eps=1e-05, elementwise_affine=False, bias=False)", _layer_norm),
+    C(nn.LayerNorm, (4,), {"elementwise_affine": False}, ((2, 4),), "",
+      "LayerNorm((4,), eps=1e-05, elementwise_affine=False, bias=False)", _layer_norm),
     C(nn.ReLU, (), {}, ((2, 3),), "", "ReLU()", lambda m, x: np.maximum(x, 0)),
     C(nn.GELU, (), {}, ((2, 3),), "", "GELU(approximate='none')", _gelu),
     C(nn.Tanh, (), {}, ((2, 3),), "", "Tanh()", lambda m, x: np.tanh(x)),

@@ -127,6 +127,7 @@ ELEMENTARY = [
 # Exact values at the edges: ties, zeros and their signs, infinities, NaN, exact quotients.
 Z = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan])
 _QUOTIENTS = np.arange(1.0, 200.0)
+_PLANE = np.array([[[[np.nan, 1.0, -0.0, 0.0], [2.0, np.inf, 0.0, -1.0], [np.inf, np.inf, -np.inf, -np.inf], [1.0, 2.0, -np.inf, -np.inf]]]])
 SPECIAL = [
     OpCase("add", [Z, Z[::-1].copy()], tol=0),
     OpCase("mul", [Z[:, None].copy(), Z], tol=0),
@@ -144,7 +145,8 @@ SPECIAL = [
     OpCase("sqrt", [Z]),
     OpCase("tanh", [Z]),
     OpCase("relu", [Z], tol=0),
-    OpCase("F.gelu", [np.array([0.0, -0.0, np.inf, np.nan])]),
+    OpCase("F.gelu", [np.array([0.0, -0.0, -1e3, 1e3, np.nan])]),
+    OpCase("F.gelu", [np.full(16, np.inf)], dtypes=("float32",), deviates="gelu of inf"),
     *(OpCase(op, [Z[:, None].copy(), Z]) for op in ("eq", "ne", "lt", "le", "gt", "ge")),
     OpCase("where", [bools(True, False), np.array([np.nan, 1.0]), np.array([2.0, np.inf])], tol=0),
     OpCase("sum", [(3, 5)], {"dim": 1}, domain="special"),
@@ -159,7 +161,8 @@ SPECIAL = [
     OpCase("argmax", [(4, 6), 0], domain="ties"),
     OpCase("argmax", [np.array([np.nan, 1.0, np.nan])]),
     OpCase("nonzero", [Z]),
-    OpCase("F.max_pool2d", [(1, 2, 4, 4), 2], domain="special", tol=0),
+    OpCase("F.max_pool2d", [_PLANE, 2], tol=0, grad=False),
+    OpCase("F.max_pool2d", [np.array([[[[np.nan, 1.0], [np.nan, 2.0]]]]), 2], {"return_indices": True}, deviates="NaN twice"),
     OpCase("F.max_pool2d", [(1, 2, 4, 4), 2], {"return_indices": True}, domain="ties", tol=0),
     OpCase("softmax", [np.array([1000.0, 1001.0, -1000.0]), 0]),
     OpCase("log_softmax", [np.array([1e4, 0.0, -1e4]), 0]),

@@ -159,7 +159,7 @@ def test_error_names_the_place(case: ModuleCase) -> None:
 def test_layers_do_not_promote(case: ModuleCase) -> None:
     if case.keys.startswith("running"):
         return
-    with pytest.raises(jg.errors.DTypeError, match="float64.*float32|float32.*float64"):
+    with pytest.raises(jg.errors.DTypeError, match=r"float64.*float32|float32.*float64"):
         _layer(case)(*[jg.tensor(a) for a in _inputs(case)])
 
 

@@ -32,9 +32,9 @@ class Split(NamedTuple):
 class Recipe(NamedTuple):
     """How to train: passes over the data, images a step, learning rate at its highest, seed of all random numbers."""
 
-    epochs: int = 20
+    epochs: int = 16
     batch_size: int = 64
-    lr: float = 2e-3
+    lr: float = 3e-3
     seed: int = 0
 
 
@@ -50,12 +50,12 @@ class MissingExtraError(ImportError):
 
 
 def build_model() -> Sequential:
-    """Three convolutions, two of them before the first pooling, and one linear layer: 31,274 parameters."""
+    """Three convolutions, one pooling, one linear layer: 11,130 parameters."""
     return Sequential(
-        Conv2d(1, 16, 3, padding="same"), BatchNorm2d(16), ReLU(),
-        Conv2d(16, 32, 3, padding="same"), BatchNorm2d(32), ReLU(), MaxPool2d(2),  # 8 x 8 to 4 x 4
-        Conv2d(32, 64, 3, padding="same"), BatchNorm2d(64), ReLU(), MaxPool2d(2),  # 4 x 4 to 2 x 2
-        Flatten(), Dropout(0.3), Linear(64 * 2 * 2, 10),
+        Conv2d(1, 8, 3, padding="same"), BatchNorm2d(8), ReLU(),
+        Conv2d(8, 16, 3, padding="same"), BatchNorm2d(16), ReLU(), MaxPool2d(2),  # 8 x 8 to 4 x 4
+        Conv2d(16, 32, 3, padding="same"), BatchNorm2d(32), ReLU(),
+        Flatten(), Dropout(0.3), Linear(32 * 4 * 4, 10),
     )  # fmt: skip
 
 

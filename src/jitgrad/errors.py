@@ -29,6 +29,10 @@ class ShapeError(JitgradError, ValueError, RuntimeError):
     """Shapes or sizes that do not fit an operation."""
 
 
+class ArgumentError(JitgradError, ValueError, RuntimeError):
+    """An argument whose value an operation does not take."""
+
+
 class DTypeError(JitgradError, TypeError, RuntimeError):
     """A dtype that an operation does not take, or two that do not go together."""
 

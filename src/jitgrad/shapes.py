@@ -74,7 +74,7 @@ def normalize_dims(dim: int | tuple[int, ...] | list[int] | None, ndim: int) -> 
         dims = sorted(normalize_dim(d, ndim) for d in dim)
         for first, second in zip(dims, dims[1:], strict=False):
             if first == second:
-                raise OutOfRangeError(f"dim {first} appears twice in {tuple(dim)}: name each dim once.")
+                raise ShapeError(f"dim {first} appears twice in {tuple(dim)}: name each dim once.")
     else:
         dims = [normalize_dim(dim, ndim)]
     return tuple(dims) if ndim else ()

@@ -30,34 +30,43 @@ def apply(prim: Primitive, a: Tensor, b: Tensor | None = None, c: Tensor | None 
     # A view's node may have to be made anew; anything else has its own.
     na = a.node if a.base is None else current_node(a)
     nb = nc = None
+    check = prim.check
+    # Spelled out by the number of inputs: calls with *arguments would take a third longer.
     if b is None:
-        arrays: tuple[Any, ...] = (x,)
-    else:
+        shape, dtype = prim.infer(x, *p) if p else prim.infer(x)
+        if check is not None:
+            check(x, *p)
+        y = prim.impl[kind](x, *p) if p else prim.impl[kind](x)
+    elif c is None:
+        xb = b.array
         nb = b.node if b.base is None else current_node(b)
-        if c is None:
-            arrays = (x, b.array)
-        else:
-            nc = c.node if c.base is None else current_node(c)
-            arrays = (x, b.array, c.array)
-            if type(c.array) is not kind:
-                _mixed(prim, (a, b, c))
-        if type(b.array) is not kind:
+        if type(xb) is not kind:
             _mixed(prim, (a, b))
-    shape, dtype = prim.infer(*arrays, *p)
-    if prim.check is not None:
-        prim.check(*arrays, *p)
-    y = prim.impl[kind](*arrays, *p)
+        shape, dtype = prim.infer(x, xb, *p) if p else prim.infer(x, xb)
+        if check is not None:
+            check(x, xb, *p)
+        y = prim.impl[kind](x, xb, *p) if p else prim.impl[kind](x, xb)
+    else:
+        xb, xc = b.array, c.array
+        nb = b.node if b.base is None else current_node(b)
+        nc = c.node if c.base is None else current_node(c)
+        if type(xb) is not kind or type(xc) is not kind:
+            _mixed(prim, (a, b, c))
+        shape, dtype = prim.infer(x, xb, xc, *p)
+        if check is not None:
+            check(x, xb, xc, *p)
+        y = prim.impl[kind](x, xb, xc, *p)
     aux = None
     if type(y) is not kind:
         if type(y) is tuple:
             y, *aux = y
-        else:
-            y = asarray(y)  # NumPy turns 0-d results into scalars
+        elif isinstance(y, generic):  # NumPy turns 0-d results into scalars
+            y = asarray(y)
     t: Tensor = new(Tensor)
     t.array = y
     t.base = t.stamp = t.node = None
     if m and (na is not None or nb is not None or nc is not None) and prim.keep:
-        n: Node = new(Node)
+        n = Node()
         n.prim = prim
         n.seq = tick()
         n.shape = shape
@@ -108,7 +117,7 @@ def _apply_view(prim: Primitive, a: Tensor, p: tuple[Any, ...], m: bool) -> Tens
         t.offset = a.offset + offset
         t.seen = base.node
     if m and na is not None:
-        n: Node = new(Node)
+        n = Node()
         n.prim = prim
         n.seq = tick()
         n.edges = (na,)
@@ -123,7 +132,7 @@ def _apply_view(prim: Primitive, a: Tensor, p: tuple[Any, ...], m: bool) -> Tens
 
 def make_node(prim: Primitive, edges: tuple[Any, ...], saved: tuple[Any, ...], kept: int = 0) -> Node:
     """A node without shape and dtype yet."""
-    n: Node = new(Node)
+    n = Node()
     n.prim = prim
     n.seq = tick()
     n.edges = edges

@@ -23,6 +23,8 @@ Grad = Any  # a Tensor; on its way to a node of several outputs, a tuple with on
 class Walk:
     """One backward pass. ``leaves`` and ``captured`` hold what arrived; nothing is written to any ``.grad`` before the end."""
 
+    __slots__ = ("captured", "heap", "leaves", "needed", "pending", "retain_graph", "retained", "shared", "targets")
+
     def __init__(self, retain_graph: bool, targets: set[Any] | None = None, needed: set[Any] | None = None) -> None:
         self.retain_graph = retain_graph
         self.targets = targets
@@ -239,9 +241,9 @@ def _roots(tensors: Sequence[Tensor], gradients: Sequence[Tensor | None], what: 
             g = filled(t.shape, 1, t)
         elif not isinstance(g, Tensor):
             raise TypeError(f"{what}: expected a Tensor as gradient, given {type(g).__name__}.")
-        elif g.shape != t.shape:
+        elif g.array.shape != t.array.shape:
             raise ShapeError(f"{what}: expected a gradient of shape {t.shape}, given {g.shape}.")
-        elif g.dtype is not t.dtype:
+        elif g.array.dtype != t.array.dtype:
             raise DTypeError(f"{what}: expected a gradient of {t.dtype}, given {g.dtype}. Try gradient.to({t.dtype.name!r}).")
         elif type(g.array) is not type(t.array):
             raise DeviceError(f"{what}: expected a gradient on {t.device}, given {g.device}.")
@@ -294,19 +296,18 @@ def backward(
         targets = set(_targets(chosen, "backward"))
         needed = _needed([n for n, _ in roots], targets)
     walk = Walk(create_graph if retain_graph is None else retain_graph, targets, needed)
-    token = set_mode(with_grad(current_mode(), create_graph))
+    m = current_mode()
+    token = None if m is create_graph else set_mode(with_grad(m, create_graph))
     try:
         walk.run(roots)
-        walk.retained += [(n, g) for n, g in walk.captured.items() if not _retains(n)]
-        for n in walk.captured:
-            n.hooks = n.hooks or Hooks()
+        for n, g in walk.captured.items():
+            if n.hooks is None or not n.hooks.retains:
+                n.hooks = n.hooks or Hooks()
+                walk.retained.append((n, g))
         _accumulate(walk, create_graph, {id(g.array) for _, g in roots})
     finally:
-        reset_mode(token)
-
-
-def _retains(n: Node) -> bool:
-    return n.hooks is not None and n.hooks.retains
+        if token is not None:
+            reset_mode(token)
 
 
 def grad(

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from jitgrad.autograd.door import apply_many, make_node
-from jitgrad.autograd.mode import is_grad_enabled
-from jitgrad.autograd.node import Leaf, Node
+from jitgrad.autograd.mode import is_grad_enabled, no_grad
+from jitgrad.autograd.node import Leaf, Node, tick
 from jitgrad.autograd.primitive import Primitive
-from jitgrad.autograd.primitives import AS_STRIDED_SCATTER, filled, sum_to
+from jitgrad.autograd.primitives import AS_STRIDED_SCATTER, clone, filled, sum_to
 from jitgrad.autograd.tensor import Tensor, current_node, stamp_of
 from jitgrad.errors import DTypeError, GradError, ShapeError
 from jitgrad.shapes import Shape, broadcast_shapes, is_contiguous
@@ -64,6 +64,7 @@ def check_writable(t: Tensor, name: str) -> None:
 def write(t: Tensor, name: str, compute: Callable[[], Tensor]) -> Tensor:
     """``t = compute()`` in place: check, compute, check the result, write it into t's memory, rewrite t's history."""
     check_writable(t, name)
+    start = tick()
     result = compute()
     if result.array.shape != t.array.shape:
         raise ShapeError(f"{name}: the result has shape {result.shape}, and in place it must keep {t.shape}.")
@@ -72,7 +73,33 @@ def write(t: Tensor, name: str, compute: Callable[[], Tensor]) -> Tensor:
             f"{name}: the result is {result.dtype}, which cannot be written into {t.dtype} in place. "
             f"Try the op without the underscore, or x.to({result.dtype.name!r}) first."
         )
-    return _written(t, result, current_node(result), name)
+    node = current_node(result)
+    _keep_old_value(t, node, start)
+    return _written(t, result, node, name)
+
+
+def _keep_old_value(t: Tensor, node: Node | Leaf | None, start: int) -> None:
+    """Where what was recorded since start has kept t's memory for backward, let it keep a copy: its value is about to go."""
+    stack = [node]
+    while stack:
+        n = stack.pop()
+        if not isinstance(n, Node) or n.seq < start or n.saved is None:
+            continue
+        kept, *rest = n.saved
+        if isinstance(kept, tuple):  # not so where n only hands on one output of several
+            n.saved = (tuple(_copied(k) if _on_memory_of(t, k) else k for k in kept), *rest)
+        stack.extend(n.edges)
+
+
+def _on_memory_of(t: Tensor, k: Any) -> bool:
+    return k is t or (isinstance(k, Tensor) and t.stamp is not None and k.stamp is t.stamp)
+
+
+def _copied(x: Tensor) -> Tensor:
+    with no_grad():
+        copy = clone(x)
+    copy.node = current_node(x)
+    return copy
 
 
 def copy_(t: Tensor, src: Tensor, name: str = "copy_") -> Tensor:

@@ -9,9 +9,12 @@ from jitgrad.autograd.door import apply, apply_many, make_node
 from jitgrad.autograd.node import Node
 from jitgrad.autograd.primitive import Primitive
 from jitgrad.autograd.tensor import Tensor, bind
-from jitgrad.dtypes import refuse_float16
+from jitgrad.dtypes import float16, refuse_float16
 from jitgrad.errors import DTypeError
 from jitgrad.shapes import Shape, broadcast_shapes, check_new_shape, expand_geometry, is_contiguous, memory_span
+
+
+_FLOAT16 = float16.numpy
 
 
 def same(x: Any, *p: Any) -> tuple[Shape, Any]:
@@ -27,7 +30,7 @@ def broadcasting(name: str) -> Any:
         dtype = a.dtype
         if b.dtype is not dtype and b.dtype != dtype:
             raise DTypeError(f"{name}: expected equal dtypes, given {dtype} and {b.dtype}.")
-        if dtype.char == "e":
+        if dtype is _FLOAT16:
             refuse_float16(name, dtype)
         if b.shape != shape:
             shape = broadcast_shapes(shape, b.shape)

@@ -355,7 +355,7 @@ def saved_output(n: Node, i: int) -> Tensor:
 
 def output_node(n: Node, i: int, count: int, array: Any) -> Node:
     """Node of one output of a node that has several: it hands its gradient on as slot i."""
-    out: Node = new(Node)
+    out = Node()
     out.prim = OUTPUT_OF
     out.seq = tick()
     out.edges = (n,)

@@ -39,7 +39,9 @@ def default_collate(batch: list[Any]) -> Any:
             raise ValueError("default_collate: expected examples of equal length. Give a collate_fn that pads them.")
         columns = [default_collate(list(column)) for column in zip(*batch, strict=True)]
         return type(first)(*columns) if hasattr(first, "_fields") else columns
-    raise DTypeError(f"default_collate: expected tensors, arrays, numbers, strings, dicts or tuples, given {type(first).__name__}. Give a collate_fn.")
+    raise DTypeError(
+        f"default_collate: expected tensors, arrays, numbers, strings, dicts or tuples, given {type(first).__name__}. Give a collate_fn."
+    )
 
 
 class DataLoader:
@@ -79,13 +81,17 @@ class DataLoader:
         if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
             raise ValueError(f"DataLoader: batch_size is expected to be an int of at least 1 or None, given {batch_size!r}.")
         if num_workers != 0:
-            raise ValueError(f"DataLoader: num_workers={num_workers} is not supported, examples are loaded in this process. Use num_workers=0.")
+            raise ValueError(
+                f"DataLoader: num_workers={num_workers} is not supported, examples are loaded in this process. Use num_workers=0."
+            )
         if pin_memory:
             raise ValueError("DataLoader: pin_memory=True is not supported. Leave it False.")
         if sampler is not None and shuffle:
             raise ValueError("DataLoader: expected a sampler or shuffle=True, given both.")
         if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
-            raise ValueError("DataLoader: with a batch_sampler, batch_size, shuffle, sampler and drop_last are its business: leave them out.")
+            raise ValueError(
+                "DataLoader: with a batch_sampler, batch_size, shuffle, sampler and drop_last are its business: leave them out."
+            )
         if batch_size is None and drop_last:
             raise ValueError("DataLoader: drop_last is expected with a batch_size.")
         if generator is not None and not isinstance(generator, Generator):
@@ -118,7 +124,7 @@ class DataLoader:
         if self.sampler is not None:
             return list(self.sampler)
         n = len(self.dataset)
-        return randperm(n, generator=self.generator).tolist() if self.shuffle else list(range(n))  # type: ignore[attr-defined]
+        return randperm(n, generator=self.generator).tolist() if self.shuffle else list(range(n))
 
     def _batches(self) -> Iterator[list[int]]:
         if self.batch_sampler is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jitgrad.autograd import Tensor, as_device, detach, no_grad
 from jitgrad.device import device as device_type
 from jitgrad.dtypes import DType, as_dtype
+from jitgrad.ops.inplace import zero_
 
 if TYPE_CHECKING:
     from jitgrad.nn.module import Module
@@ -34,9 +35,22 @@ def apply_to_tensors(module: Module, fn: Callable[[Tensor], Tensor]) -> None:
         buffers = {id(b): fn(b) for b in module.buffers()}
     for p, data, grad in new:
         p.grad = None
-        p.data = data
+        p.data = data  # type: ignore[misc]  # a property that is bound from above
         p.grad = grad
     for m in module.modules():
         for name, b in m._buffers.items():
             if b is not None:
                 m._buffers[name] = buffers[id(b)]
+
+
+def forget_grad(p: Tensor, set_to_none: bool) -> None:
+    """Drop a gradient, or fill it with zeros outside the graph."""
+    g = p.grad
+    if g is None:
+        return
+    if set_to_none:
+        p.grad = None
+        return
+    if g.grad_fn is not None or g.requires_grad:
+        g = p.grad = detach(g)
+    zero_(g)

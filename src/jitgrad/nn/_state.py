@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jitgrad.autograd import Tensor, copy_, detach, no_grad
 from jitgrad.errors import StateDictError
+from jitgrad.nn.parameter import Parameter
 from jitgrad.ops.convert import to
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class IncompatibleKeys(NamedTuple):
 
 def own_state(module: Module) -> dict[str, Tensor]:
     """Parameters and persistent buffers of the module itself, by name."""
-    state = {k: v for k, v in module._parameters.items() if v is not None}
+    state: dict[str, Tensor] = {k: v for k, v in module._parameters.items() if v is not None}
     for k, v in module._buffers.items():
         if v is not None and k not in module._non_persistent_buffers_set:
             state[k] = v
@@ -99,5 +100,7 @@ def _write(homes: dict[str, tuple[Module, str, Tensor]], given: Mapping[str, Ten
                 copy_(t, v)
             return
     for m, name, t, v in from_given:
-        table = m._parameters if name in m._parameters else m._buffers
-        table[name] = v if table is m._buffers or type(v) is type(t) else type(t)(v, t.requires_grad)
+        if name in m._parameters:
+            m._parameters[name] = v if isinstance(v, Parameter) else Parameter(v, t.requires_grad)
+        else:
+            m._buffers[name] = v

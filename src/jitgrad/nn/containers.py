@@ -87,7 +87,7 @@ class _Listed(Module):
 
     def extend(self, modules: Iterable[Module]) -> Self:
         """Add modules at the end; returns the container."""
-        if isinstance(modules, Module) and not isinstance(modules, (_Listed, ModuleDict)) or not hasattr(modules, "__iter__"):
+        if (isinstance(modules, Module) and not isinstance(modules, (_Listed, ModuleDict))) or not hasattr(modules, "__iter__"):
             raise TypeError(f"{type(self).__name__}.extend: expected several modules, given {type(modules).__name__}. Try append.")
         items = modules.values() if isinstance(modules, ModuleDict) else modules
         new = [("0", _as_module(f"{type(self).__name__}.extend", m)) for m in list(items)]

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 from jitgrad import dtypes
-from jitgrad.autograd import RemovableHandle, Tensor, detach
+from jitgrad.autograd import RemovableHandle, Tensor
 from jitgrad.errors import DTypeError, JitgradError
 from jitgrad.nn import _state
 from jitgrad.nn._hooks import call_with_hooks, enter_hook
-from jitgrad.nn._moves import apply_to_tensors, to_arguments
+from jitgrad.nn._moves import apply_to_tensors, forget_grad, to_arguments
 from jitgrad.nn._place import add_place
 from jitgrad.nn.parameter import Parameter
 from jitgrad.ops.convert import to
@@ -104,7 +104,8 @@ class Module:
         """Make room for a new parameter or module of this name."""
         if "_modules" not in self.__dict__:
             raise AttributeError(
-                f"cannot assign the {kind} {name!r} before Module.__init__() has run. Call super().__init__() first in {type(self).__name__}.__init__."
+                f"cannot assign the {kind} {name!r} before Module.__init__() has run. "
+                f"Call super().__init__() first in {type(self).__name__}.__init__."
             )
         self.__dict__.pop(name, None)
         for table in _TABLES:
@@ -117,7 +118,9 @@ class Module:
         expected = {"_parameters": "a Parameter", "_buffers": "a Tensor", "_modules": "a Module"}[table]
         if value is not None and not (table == "_buffers" and isinstance(value, Tensor)):
             more = " Try nn.Parameter(x), or x.data for its values." if isinstance(value, Tensor) else ""
-            raise TypeError(f"{name!r} is registered in {type(self).__name__}: expected {expected} or None, given {type(value).__name__}.{more}")
+            raise TypeError(
+                f"{name!r} is registered in {type(self).__name__}: expected {expected} or None, given {type(value).__name__}.{more}"
+            )
         self.__dict__[table][name] = value
 
     def __getattr__(self, name: str) -> Any:
@@ -127,7 +130,9 @@ class Module:
                 if name in own[table]:
                     return own[table][name]
         elif name in _TABLES or name.startswith("_forward"):
-            raise AttributeError(f"{type(self).__name__}.__init__ does not call super().__init__(): add it as its first line.", name=name, obj=self)
+            raise AttributeError(
+                f"{type(self).__name__}.__init__ does not call super().__init__(): add it as its first line.", name=name, obj=self
+            )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
     def __delattr__(self, name: str) -> None:
@@ -184,7 +189,9 @@ class Module:
     add_module = register_module
 
     # ---- walking
-    def named_modules(self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
+    def named_modules(
+        self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
         """This module and all below it with their dotted paths, depth first; each once unless remove_duplicate is false."""
         memo = set() if memo is None else memo
         if self in memo:
@@ -216,7 +223,7 @@ class Module:
         seen: set[int] = set()
         modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
         for path, m in modules:
-            for name, t in m.__dict__[table].items():
+            for name, t in getattr(m, table).items():
                 if t is None or id(t) in seen:
                     continue
                 if remove_duplicate:
@@ -268,7 +275,9 @@ class Module:
         module = self.get_submodule(path)
         found = module.__dict__[table].get(name)
         if found is None:
-            raise AttributeError(f"{target!r}: {type(module).__name__} has no {kind} {name!r}; it has {', '.join(module.__dict__[table]) or 'none'}.")
+            raise AttributeError(
+                f"{target!r}: {type(module).__name__} has no {kind} {name!r}; it has {', '.join(module.__dict__[table]) or 'none'}."
+            )
         return found
 
     # ---- modes, moves
@@ -384,16 +393,3 @@ class Module:
 
 def _indented(text: str) -> str:
     return text.replace("\n", "\n  ")
-
-
-def forget_grad(p: Tensor, set_to_none: bool) -> None:
-    """Drop a gradient, or fill it with zeros outside the graph."""
-    g = p.grad
-    if g is None:
-        return
-    if set_to_none:
-        p.grad = None
-        return
-    if g.grad_fn is not None or g.requires_grad:
-        g = p.grad = detach(g)
-    g.zero_()

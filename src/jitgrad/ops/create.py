@@ -8,7 +8,7 @@ from typing import Any
 from jitgrad import dtypes, kernels
 from jitgrad.autograd import FULL, Primitive, Tensor, apply_many, as_device, broadcast_to, clone, filled, tensor
 from jitgrad.dtypes import as_dtype
-from jitgrad.errors import DTypeError
+from jitgrad.errors import ArgumentError, DTypeError
 from jitgrad.shapes import as_shape, check_new_shape
 
 EMPTY = Primitive("empty", "", lambda device, shape, dtype: (check_new_shape(shape, dtype.itemsize), dtype), source=True)
@@ -81,9 +81,9 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, dev
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"arange: {name} is expected to be a number, given {value!r}.")
     if step == 0 or step != step or abs(end - start) == float("inf"):
-        raise ValueError(f"arange: expected a step other than 0 and finite bounds, given {start}, {end}, {step}.")
+        raise ArgumentError(f"arange: expected a step other than 0 and finite bounds, given {start}, {end}, {step}.")
     if (end - start) * step < 0:
-        raise ValueError(f"arange: from {start} a step of {step} leads away from {end}.")
+        raise ArgumentError(f"arange: from {start} a step of {step} leads away from {end}.")
     kind = as_dtype(dtype) if dtype is not None else dtypes.int64 if isinstance(start + end + step, int) else dtypes.float32
     if kind is dtypes.bool_:
         raise DTypeError("arange: bool is not a dtype to count in.")

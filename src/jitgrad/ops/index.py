@@ -6,7 +6,7 @@ from typing import Any
 
 from jitgrad import dtypes, kernels
 from jitgrad.autograd import Primitive, Tensor, apply, as_tensor, broadcast_to, cast, check_writable, copy_, filled, to_device, write
-from jitgrad.errors import DTypeError, OutOfRangeError, ShapeError
+from jitgrad.errors import DTypeError, JitgradError, OutOfRangeError, ShapeError
 from jitgrad.ops.pointwise import add, mul, ne, where
 from jitgrad.ops.views import INDEX, Item, inverse_order, permute, reshape, resolve_slice
 from jitgrad.shapes import Shape, broadcast_shapes
@@ -149,7 +149,7 @@ def _sliced(s: slice, size: int) -> tuple[int, int, int]:
     try:
         return resolve_slice(s, size)
     except TypeError:
-        raise TypeError(f"slice {s}: expected ints or None.") from None
+        raise IndexTypeError(f"slice {s}: expected ints or None.") from None
 
 
 def _as_index(x: Tensor, k: Any) -> Any:
@@ -157,7 +157,7 @@ def _as_index(x: Tensor, k: Any) -> Any:
     if k is None or k is Ellipsis or isinstance(k, slice):
         return k
     if isinstance(k, bool):
-        raise TypeError("a bool is not an index here: use a tensor of bools, or x if flag else x[:0].")
+        raise IndexTypeError("a bool is not an index here: use a tensor of bools, or x if flag else x[:0].")
     if isinstance(k, Tensor):
         if k.array.dtype.kind == "f":
             raise OutOfRangeError(f"indices are expected to be ints or bools, given {k.dtype}. Try index.long().")
@@ -169,7 +169,7 @@ def _as_index(x: Tensor, k: Any) -> Any:
         if index.array.size == 0 and not hasattr(k, "__array__"):
             index = cast(index, _INT64)
         return _as_index(x, index)
-    raise TypeError(f"indices are expected to be ints, slices, ..., None, lists or tensors, given {type(k).__name__}.")
+    raise IndexTypeError(f"indices are expected to be ints, slices, ..., None, lists or tensors, given {type(k).__name__}.")
 
 
 def _index_tensors(k: Tensor, sizes: Shape) -> list[Tensor]:
@@ -188,6 +188,10 @@ WRAP_INDEX: Primitive = Primitive(
     "wrap_index", "idx", lambda idx, size: (idx.shape, idx.dtype),
     check=lambda idx, size: _check_range(idx, -size, size, "elements of this dim"),
 )  # fmt: skip
+
+
+class IndexTypeError(JitgradError, IndexError, TypeError):
+    """A key that is no index; NumPy and PyTorch raise IndexError here, Python's lists TypeError."""
 
 
 class IndexShapeError(ShapeError, IndexError):

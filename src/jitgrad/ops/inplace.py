@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jitgrad.autograd import Tensor, as_tensor, cast, copy_ as _copy, scalar, to_device, write
+from jitgrad.errors import ShapeError
 from jitgrad.ops.pointwise import add, div, mul, pow, sub
 
 
@@ -37,7 +38,7 @@ def fill_(input: Tensor, value: Any) -> Tensor:
     """Every element becomes value (a number or a 0-d Tensor), in place. Gradient: 0 to input, the sum of g to value."""
     if isinstance(value, Tensor):
         if value.ndim:
-            raise TypeError(f"fill_: expected a number or a 0-d Tensor, given shape {value.shape}. Use copy_.")
+            raise ShapeError(f"fill_: expected a number or a 0-d Tensor, given shape {value.shape}. Use copy_.")
         return _copy(input, to_device(cast(value, input.array.dtype), input.device), "fill_")
     if not isinstance(value, (bool, int, float)):
         value = as_tensor(value).item()

@@ -7,7 +7,7 @@ from typing import Any
 from jitgrad import dtypes
 from jitgrad.autograd import Primitive, Tensor, apply_many, cast
 from jitgrad.errors import DTypeError, ShapeError
-from jitgrad.ops.views import narrow, unsqueeze
+from jitgrad.ops.views import narrow, reshape, unsqueeze
 from jitgrad.shapes import Shape, normalize_dim
 
 
@@ -53,6 +53,13 @@ def _promoted(name: str, tensors: Any) -> list[Tensor]:
     return xs
 
 
+def _empties_fitted(xs: list[Tensor], dim: int) -> list[Tensor]:
+    """Tensors of shape (0,) as empty ones that fit beside the others."""
+    shape = next(x.array.shape for x in xs if x.array.shape != (0,))
+    d = normalize_dim(dim, len(shape))
+    return [reshape(x, (*shape[:d], 0, *shape[d + 1 :])) if x.array.shape == (0,) else x for x in xs]
+
+
 def cat(tensors: Any, dim: int = 0) -> Tensor:
     """Tensors one after another along a dim they have; other sizes equal, dtypes promoted.
 
@@ -67,7 +74,7 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
     if 0 in ndims:
         raise ShapeError("cat: numbers (0-d tensors) cannot be joined. Use jg.stack.")
     if len(ndims) > 1:  # PyTorch lets an empty 1-d tensor stand beside any other
-        xs = [x for x in xs if x.array.shape != (0,)]
+        xs = _empties_fitted(xs, dim)
     return apply_many(CAT, xs, (normalize_dim(dim, len(xs[0].array.shape)),))
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from jitgrad.autograd import Primitive, Tensor, apply, apply_many
 from jitgrad.dtypes import refuse_float16
 from jitgrad.errors import DTypeError, ShapeError
-from jitgrad.ops.reduce import sum
-from jitgrad.ops.views import mT, reshape, squeeze, unsqueeze
+from jitgrad.ops.reduce import SUM
+from jitgrad.ops.views import mT, squeeze, unsqueeze
 from jitgrad.shapes import Shape, broadcast_shapes, remembered
 
 
@@ -100,21 +100,15 @@ def layer_dtypes(name: str, x: Any, w: Any, b: Any = None) -> None:
 LINEAR: Primitive = Primitive(
     "linear", "x w b", _linear_infer,
     grad_x=lambda g, w: apply(MATMUL, g, w) if len(g.array.shape) > 1 else matmul(g, w),
-    grad_w=lambda g, x: apply(MATMUL, mT(_rows(g)), _rows(x)),
-    grad_b=lambda g: sum(g, tuple(range(len(g.array.shape) - 1))) if len(g.array.shape) > 1 else g,
+    grad_w=lambda g, x: apply(LINEAR_GRAD_W, g, x),
+    grad_b=lambda g: apply(SUM, g, p=(tuple(range(len(g.array.shape) - 1)), False)) if len(g.array.shape) > 1 else g,
 )  # fmt: skip
-
-
-def _rows(x: Tensor) -> Tensor:
-    shape = x.array.shape
-    return x if len(shape) == 2 else reshape(x, (-1 if 0 not in shape else _count(shape), shape[len(shape) - 1]))
-
-
-def _count(shape: Shape) -> int:
-    n = 1
-    for size in tuple(shape)[:-1]:
-        n *= size
-    return n
+# gw = sum over all rows of g^T x
+LINEAR_GRAD_W: Primitive = Primitive(
+    "linear_grad_w", "g x", lambda g, x: ((g.shape[g.ndim - 1], x.shape[x.ndim - 1]), g.dtype),
+    grad_g=lambda u, x: apply_many(LINEAR, (x, u, None)),
+    grad_x=lambda u, g: matmul(g, u),
+)  # fmt: skip
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

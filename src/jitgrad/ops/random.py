@@ -8,7 +8,7 @@ from typing import Any
 from jitgrad import dtypes
 from jitgrad.autograd import Primitive, Tensor, apply, as_device, check_writable, tensor, to_device, write
 from jitgrad.dtypes import as_dtype
-from jitgrad.errors import DTypeError
+from jitgrad.errors import ArgumentError, DTypeError
 from jitgrad.kernels.scalars_random import counters
 from jitgrad.shapes import as_shape, check_new_shape
 
@@ -38,7 +38,7 @@ class Generator:
             raise TypeError(f"manual_seed: expected an int, given {seed!r}.")
         n = seed.__index__()
         if not -(2**63) <= n < 2**64:
-            raise ValueError(f"manual_seed: expected a seed of at most 64 bits, given {n}.")
+            raise ArgumentError(f"manual_seed: expected a seed of at most 64 bits, given {n}.")
         self._seed, self._offset = n % 2**64, 0
         return self
 
@@ -151,7 +151,7 @@ def randint(low: int, high: int, size: Any, *, generator: Generator | None = Non
     [3, 3]
     """
     if not low < high:
-        raise ValueError(f"randint: expected low < high, given {low} and {high}.")
+        raise ArgumentError(f"randint: expected low < high, given {low} and {high}.")
     shape = check_new_shape(as_shape((size,)), 8)
     n = 1
     for k in shape:
@@ -181,7 +181,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     [1.0, 1.0]
     """
     if not 0.0 <= p <= 1.0:
-        raise ValueError(f"dropout: p is expected between 0 and 1, given {p}.")
+        raise ArgumentError(f"dropout: p is expected between 0 and 1, given {p}.")
     if input.array.dtype.char not in dtypes.COMPUTED_FLOATS:
         raise DTypeError(f"dropout: expected float32 or float64, given {input.dtype}. Try x.float().")
     if not training or p == 0.0:

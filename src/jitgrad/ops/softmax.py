@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from jitgrad import dtypes, kernels
-from jitgrad.autograd import Primitive, Tensor, apply
-from jitgrad.errors import DTypeError, OutOfRangeError, ShapeError
-from jitgrad.ops.create import ones
+from jitgrad.autograd import Primitive, Tensor, apply, apply_many, cast
+from jitgrad.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError
 from jitgrad.ops.pointwise import add, div, exp, mul, neg, pointwise_float, sub
 from jitgrad.ops.reduce import mean, sum
 from jitgrad.ops.views import reshape
@@ -70,13 +69,17 @@ def log_softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
 
 
 # ---- losses
-def _nll_infer(x: Any, target: Any, weight: Any, ignore_index: int) -> Any:
-    N, C, K = x.shape
-    if tuple(target.shape) != (N, K) or target.dtype != _INT64:
-        raise ShapeError(f"nll_loss: expected int64 targets of shape {(N, K)}, given {target.dtype} {tuple(target.shape)}.")
-    if tuple(weight.shape) != (C,) or weight.dtype != x.dtype:
-        raise ShapeError(f"nll_loss: expected a weight ({C},) of {x.dtype}, given {tuple(weight.shape)} {weight.dtype}.")
-    return (N, K), x.dtype
+def _nll_infer(x: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> list[Any]:
+    shape = tuple(x.shape)
+    if len(shape) < 2 or tuple(target.shape) != (shape[0], *shape[2:]) or target.dtype != _INT64:
+        raise ShapeError(
+            f"nll_loss: expected an input (N, C, ...) and int64 targets (N, ...), given {shape} and {target.dtype} {tuple(target.shape)}."
+        )
+    if weight is not None and (tuple(weight.shape) != (shape[1],) or weight.dtype != x.dtype):
+        raise ShapeError(f"nll_loss: expected a weight ({shape[1]},) of {x.dtype}, given {tuple(weight.shape)} {weight.dtype}.")
+    if x.dtype.char not in dtypes.COMPUTED_FLOATS:
+        raise DTypeError(f"nll_loss: expected float32 or float64, given {x.dtype}. Try x.float().")
+    return [(tuple(target.shape) if reduction == "none" else (), x.dtype), ((), x.dtype)]
 
 
 def _check_labels(target: Any, C: int, ignore_index: int) -> None:
@@ -91,23 +94,17 @@ def _check_labels(target: Any, C: int, ignore_index: int) -> None:
 
 
 NLL: Primitive = Primitive(
-    "nll", "x target weight", _nll_infer, check=lambda x, target, weight, ignore_index: _check_labels(target, x.shape[1], ignore_index),
-    grad_x=lambda g, target, weight, x_shape, ignore_index: apply(NLL_GRAD, g, target, weight, p=(x_shape[1], ignore_index)),
+    "nll", "x target weight", _nll_infer, outputs="loss total",
+    check=lambda x, target, weight, ignore_index, reduction: _check_labels(target, x.shape[1], ignore_index),
+    grad_x=lambda g, target, weight, total, x_shape, ignore_index, reduction: apply_many(
+        NLL_GRAD, (g[0], target, weight, total), (x_shape, ignore_index, reduction)
+    ),
 )  # fmt: skip
+# The transpose of NLL for a given total weight, and so NLL is its rule.
 NLL_GRAD: Primitive = Primitive(
-    "nll_grad", "g target weight", lambda g, target, weight, C, ignore_index: ((g.shape[0], C, g.shape[1]), g.dtype),
-    grad_g=lambda u, target, weight, ignore_index: apply(NLL, u, target, weight, p=(ignore_index,)),
+    "nll_grad", "g target weight total", lambda g, target, weight, total, x_shape, ignore_index, reduction: (x_shape, g.dtype),
+    grad_g=lambda u, target, weight, ignore_index, reduction: apply_many(NLL, (u, target, weight), (ignore_index, reduction))[0],
 )  # fmt: skip
-
-
-def _reduced(name: str, losses: Tensor, reduction: str, total: Tensor | None = None) -> Tensor:
-    if reduction == "none":
-        return losses
-    if reduction == "sum":
-        return sum(losses)
-    if reduction == "mean":
-        return mean(losses) if total is None else div(sum(losses), total)
-    raise ValueError(f"{name}: reduction is expected to be 'none', 'mean' or 'sum', given {reduction!r}.")
 
 
 def nll_loss(
@@ -126,30 +123,21 @@ def nll_loss(
     shape = input.shape
     if not shape:
         raise ShapeError("nll_loss: expected an input (N, C, ...) or (C,), given a number.")
-    batch = (1, *shape) if len(shape) == 1 else shape
-    expected = (batch[0], *batch[2:]) if len(shape) > 1 else ()
+    expected = (shape[0], *shape[2:]) if len(shape) > 1 else ()
     if target.shape != expected:
         raise ShapeError(f"nll_loss: expected targets of shape {expected} for the input {shape}, given {target.shape}.")
     if target.array.dtype.kind not in "iu":
         raise DTypeError(f"nll_loss: expected int labels, given {target.dtype}. Try target.long().")
-    k = 1
-    for n in batch[2:]:
-        k *= n
-    x = reshape(input, (batch[0], batch[1], k))
-    t = reshape(target.to(dtypes.int64), (batch[0], k))
-    w = ones(batch[1], dtype=input.dtype, device=input.device) if weight is None else weight
-    losses = reshape(apply(NLL, x, t, w, p=(ignore_index,)), expected)
-    total = None
-    if reduction == "mean":
-        # The weight that counts is the loss of the log-probability -1.
-        minus = reshape(-ones(1, dtype=input.dtype, device=input.device), (1, 1, 1)).expand(*x.shape)
-        total = sum(apply(NLL, minus, t, w, p=(ignore_index,)))
-    return _reduced("nll_loss", losses, reduction, total)
+    labels = cast(target, _INT64)
+    if len(shape) > 1:
+        return apply_many(NLL, (input, labels, weight), (ignore_index, reduction))[0]
+    loss = apply_many(NLL, (reshape(input, (1, *shape)), reshape(labels, (1,)), weight), (ignore_index, reduction))[0]
+    return reshape(loss, ())
 
 
 def _check_reduction(name: str, reduction: str) -> None:
     if reduction not in ("none", "mean", "sum"):
-        raise ValueError(f"{name}: reduction is expected to be 'none', 'mean' or 'sum', given {reduction!r}.")
+        raise ArgumentError(f"{name}: reduction is expected to be 'none', 'mean' or 'sum', given {reduction!r}.")
 
 
 def cross_entropy(
@@ -182,7 +170,7 @@ def cross_entropy(
     """
     _check_reduction("cross_entropy", reduction)
     if not 0.0 <= label_smoothing <= 1.0:
-        raise ValueError(f"cross_entropy: label_smoothing is expected between 0 and 1, given {label_smoothing}.")
+        raise ArgumentError(f"cross_entropy: label_smoothing is expected between 0 and 1, given {label_smoothing}.")
     shape = input.shape
     if not shape:
         raise ShapeError("cross_entropy: expected logits (N, C, ...) or (C,), given a number.")

@@ -8,7 +8,7 @@ from typing import Any
 
 from jitgrad.autograd import Tensor, detach, enable_grad, no_grad
 from jitgrad.errors import GradError, StateDictError
-from jitgrad.nn.module import forget_grad
+from jitgrad.nn._moves import forget_grad
 from jitgrad.ops.convert import clone, to
 
 
@@ -39,7 +39,9 @@ class Optimizer:
         self.param_groups = []
         given = list(params)
         if not given:
-            raise ValueError(f"{type(self).__name__}: no parameters were given. A generator such as model.parameters() is empty after its first use.")
+            raise ValueError(
+                f"{type(self).__name__}: no parameters were given. A generator such as model.parameters() is empty after its first use."
+            )
         for group in given if isinstance(given[0], dict) else [{"params": given}]:
             self.add_param_group(group)
 
@@ -62,7 +64,9 @@ class Optimizer:
             if not isinstance(p, Tensor):
                 raise TypeError(f"{name}: parameter {i} is expected to be a Tensor, given {type(p).__name__}.")
             if not p.is_leaf and not p.retains_grad:
-                raise GradError(f"{name}: parameter {i} was computed from other tensors and cannot be optimized: expected a leaf. Try x.detach().")
+                raise GradError(
+                    f"{name}: parameter {i} was computed from other tensors and cannot be optimized: expected a leaf. Try x.detach()."
+                )
             if id(p) in taken:
                 raise ValueError(f"{name}: parameter {i} of shape {p.shape} appears twice: expected each parameter once, in one group.")
             taken.add(id(p))
@@ -75,7 +79,7 @@ class Optimizer:
             if option in group:
                 value = group[option]
                 if isinstance(value, Tensor):
-                    value = group[option] = float(value.item())  # type: ignore[attr-defined]
+                    value = group[option] = float(value.item())
                 if isinstance(value, bool) or not isinstance(value, (int, float)):
                     raise TypeError(f"{type(self).__name__}: {option} is expected to be a number, given {value!r}.")
                 if not value >= 0.0:
@@ -119,7 +123,9 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """Options and state in plain dicts; parameters are numbered in order, tensors share memory."""
         numbers = {id(p): i for i, p in enumerate(p for g in self.param_groups for p in g["params"])}
-        groups = [{**{k: v for k, v in g.items() if k != "params"}, "params": [numbers[id(p)] for p in g["params"]]} for g in self.param_groups]
+        groups = [
+            {**{k: v for k, v in g.items() if k != "params"}, "params": [numbers[id(p)] for p in g["params"]]} for g in self.param_groups
+        ]
         return {"state": {numbers[id(p)]: dict(s) for p, s in self.state.items() if id(p) in numbers}, "param_groups": groups}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -129,7 +135,11 @@ class Optimizer:
         sizes, given = [len(g["params"]) for g in self.param_groups], [len(g["params"]) for g in groups]
         if sizes != given:
             raise StateDictError(f"{name}.load_state_dict: expected groups with {sizes} parameters, given {given}.")
-        by_number = {n: p for mine, theirs in zip(self.param_groups, groups, strict=True) for p, n in zip(mine["params"], theirs["params"], strict=True)}
+        by_number = {
+            n: p
+            for mine, theirs in zip(self.param_groups, groups, strict=True)
+            for p, n in zip(mine["params"], theirs["params"], strict=True)
+        }
         state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         for number, values in state_dict["state"].items():
             p = by_number[number]
@@ -160,5 +170,5 @@ def _owned(value: Any, p: Tensor) -> Any:
     if not isinstance(value, Tensor):
         return value
     if value.shape == () != p.shape:
-        return value.item()  # type: ignore[attr-defined]
+        return value.item()
     return clone(to(detach(value), p.dtype, p.device))

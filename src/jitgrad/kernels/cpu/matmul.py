@@ -12,6 +12,7 @@ from jitgrad.kernels.jit import njit, parallel_form, pays, prange, workspace
 from jitgrad.shapes import broadcast_shapes
 
 ROWS, COLUMNS = 32, 256  # tile of the result: 8 rows of b over it stay in L1 while 32 rows of a pass
+SMALL = 512  # products up to which a plain loop beats tiles, which take longer to call
 MIN_WORK = 1 << 18  # products from which threads pay
 FEW_ROWS, FEW_COLUMNS, LONG = 4, 16, 32  # where dot products over K >= LONG beat sums of rows
 
@@ -92,6 +93,27 @@ def _matmul(a, b, bias, out, work, form):
 _matmul_parallel = parallel_form(_matmul)
 
 
+@njit
+def _small(a, b, bias, out, transposed):
+    """out = bias + a @ b for 2-D operands of which b may be stored transposed: no tiles, no packing."""
+    M, N = out.shape
+    K = a.shape[1]
+    for i in range(M):
+        for j in range(N):
+            out[i, j] = bias[j] if bias.size else 0
+        if transposed:
+            for j in range(N):
+                total = out[i, j]
+                for k in range(K):
+                    total += a[i, k] * b[j, k]
+                out[i, j] = total
+        else:
+            for k in range(K):
+                number = a[i, k]
+                for j in range(N):
+                    out[i, j] += number * b[k, j]
+
+
 def _run(a: np.ndarray, b: np.ndarray, bias: np.ndarray, out: np.ndarray, form: Form) -> np.ndarray:
     """Fills the 2-D out, which is returned."""
     if not out.size:
@@ -109,6 +131,12 @@ def _product(a: np.ndarray, b: np.ndarray, bias: np.ndarray, transposed: bool) -
     """a (M, K) @ b (K, N) + bias; `transposed`: b is (N, K)."""
     out = np.empty((a.shape[0], b.shape[0 if transposed else 1]), a.dtype)
     flags = a.flags
+    if out.size * a.shape[1] <= SMALL and flags.c_contiguous and flags.writeable:
+        flags = b.flags
+        if flags.c_contiguous and flags.writeable:
+            _small(a, b, bias, out, transposed)
+            return out
+        flags = a.flags
     a_transposed = False
     if not (flags.c_contiguous and flags.writeable):
         a, a_transposed = _stored(a)
@@ -171,3 +199,10 @@ def _rows(x: np.ndarray, w: np.ndarray, bias: np.ndarray, transposed: bool) -> n
     lead, K = x.shape[:-1], x.shape[-1]
     y = _product(x.reshape((prod(lead), K)), w, bias, transposed)
     return y.reshape((*lead, y.shape[1]))
+
+
+def linear_grad_w(g: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """gw[f, k] = sum over all rows of g[..., f] * x[..., k]."""
+    F, K = g.shape[-1], x.shape[-1]
+    rows = g.size // F if F else 0
+    return _product(g.reshape((rows, F)).T, x.reshape((rows, K)), or_nothing(None, g.dtype), False)

@@ -55,7 +55,7 @@ def _plain(entry: Pointwise, form: Form, dtype: np.dtype) -> Callable[..., Any]:
     run = getattr(_module(entry.name, form.formula), f"_{form.formula}")
     output = _BOOL if form.output == "b" else dtype
 
-    def call(*arrays: ndarray, order: str) -> ndarray:
+    def call(*arrays: ndarray) -> ndarray:
         same = np.broadcast_arrays(*arrays)
         y = np.empty(same[0].shape, output)
         flat = [x.ravel() for x in same]
@@ -95,7 +95,7 @@ def _unary(entry: Pointwise) -> Callable[..., ndarray]:
             loop = loops[x.dtype]
         except KeyError:
             loop = loops[x.dtype] = _loop(entry, x.dtype)
-        y = loop(x, order="C")
+        y = loop(x)
         return y if type(y) is ndarray else asarray(y)
 
     return launch
@@ -111,7 +111,7 @@ def _binary(entry: Pointwise) -> Callable[..., ndarray]:
             loop = loops[b.dtype]
         except KeyError:
             loop = loops[b.dtype] = _loop(entry, b.dtype)
-        y = loop(a, b, order="C")
+        y = loop(a, b)
         return y if type(y) is ndarray else asarray(y)
 
     return launch
@@ -127,7 +127,7 @@ def _ternary(entry: Pointwise) -> Callable[..., ndarray]:
             loop = loops[c.dtype]
         except KeyError:
             loop = loops[c.dtype] = _loop(entry, c.dtype)
-        y = loop(a, b, c, order="C")
+        y = loop(a, b, c)
         return y if type(y) is ndarray else asarray(y)
 
     return launch

@@ -11,6 +11,7 @@ from jitgrad.kernels.jit import SUM, njit, parallel_form, pays, prange
 from jitgrad.shapes import reduced_shape
 
 COLUMNS = 1024  # columns that one task sums: their float64 totals stay in the L1 cache
+SMALL = 1024  # elements up to which a sum of all is dominated by its call
 PIECE = 1 << 14  # elements of one piece of a long sum; fixed, so the result does not depend on the thread count
 _FLOAT64, _INT64 = np.dtype(np.float64), np.dtype(np.int64)
 _NO_PARTIAL = np.empty((0, 1, 0), _FLOAT64)  # single rows go straight to the result
@@ -121,7 +122,21 @@ def _runs(dims: tuple[int, ...]) -> list[tuple[int, ...]]:
     return runs
 
 
+@njit(fastmath=SUM)
+def _sum_all(x, out, divisor):
+    total = 0.0
+    for i in range(x.size):
+        total += x[i]
+    out[0] = total / divisor
+
+
 def _sum_dims(x: np.ndarray, dims: tuple[int, ...], keepdim: bool, divisor: float) -> np.ndarray:
+    if len(dims) == x.ndim and x.size <= SMALL and not keepdim and x.dtype.kind == "f":  # one short call instead of a plan
+        flags = x.flags
+        if flags.c_contiguous and flags.writeable:
+            out = np.empty(1, x.dtype)
+            _sum_all(x.reshape(-1), out, divisor)
+            return out.reshape(())
     if len(dims) > 1 and dims[-1] - dims[0] >= len(dims) and has_gaps(x, dims):  # run by run, which is cheaper than a transposed copy
         shape = reduced_shape(x.shape, dims, keepdim)
         for run in _runs(dims):

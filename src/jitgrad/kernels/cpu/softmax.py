@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from jitgrad.kernels.cpu.formulas import exp, log
-from jitgrad.kernels.cpu.layout import as_outer_n_inner, contiguous
+from jitgrad.kernels.cpu.layout import as_outer_n_inner, contiguous, or_nothing
 from jitgrad.kernels.cpu.reduce import row_max, row_sum
 from jitgrad.kernels.jit import SUM, njit, parallel_form, pays, prange
 
@@ -170,38 +172,76 @@ def _nll(x, target, weight, losses, ignore_index):
     for n in prange(N):
         for k in range(K):
             t = target[n, k]
-            losses[n, k] = 0 if t == ignore_index else -weight[t] * x[n, t, k]
+            losses[n, k] = 0 if t == ignore_index else -x[n, t, k] * (weight[t] if weight.size else 1)
 
 
 _nll_parallel = parallel_form(_nll)
 
 
 @njit
-def _nll_grad(g, target, weight, gx, ignore_index):
-    N, K = g.shape
-    for n in prange(N):
-        gx[n] = 0
+def _nll_reduced(x, target, weight, out, ignore_index, mean):
+    """out = the sum or mean of the losses, and the sum of the weights that count."""
+    N, _, K = x.shape
+    loss = total = 0.0
+    for n in range(N):
         for k in range(K):
             t = target[n, k]
             if t != ignore_index:
-                gx[n, t, k] = -weight[t] * g[n, k]
+                w = weight[t] if weight.size else 1
+                loss -= w * x[n, t, k]
+                total += w
+    out[0] = loss / total if mean else loss
+    out[1] = total
+
+
+@njit
+def _nll_grad(g, target, weight, gx, ignore_index, total):
+    """g has one element where the losses were reduced."""
+    N, K = target.shape
+    for n in prange(N):
+        for c in range(gx.shape[1]):
+            for k in range(K):
+                gx[n, c, k] = 0
+        for k in range(K):
+            t = target[n, k]
+            if t != ignore_index:
+                up = g[n * K + k] if total == 0 else g[0] / total
+                gx[n, t, k] = -up * (weight[t] if weight.size else 1)
 
 
 _nll_grad_parallel = parallel_form(_nll_grad)
 
 
-def nll(x: np.ndarray, target: np.ndarray, weight: np.ndarray, ignore_index: int) -> np.ndarray:
-    """losses[n, k] = -weight[t] * x[n, t, k] with t = target[n, k]; 0 where t == ignore_index."""
-    losses = np.empty(target.shape, x.dtype)
-    run = _nll_parallel if pays(target.size) else _nll
-    run(contiguous(x), contiguous(target), contiguous(weight), losses, ignore_index)
-    return losses
+def _sizes(x_shape: tuple[int, ...]) -> tuple[int, int, int]:
+    return x_shape[0], x_shape[1], prod(x_shape[2:])
 
 
-def nll_grad(g: np.ndarray, target: np.ndarray, weight: np.ndarray, C: int, ignore_index: int) -> np.ndarray:
-    """gx[n, t, k] = -weight[t] * g[n, k] with t = target[n, k], zero elsewhere and where t == ignore_index."""
-    N, K = target.shape
-    gx = np.empty((N, C, K), g.dtype)
+def nll(
+    x: np.ndarray, target: np.ndarray, weight: np.ndarray | None, ignore_index: int, reduction: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """losses[n, ...] = -weight[t] * x[n, t, ...] with t = target[n, ...], 0 where t == ignore_index; reduced; and the weights' sum."""
+    N, C, K = _sizes(x.shape)
+    x, labels, w = contiguous(x).reshape(N, C, K), contiguous(target).reshape(N, K), or_nothing(weight, x.dtype)
+    if reduction == "none":
+        losses = np.empty(target.shape, x.dtype)
+        (_nll_parallel if pays(target.size) else _nll)(x, labels, w, losses.reshape(N, K), ignore_index)
+        return losses, np.zeros((), x.dtype)
+    out = np.empty(2, x.dtype)
+    _nll_reduced(x, labels, w, out, ignore_index, reduction == "mean")
+    return out[:1].reshape(()), out[1:].reshape(())
+
+
+def nll_grad(
+    g: np.ndarray, target: np.ndarray, weight: np.ndarray | None, total: np.ndarray,
+    x_shape: tuple[int, ...], ignore_index: int, reduction: str,
+) -> np.ndarray:  # fmt: skip
+    """gx[n, t, ...] = -weight[t] * g[n, ...] (/ total for the mean) with t = target[n, ...], zero elsewhere and where t == ignore_index."""
+    gx = np.empty(x_shape, g.dtype)
+    N, C, K = _sizes(x_shape)
+    divisor = {"none": 0.0, "sum": 1.0, "mean": float(total)}[reduction]
     run = _nll_grad_parallel if pays(gx.size) else _nll_grad
-    run(contiguous(g), contiguous(target), contiguous(weight), gx, ignore_index)
+    if divisor or reduction != "mean":  # a mean of nothing has no gradient: all targets are ignored
+        run(contiguous(g).reshape(g.size), contiguous(target).reshape(N, K), or_nothing(weight, g.dtype), gx.reshape(N, C, K), ignore_index, divisor)
+    else:
+        gx.fill(0)
     return gx

@@ -81,3 +81,27 @@ def _linear(x, w, b, zero, K, out):
                 part += x[row * K + k] * w[f * K + k]
             total += part
         out[i] = total + b[f]
+
+
+def linear_grad_w(g: DeviceArray, x: DeviceArray) -> DeviceArray:
+    """gw[f, k] = sum over all rows of g[..., f] * x[..., k]."""
+    F, K = g.shape[g.ndim - 1], x.shape[x.ndim - 1]
+    y = new((F, K), g.dtype)
+    launch(_linear_grad_w, y.size, flat(g), flat(x), g.dtype.type(0), (F, K, g.size // max(F, 1)), flat(y))
+    return y
+
+
+@cuda_jit
+def _linear_grad_w(g, x, zero, sizes, out):
+    i = cuda.grid(1)
+    if i < out.size:
+        F, K, rows = sizes
+        f, k = i // K, i % K
+        total = zero
+        for start in range(0, rows, _BLOCK):
+            part = zero
+            stop = start + _BLOCK if start + _BLOCK < rows else rows
+            for r in range(start, stop):
+                part += g[r * F + f] * x[r * K + k]
+            total += part
+        out[i] = total

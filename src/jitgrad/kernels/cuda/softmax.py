@@ -11,7 +11,10 @@ from math import prod
 import numpy as np
 from numba import cuda
 
+from jitgrad.kernels.cuda.create import full
 from jitgrad.kernels.cuda.layout import DeviceArray, flat, new
+from jitgrad.kernels.cuda.pointwise import div
+from jitgrad.kernels.cuda.reduce import sum
 from jitgrad.kernels.jit import cuda_jit, launch
 
 
@@ -121,34 +124,49 @@ def _log_softmax_grad(g, y, sizes, out):
             out[i] = g[i] - math.exp(y[i]) * total
 
 
-def nll(x: DeviceArray, target: DeviceArray, weight: DeviceArray, ignore_index: int) -> DeviceArray:
-    """y[n,k] = -weight[t] * x[n,t,k] with t = target[n,k]; 0 where t is ignore_index."""
-    _, C, K = x.shape
-    y = new(tuple(target.shape), x.dtype)
-    launch(_nll, y.size, flat(x), flat(target), flat(weight), K, ignore_index, flat(y))
-    return y
+def nll(
+    x: DeviceArray, target: DeviceArray, weight: DeviceArray | None, ignore_index: int, reduction: str
+) -> tuple[DeviceArray, DeviceArray]:
+    """losses[n, ...] = -weight[t] * x[n, t, ...] with t = target[n, ...], 0 where t == ignore_index; reduced; and the weights' sum."""
+    C, K = x.shape[1], prod(tuple(x.shape)[2:])
+    w = full((C,), 1, x.dtype) if weight is None else weight
+    losses, counted = new(tuple(target.shape), x.dtype), new(tuple(target.shape), x.dtype)
+    launch(_nll, losses.size, flat(x), flat(target), flat(w), K, ignore_index, flat(losses), flat(counted))
+    dims = tuple(range(len(target.shape)))
+    total = sum(counted, dims, False)
+    if reduction == "none":
+        return losses, total
+    loss = sum(losses, dims, False)
+    return (div(loss, total) if reduction == "mean" else loss), total
 
 
 @cuda_jit
-def _nll(x, target, weight, K, ignore_index, out):
+def _nll(x, target, weight, K, ignore_index, out, counted):
     i = cuda.grid(1)
     if i < out.size:
         t = target[i]
         out[i] = 0
+        counted[i] = 0
         if t != ignore_index:
             out[i] = -weight[t] * x[(i // K * weight.size + t) * K + i % K]
+            counted[i] = weight[t]
 
 
-def nll_grad(g: DeviceArray, target: DeviceArray, weight: DeviceArray, C: int, ignore_index: int) -> DeviceArray:
-    """gx[n,c,k] = -weight[c] * g[n,k] where c = target[n,k] is not ignore_index, else 0."""
-    N, K = target.shape
-    gx = new((N, C, K), g.dtype)
-    launch(_nll_grad, gx.size, flat(g), flat(target), flat(weight), K, ignore_index, flat(gx))
+def nll_grad(
+    g: DeviceArray, target: DeviceArray, weight: DeviceArray | None, total: DeviceArray,
+    x_shape: tuple[int, ...], ignore_index: int, reduction: str,
+) -> DeviceArray:  # fmt: skip
+    """gx[n, t, ...] = -weight[t] * g[n, ...] (/ total for the mean) with t = target[n, ...], zero elsewhere and where t == ignore_index."""
+    C, K = x_shape[1], prod(x_shape[2:])
+    w = full((C,), 1, g.dtype) if weight is None else weight
+    gx = new(x_shape, g.dtype)
+    divisor = total if reduction == "mean" else full((), 1, g.dtype)
+    launch(_nll_grad, gx.size, flat(g), flat(target), flat(w), K, ignore_index, flat(divisor), flat(gx))
     return gx
 
 
 @cuda_jit
-def _nll_grad(g, target, weight, K, ignore_index, out):
+def _nll_grad(g, target, weight, K, ignore_index, divisor, out):
     i = cuda.grid(1)
     if i < out.size:
         C = weight.size
@@ -157,4 +175,4 @@ def _nll_grad(g, target, weight, K, ignore_index, out):
         t = target[at]
         out[i] = 0
         if t == c and t != ignore_index:
-            out[i] = -weight[c] * g[at]
+            out[i] = -weight[c] * g[at if g.size == target.size else 0] / divisor[0]

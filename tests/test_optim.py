@@ -1,0 +1,224 @@
+"""Optimizers against their formulas in NumPy, and against torch where it is installed."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+import jitgrad as jg
+from jitgrad import nn, optim
+from jitgrad.errors import GradError, StateDictError
+
+STEPS = 12
+SHAPES = ((3, 2), (4,), (1, 2, 2))
+
+
+def _grads(t: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(t)
+    return [rng.standard_normal(s) for s in SHAPES]
+
+
+def _start() -> list[np.ndarray]:
+    return [np.linspace(-1.0, 1.0, int(np.prod(s))).reshape(s) for s in SHAPES]
+
+
+def sgd(
+    p: Any, g: Any, s: Any, t: int, *, lr: Any, momentum: Any = 0, dampening: Any = 0, weight_decay: Any = 0, nesterov: Any = False
+) -> Any:
+    g = g + weight_decay * p
+    if momentum:
+        s["b"] = g if t == 1 else momentum * s["b"] + (1 - dampening) * g
+        g = g + momentum * s["b"] if nesterov else s["b"]
+    return p - lr * g
+
+
+def adam(
+    p: Any, g: Any, s: Any, t: int, *, lr: Any, betas: Any = (0.9, 0.999), eps: Any = 1e-8, weight_decay: Any = 0, decoupled: Any = False
+) -> Any:
+    if decoupled:
+        p = p * (1 - lr * weight_decay)
+    else:
+        g = g + weight_decay * p
+    s["m"] = betas[0] * s.get("m", 0) + (1 - betas[0]) * g
+    s["v"] = betas[1] * s.get("v", 0) + (1 - betas[1]) * g * g
+    return p - lr * (s["m"] / (1 - betas[0] ** t)) / (np.sqrt(s["v"] / (1 - betas[1] ** t)) + eps)
+
+
+def adamw(p: Any, g: Any, s: Any, t: int, **options: Any) -> Any:
+    return adam(p, g, s, t, decoupled=True, **{"weight_decay": 1e-2, **options})
+
+
+CASES: list[tuple[str, Any, dict[str, Any]]] = [
+    ("SGD", sgd, {"lr": 0.1}),
+    ("SGD", sgd, {"lr": 0.1, "weight_decay": 0.1}),
+    ("SGD", sgd, {"lr": 0.1, "momentum": 0.9, "dampening": 0.3}),
+    ("SGD", sgd, {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01}),
+    ("Adam", adam, {"lr": 0.1}),
+    ("Adam", adam, {"lr": 0.1, "betas": (0.5, 0.9), "eps": 1e-3, "weight_decay": 0.1}),
+    ("AdamW", adamw, {"lr": 0.1}),
+    ("AdamW", adamw, {"lr": 0.1, "weight_decay": 0.3}),
+]
+cases = pytest.mark.parametrize(("name", "formula", "options"), CASES, ids=lambda v: str(v) if not callable(v) else "")
+
+
+def _run(opt: Any, params: list[Any], make: Any, steps: Any = range(1, STEPS + 1)) -> None:
+    for t in steps:
+        for p, g in zip(params, _grads(t), strict=True):
+            p.grad = make(g)
+        opt.step()
+
+
+@cases
+@pytest.mark.parametrize("maximize", [False, True])
+def test_formula(name: str, formula: Any, options: dict[str, Any], maximize: bool) -> None:
+    params = [nn.Parameter(jg.tensor(a)) for a in _start()]
+    _run(getattr(optim, name)(params, **options, maximize=maximize), params, jg.tensor)
+    for p, a, i in zip(params, _start(), range(9), strict=False):
+        state: dict[str, Any] = {}
+        for t in range(1, STEPS + 1):
+            a = formula(a, -_grads(t)[i] if maximize else _grads(t)[i], state, t, **options)
+        np.testing.assert_allclose(p.detach().numpy(), a, rtol=1e-10, atol=1e-12)
+
+
+@cases
+def test_parity_with_torch(name: str, formula: Any, options: dict[str, Any]) -> None:
+    torch = pytest.importorskip("torch")
+    params = [nn.Parameter(jg.tensor(a)) for a in _start()]
+    theirs = [torch.nn.Parameter(torch.tensor(a)) for a in _start()]
+    ours, other = getattr(optim, name)(params, **options), getattr(torch.optim, name)(theirs, **options)
+    _run(ours, params, jg.tensor)
+    _run(other, theirs, torch.tensor)
+    for p, q in zip(params, theirs, strict=True):
+        np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), rtol=1e-10, atol=1e-12)
+    mine, his = ours.state_dict(), other.state_dict()
+    # torch keeps an empty momentum_buffer entry where there is no momentum
+    assert {k: v for k, v in his["state"].items() if any(x is not None for x in v.values())}.keys() == mine["state"].keys()
+    for i, state in mine["state"].items():
+        assert state.keys() == his["state"][i].keys()
+    assert set(mine["param_groups"][0]) <= set(his["param_groups"][0])
+
+
+@cases
+def test_state_dict_resumes_bit_for_bit(name: str, formula: Any, options: dict[str, Any]) -> None:
+    params = [nn.Parameter(jg.tensor(a, dtype=jg.float32)) for a in _start()]
+    opt = getattr(optim, name)(params, **options)
+
+    def make(g: Any) -> Any:
+        return jg.tensor(g, dtype=jg.float32)
+
+    _run(opt, params, make, range(1, 5))
+    twins = [nn.Parameter(p.detach().clone()) for p in params]
+    resumed = getattr(optim, name)(twins, lr=5.0)
+    resumed.load_state_dict(pickle.loads(pickle.dumps(opt.state_dict())))
+    _run(opt, params, make, range(5, 9))
+    _run(resumed, twins, make, range(5, 9))
+    for p, q in zip(params, twins, strict=True):
+        assert np.array_equal(p.detach().numpy(), q.detach().numpy())
+
+
+def test_parameters_without_gradient_are_skipped() -> None:
+    a, b = nn.Parameter(jg.ones(2)), nn.Parameter(jg.ones(2))
+    opt = optim.Adam([a, b], lr=0.5)
+    a.grad = jg.ones(2)
+    opt.step()
+    assert b.tolist() == [1.0, 1.0] and b not in opt.state
+    b.grad = jg.ones(2)
+    opt.step()
+    assert b.tolist() == pytest.approx([0.5, 0.5]) and (opt.state[a]["step"], opt.state[b]["step"]) == (2, 1)
+    opt.zero_grad()
+    assert a.grad is None
+    opt.step()
+
+
+def test_groups() -> None:
+    a, b, c = (nn.Parameter(jg.ones(1)) for _ in range(3))
+    opt = optim.SGD([{"params": [a]}, {"params": b, "lr": 0.5}], lr=0.25)
+    opt.add_param_group({"params": [("c", c)], "lr": 0.0})
+    assert [g["lr"] for g in opt.param_groups] == [0.25, 0.5, 0.0] and opt.param_groups[2]["param_names"] == ["c"]
+    for p in (a, b, c):
+        p.grad = jg.ones(1)
+    opt.step()
+    assert [p.item() for p in (a, b, c)] == [0.75, 0.5, 1.0]
+    assert optim.SGD(nn.Linear(1, 1).named_parameters()).param_groups[0]["param_names"] == ["weight", "bias"]
+
+
+def test_closure_and_modes() -> None:
+    p = nn.Parameter(jg.ones(1))
+    opt = optim.SGD([p], lr=0.5)
+
+    def closure() -> Any:
+        opt.zero_grad()
+        loss = (p * p).sum()
+        loss.backward()
+        return loss
+
+    with jg.no_grad():
+        assert opt.step(closure).item() == 1.0
+    assert p.item() == 0.0 and p.requires_grad and p.is_leaf
+    assert opt.step() is None
+
+
+def test_mixed_dtypes() -> None:
+    params = [nn.Parameter(jg.ones(2)), nn.Parameter(jg.ones(2, dtype=jg.float64))]
+    opt = optim.Adam(params, lr=0.5)
+    for p in params:
+        p.grad = jg.ones_like(p)
+    opt.step()
+    assert [p.dtype for p in params] == [jg.float32, jg.float64] and params[1].tolist() == pytest.approx([0.5, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda p: optim.SGD([]), ValueError, "no parameters were given"),
+        (lambda p: optim.SGD(p), TypeError, r"expected an iterable of tensors or of dicts, given Parameter. Try model.parameters\(\)"),
+        (lambda p: optim.SGD(3), TypeError, "given int"),
+        (lambda p: optim.SGD([p, p]), ValueError, r"parameter 1 of shape \(2,\) appears twice"),
+        (lambda p: optim.SGD([{"params": [p]}, {"params": [p]}]), ValueError, "appears twice"),
+        (lambda p: optim.SGD([p * 2]), GradError, "expected a leaf"),
+        (lambda p: optim.SGD([1.0]), TypeError, "parameter 0 is expected to be a Tensor, given float"),
+        (lambda p: optim.SGD([{p}]), TypeError, "given set"),
+        (lambda p: optim.SGD([{"params": {p}}]), TypeError, "no order"),
+        (lambda p: optim.SGD([{"lr": 1.0}]), TypeError, "with 'params'"),
+        (lambda p: optim.SGD([p], lr=-1.0), ValueError, "SGD: lr is expected to be at least 0, given -1.0"),
+        (lambda p: optim.SGD([p], lr="fast"), TypeError, "lr is expected to be a number"),
+        (lambda p: optim.SGD([p], lr=float("nan")), ValueError, "lr"),
+        (lambda p: optim.SGD([p], nesterov=True), ValueError, "nesterov is expected with momentum"),
+        (lambda p: optim.Adam([p], betas=(1.0, 0.9)), ValueError, "betas"),
+        (lambda p: optim.Adam([p], amsgrad=True), NotImplementedError, "amsgrad"),
+        (lambda p: optim.Adam([p], eps=-1.0), ValueError, "eps"),
+    ],
+)
+def test_wrong_use(make: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        make(nn.Parameter(jg.ones(2)))
+
+
+def test_state_that_does_not_fit() -> None:
+    p = nn.Parameter(jg.ones(2))
+    opt = optim.Adam([p])
+    p.grad = jg.ones(2)
+    opt.step()
+    with pytest.raises(StateDictError, match="expected groups with"):
+        optim.Adam(nn.Linear(1, 1).parameters()).load_state_dict(opt.state_dict())
+    other = optim.Adam([nn.Parameter(jg.ones(3))])
+    with pytest.raises(StateDictError, match=r"exp_avg of parameter 0 has shape \(2,\), expected \(3,\)"):
+        other.load_state_dict(opt.state_dict())
+    assert not other.state
+
+
+def test_repr_and_copies() -> None:
+    model = nn.Linear(1, 1)
+    opt = optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
+    assert repr(opt) == (
+        "SGD (\nParameter Group 0\n"
+        "    dampening: 0\n    lr: 0.5\n    maximize: False\n    momentum: 0.9\n    nesterov: False\n    weight_decay: 0\n)"
+    )
+    model(jg.ones(1, 1)).sum().backward()
+    opt.step()
+    twin_model, twin = copy.deepcopy((model, opt))
+    assert twin.param_groups[0]["params"][0] is twin_model.weight and twin_model.weight in twin.state
