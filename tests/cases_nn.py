@@ -79,7 +79,12 @@ LOSS = [
     *(
         OpCase("F.cross_entropy", [(4, 3), X(4, 3, domain="probabilities")], kwargs)
         for kwargs in (
-            {}, {"reduction": "sum"}, {"reduction": "none"}, {"label_smoothing": 0.2}, {"weight": _W}, {"weight": _W, "label_smoothing": 0.2},
+            {},
+            {"reduction": "sum"},
+            {"reduction": "none"},
+            {"label_smoothing": 0.2},
+            {"weight": _W},
+            {"weight": _W, "label_smoothing": 0.2},
         )
     ),
     OpCase("F.cross_entropy", [(2, 3, 2), X(2, 3, 2, domain="probabilities")]),

@@ -64,8 +64,24 @@ INDEXING = [
     *(
         OpCase("x.__getitem__", [(3, 4), key])
         for key in (
-            at[-1], at[1, 2], at[1, -4], at[()], at[...], at[None], at[:], at[1:], at[:-1], at[::2], at[5:], at[2:1], at[-2:, 1:3],
-            at[..., 0], at[0, ...], at[..., None], at[None, 1, None, ::2], at[1:2, ..., 0],
+            at[-1],
+            at[1, 2],
+            at[1, -4],
+            at[()],
+            at[...],
+            at[None],
+            at[:],
+            at[1:],
+            at[:-1],
+            at[::2],
+            at[5:],
+            at[2:1],
+            at[-2:, 1:3],
+            at[..., 0],
+            at[0, ...],
+            at[..., None],
+            at[None, 1, None, ::2],
+            at[1:2, ..., 0],
         )
     ),
     *(OpCase("x.__getitem__", [(3, 4), key], deviates="negative step") for key in (at[::-1], at[::-2, 3:0:-1])),
@@ -78,15 +94,31 @@ INDEXING = [
     *(
         OpCase("x.__getitem__", [(3, 4), key])
         for key in (
-            at[_ROWS, _COLUMNS], at[_GRID], at[:, _COLUMNS], at[_ROWS, 1], at[1, _ROWS], at[_ROWS, ::2], at[[0, 2]], at[[0, -1], [1, 1]],
-            at[ints(dtype="int64")], at[ints(2, 0, dtype="int32")], at[_ROWS, None], at[None, _ROWS], at[..., _GRID],
-            at[_GRID, _ROWS[:2]], at[_ROWS[:, None], _ROWS],
+            at[_ROWS, _COLUMNS],
+            at[_GRID],
+            at[:, _COLUMNS],
+            at[_ROWS, 1],
+            at[1, _ROWS],
+            at[_ROWS, ::2],
+            at[[0, 2]],
+            at[[0, -1], [1, 1]],
+            at[ints(dtype="int64")],
+            at[ints(2, 0, dtype="int32")],
+            at[_ROWS, None],
+            at[None, _ROWS],
+            at[..., _GRID],
+            at[_GRID, _ROWS[:2]],
+            at[_ROWS[:, None], _ROWS],
         )
     ),
     *(
         OpCase("x.__getitem__", [(2, 3, 4), key])
         for key in (
-            at[_GRID, :, _GRID], at[:, _ROWS, _COLUMNS], at[:, 0, _ROWS], at[_GRID, _GRID], at[:, _GRID, 1:],
+            at[_GRID, :, _GRID],
+            at[:, _ROWS, _COLUMNS],
+            at[:, 0, _ROWS],
+            at[_GRID, _GRID],
+            at[:, _GRID, 1:],
             at[ints(0, 1), None, ints(2, 0)],
         )
     ),

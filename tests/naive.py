@@ -203,7 +203,7 @@ def conv2d(
     if padding == "same":
         padding = (dy * (w.shape[2] - 1) // 2, dx * (w.shape[3] - 1) // 2)
     py, px = _pair(0 if padding == "valid" else padding)
-    N, C, H, W = x.shape
+    N, _, H, W = x.shape
     F, CG, KH, KW = w.shape
     padded = np.pad(x, ((0, 0), (0, 0), (py, py), (px, px)))
     y = np.zeros((N, F, (H + 2 * py - dy * (KH - 1) - 1) // sy + 1, (W + 2 * px - dx * (KW - 1) - 1) // sx + 1))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import jitgrad as jg
-import jitgrad.nn.functional  # noqa: F401
+import jitgrad.nn.functional
 
 FLOATS = ("float32", "float64")
 INT = ("int64",)
@@ -124,7 +124,9 @@ class OpCase:
     def label(self) -> str:
         """For test ids."""
         words = [str(s) for s in self.shapes] + [f"{k}={v}" for k, v in self.kwargs.items()]
-        return f"{self.op}({', '.join(words)})".replace("\n", "").replace(" ", "")[:80] + (f"{self.domain}" if self.domain != "normal" else "")
+        return f"{self.op}({', '.join(words)})".replace("\n", "").replace(" ", "")[:80] + (
+            f"{self.domain}" if self.domain != "normal" else ""
+        )
 
 
 IN_PLACE_OPERATORS = ("op.iadd", "op.isub", "op.imul", "op.itruediv", "op.ipow")
@@ -252,7 +254,7 @@ def to_tensor(operand: Operand, requires_grad: bool = True, device: str = "cpu")
 def tensors(case: OpCase, dtype: str, requires_grad: bool = True, device: str = "cpu") -> tuple[list[Any], dict[str, Any]]:
     """A row's arguments with jitgrad tensors."""
     args, kwargs = operands(case, dtype)
-    change = lambda x: to_tensor(x, requires_grad, device)  # noqa: E731
+    change = lambda x: to_tensor(x, requires_grad, device)
     return mapped(args, change), mapped(kwargs, change)
 
 

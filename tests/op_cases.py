@@ -127,7 +127,9 @@ ELEMENTARY = [
 # Exact values at the edges: ties, zeros and their signs, infinities, NaN, exact quotients.
 Z = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan])
 _QUOTIENTS = np.arange(1.0, 200.0)
-_PLANE = np.array([[[[np.nan, 1.0, -0.0, 0.0], [2.0, np.inf, 0.0, -1.0], [np.inf, np.inf, -np.inf, -np.inf], [1.0, 2.0, -np.inf, -np.inf]]]])
+_PLANE = np.array(
+    [[[[np.nan, 1.0, -0.0, 0.0], [2.0, np.inf, 0.0, -1.0], [np.inf, np.inf, -np.inf, -np.inf], [1.0, 2.0, -np.inf, -np.inf]]]]
+)
 SPECIAL = [
     OpCase("add", [Z, Z[::-1].copy()], tol=0),
     OpCase("mul", [Z[:, None].copy(), Z], tol=0),

@@ -306,7 +306,8 @@ def test_batch_norm_statistics() -> None:
 
 def test_constructors_refuse() -> None:
     for make in (
-        lambda: nn.Conv2d(3, 4, 3, groups=2), lambda: nn.Conv2d(1, 1, 3, padding="some"), lambda: nn.Conv2d(1, 1, 3, padding_mode="reflect"),
+        lambda: nn.Conv2d(3, 4, 3, groups=2), lambda: nn.Conv2d(1, 1, 3, padding="some"),
+        lambda: nn.Conv2d(1, 1, 3, padding_mode="reflect"),
         lambda: nn.Conv2d(1, 1, 3, stride=2, padding="same"), lambda: nn.Linear(-1, 2), lambda: nn.CrossEntropyLoss(reduction="all"),
         lambda: nn.CrossEntropyLoss(label_smoothing=2.0), lambda: nn.GELU("sigmoid"),
     ):  # fmt: skip

@@ -46,15 +46,17 @@ def test_checker_sees_one_in_a_thousand(size: int) -> None:
 
 
 # ---- coverage of the table
-NOT_OPS = set(  # what the package exports beside ops: creation from data, modes, classes, state
-    "Tensor as_tensor enable_grad from_numpy is_grad_enabled no_grad set_grad_enabled tensor device DType Generator manual_seed "
-    "clear_cache compiler_info show_versions".split()
-)
-NOT_OP_METHODS = set(  # what tells about a tensor, takes its data out, or belongs to autograd
-    "backward size numel dim is_contiguous detach_ item tolist numpy cuda __len__ __iter__ __contains__ __bool__ __float__ __int__ "
-    "__index__ __format__ __deepcopy__ __reduce__ __init__ __array__ __repr__ __hash__".split()
-)
-OPERATORS = {"__truediv__": "op.truediv", "__getitem__": "x.__getitem__", "__setitem__": "x.__setitem__"}
+def words(text: str) -> set[str]:
+    return set(text.split())
+
+
+# What the package exports beside ops: creation from data, modes.
+NOT_OPS = words("as_tensor enable_grad from_numpy is_grad_enabled no_grad set_grad_enabled tensor manual_seed clear_cache")
+# Methods that tell about a tensor, take its data out, or belong to autograd.
+NOT_OP_METHODS = words("""
+    backward size numel dim is_contiguous detach_ item tolist numpy cuda __len__ __iter__ __contains__ __bool__ __float__ __int__
+    __index__ __format__ __deepcopy__ __reduce__ __init__ __array__ __repr__ __hash__
+""")
 
 
 def public_functions() -> dict[str, Any]:
@@ -117,9 +119,7 @@ def kernels() -> dict[str, Any]:
 
     modules = [importlib.import_module(f"jitgrad.kernels.cpu.{family}") for family in FAMILIES]
     modules += [m for name, m in sys.modules.items() if name.startswith(("jitgrad.kernels.cpu.", "jitgrad_generated_"))]
-    return {
-        f"{m.__name__}.{n}": f for m in modules for n, f in vars(m).items() if hasattr(f, "signatures") and f.__module__ == m.__name__
-    }
+    return {f"{m.__name__}.{n}": f for m in modules for n, f in vars(m).items() if hasattr(f, "signatures") and f.__module__ == m.__name__}
 
 
 def dtypes_of(signature: tuple[Any, ...]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ EXACT = {"atol": 1e-6, "rtol": 1e-5}  # for gradcheck: differences in float64 ar
 def rows(cases: list[OpCase], only: Any = lambda case, dtype: True) -> Any:
     """Parametrize over the rows and their dtypes."""
     chosen = [(c, d) for c in cases for d in c.runs if only(c, d)]
-    return pytest.mark.parametrize("case, dtype", chosen, ids=[f"{c.label()}-{d}" for c, d in chosen])
+    return pytest.mark.parametrize(("case", "dtype"), chosen, ids=[f"{c.label()}-{d}" for c, d in chosen])
 
 
 def differentiable(case: OpCase, dtype: str) -> bool:
@@ -154,7 +154,7 @@ def fortran(a: np.ndarray) -> np.ndarray:
 
 def sliced(a: np.ndarray) -> np.ndarray:
     wide = np.zeros((*(2 * n for n in a.shape[:-1]), 2 * a.shape[-1] + 1) if a.ndim else (), a.dtype)
-    part = wide[tuple(slice(None, None, 2) for _ in a.shape[:-1]) + (slice(1, None, 2),)] if a.ndim else wide
+    part = wide[(*(slice(None, None, 2) for _ in a.shape[:-1]), slice(1, None, 2))] if a.ndim else wide
     part[...] = a
     return part
 

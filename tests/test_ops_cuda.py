@@ -82,7 +82,7 @@ def test_errors_that_need_data(case: OpCase) -> None:
     """What only the data shows is found on the device, too, before a kernel runs into it."""
     assert case.errors is not None
     args, kwargs = operands(case, case.dtypes[0])
-    change = lambda x: jg.tensor(x.array, device="cuda")  # noqa: E731
+    change = lambda x: jg.tensor(x.array, device="cuda")
     with pytest.raises(case.errors[0]) as raised:
         resolve(case.op)(*mapped(args, change), **mapped(kwargs, change))
     assert case.errors[1] in str(raised.value)

@@ -39,7 +39,7 @@ TOLERANCE = {"float16": 1e-3, "float32": 2e-5, "float64": 1e-9}
 
 def rows(cases: list[OpCase]) -> Any:
     chosen = [(c, d) for c in cases for d in c.runs]
-    return pytest.mark.parametrize("case, dtype", chosen, ids=[f"{c.label()}-{d}" for c, d in chosen])
+    return pytest.mark.parametrize(("case", "dtype"), chosen, ids=[f"{c.label()}-{d}" for c, d in chosen])
 
 
 def to_torch(x: Operand) -> Any:

@@ -51,10 +51,10 @@ def hunks(patch: str) -> Iterator[tuple[str, str, str]]:
         head, _, body = part.partition("\n")
         if head.startswith("--- "):
             path = body.split("\n")[0].removeprefix("+++ b/")
-        elif head:
+        elif head.startswith("@@ "):
             lines = body.splitlines(keepends=True)
             old, new = ("".join(line[1:] for line in lines if line[0] in kinds) for kinds in (" -", " +"))
-            sizes = re.fullmatch(r"@@ -\d+,(\d+) \+\d+,(\d+) @@", head)
+            sizes = re.match(r"@@ -\d+,(\d+) \+\d+,(\d+) @@", head)
             assert sizes, f"{path}: {head!r} is no head of a hunk"
             assert (old.count("\n"), new.count("\n")) == tuple(map(int, sizes.groups())), f"{path}: {head} counts other lines"
             yield path, old, new
@@ -82,14 +82,20 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run(tree: Path, tests: list[str], **more: str) -> None:
-    """The tests in a process of their own that sees the copy only; at least one must be there, none may be skipped."""
-    env = {k: v for k, v in os.environ.items() if k not in ("PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST")}
-    env |= {"PYTHONPATH": str(tree / "src"), "JITGRAD_CACHE_DIR": str(tree / "cache"), "PYTHONDONTWRITEBYTECODE": "1", **more}
+def start(tree: Path, tests: list[str], **more: str) -> subprocess.Popen[str]:
+    """Start the tests in a process of their own that sees the copy only."""
+    unwanted = ("PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "PYTHONDONTWRITEBYTECODE")
+    env = {k: v for k, v in os.environ.items() if k not in unwanted}
+    env |= {"PYTHONPATH": str(tree / "src"), "JITGRAD_CACHE_DIR": str(tree / "cache"), **more}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-x", "-rs", *tests]
-    done = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
-    assert "SKIPPED" not in done.stdout, done.stdout
+    return subprocess.Popen(command, cwd=tree, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    """Wait for the tests: at least one must be there, all must pass, none may be skipped."""
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said[-5000:]
+    assert "SKIPPED" not in said, said
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -98,13 +104,19 @@ def test_patch(name: str, tree: Path) -> None:
     allowed, cpu, cuda = CASES[name]
     patch = (PATCHES / f"{name}.patch").read_text()
     before = {path: (tree / path).read_text() for path, _, _ in hunks(patch)}
+    processes = []
     try:
         for path in apply(patch, tree):
             assert any(fnmatch(path, pattern) for pattern in allowed), f"{name} touches {path}"
-        run(tree, cpu)
+        processes.append(start(tree, cpu))
         if cuda:
-            run(tree, cuda, NUMBA_ENABLE_CUDASIM="1")
+            processes.append(start(tree, cuda, NUMBA_ENABLE_CUDASIM="1"))
+        for process in processes:
+            finish(process)
     finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
         for path, text in before.items():
             (tree / path).write_text(text)
 

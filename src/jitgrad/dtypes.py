@@ -49,7 +49,10 @@ bool_, uint8, int8, int16, int32, int64, float16, float32, float64 = _BY_NAME.va
 _ALIASES = {"float": float32, "double": float64, "half": float16, "long": int64, "int": int32, "short": int16}
 _PYTHON: dict[object, DType] = {float: float32, int: int64, bool: bool_}
 
-COMPUTED_FLOATS = "fd"  # NumPy's characters of the floats that kernels compute in; float16 is for storage and casts
+# NumPy's characters of the dtypes that kernels compute in; float16 is for storage and casts.
+COMPUTED_FLOATS = "fd"
+COMPUTED_NUMBERS = COMPUTED_FLOATS + "bhilqB"
+COMPUTED = COMPUTED_NUMBERS + "?"
 
 
 def as_dtype(value: object) -> DType:

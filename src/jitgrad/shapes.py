@@ -16,6 +16,7 @@ Shape = tuple[int, ...]
 Geometry = tuple[Shape, tuple[int, ...], int]  # shape, strides, offset of a view
 
 remembered = lru_cache(maxsize=4096)
+_ALL_DIMS = [tuple(range(n)) for n in range(65)]
 
 MAX_BYTES = 2**62  # beyond what a size in bytes can be; keeps NumPy's own OverflowError away
 
@@ -64,20 +65,22 @@ def normalize_dim(dim: int, ndim: int) -> int:
     return dim + n if dim < 0 else dim
 
 
+@remembered
+def _sorted_dims(dims: tuple[int, ...], ndim: int) -> tuple[int, ...]:
+    found = sorted([normalize_dim(d, ndim) for d in dims])
+    for first, second in zip(found, found[1:], strict=False):
+        if first == second:
+            raise ShapeError(f"dim {first} appears twice in {dims}: name each dim once.")
+    return tuple(found) if ndim else ()
+
+
 def normalize_dims(dim: int | tuple[int, ...] | list[int] | None, ndim: int) -> tuple[int, ...]:
     """Dims counted from 0, sorted; None and () mean all of them."""
-    if dim is None:
-        return tuple(range(ndim))
-    if isinstance(dim, (tuple, list)):
-        if not dim:
-            return tuple(range(ndim))
-        dims = sorted(normalize_dim(d, ndim) for d in dim)
-        for first, second in zip(dims, dims[1:], strict=False):
-            if first == second:
-                raise ShapeError(f"dim {first} appears twice in {tuple(dim)}: name each dim once.")
-    else:
-        dims = [normalize_dim(dim, ndim)]
-    return tuple(dims) if ndim else ()
+    if dim is None or dim == () or dim == []:
+        return _ALL_DIMS[ndim]
+    dims = dim if isinstance(dim, (tuple, list)) else (dim,)
+    # 1.0 and True are equal to 1, and must not be answered from memory.
+    return _sorted_dims(tuple([d if type(d) is int else _as_int(d, "dim") for d in dims]), ndim)
 
 
 @remembered
@@ -151,7 +154,7 @@ def inferred_shape(shape: Shape, target: Shape) -> Shape:
             raise ShapeError(f"cannot reshape {shape} to {target}: expected at most one -1.")
         if rest == 0:
             raise ShapeError(f"cannot reshape {shape} to {target}: the size for -1 is ambiguous beside a size 0. Give every size.")
-        if size % rest == 0 and rest > 0:
+        if size % rest == 0 and min(target) == -1:
             return (*target[:i], size // rest, *target[i + 1 :])
     elif prod(target) == size and min(target, default=0) >= 0:
         return target

@@ -15,10 +15,14 @@ from jitgrad.autograd.tensor import Tensor, current_node, new, output_node, stam
 from jitgrad.errors import DeviceError
 
 
+_NOTHING = ((), (None,), (None, None), (None, None, None))  # nothing kept of so many inputs
+
+
 def apply(prim: Primitive, a: Tensor, b: Tensor | None = None, c: Tensor | None = None, p: tuple[Any, ...] = ()) -> Any:
     """Apply a primitive to one, two or three Tensors with the static parameters p.
 
-    This is the fast way, for primitives with one output that is no view and nothing special; it hands over all others.
+    This is the fast way, for primitives with one output that is no view and nothing special; it hands over all others. It is
+    spelled out by the number of inputs, since every microsecond here is in every op.
     """
     m = current_mode()
     if prim.special or (m is not True and m is not False):
@@ -29,23 +33,34 @@ def apply(prim: Primitive, a: Tensor, b: Tensor | None = None, c: Tensor | None 
     kind = type(x)
     # A view's node may have to be made anew; anything else has its own.
     na = a.node if a.base is None else current_node(a)
-    nb = nc = None
-    check = prim.check
-    # Spelled out by the number of inputs: calls with *arguments would take a third longer.
+    nb = nc = shape = dtype = aux = None
     if b is None:
-        shape, dtype = prim.infer(x, *p) if p else prim.infer(x)
-        if check is not None:
-            check(x, *p)
-        y = prim.impl[kind](x, *p) if p else prim.impl[kind](x)
+        if x.dtype.char in prim.pointwise:
+            y = prim.impl[kind](x)
+        else:
+            shape, dtype = prim.infer(x, *p)
+            if prim.check is not None:
+                prim.check(x, *p)
+            y = prim.impl[kind](x, *p)
     elif c is None:
         xb = b.array
         nb = b.node if b.base is None else current_node(b)
         if type(xb) is not kind:
             _mixed(prim, (a, b))
-        shape, dtype = prim.infer(x, xb, *p) if p else prim.infer(x, xb)
-        if check is not None:
-            check(x, xb, *p)
-        y = prim.impl[kind](x, xb, *p) if p else prim.impl[kind](x, xb)
+        d = x.dtype
+        if d.char in prim.pointwise:
+            if d is not xb.dtype and d != xb.dtype and prim.promote is not None:
+                return prim.promote(a, b)
+            try:
+                y = prim.impl[kind](x, xb)
+            except ValueError:  # a launcher looks at the shapes before anything else; infer says what is wrong
+                prim.infer(x, xb)
+                raise
+        else:
+            shape, dtype = prim.infer(x, xb, *p) if p else prim.infer(x, xb)
+            if prim.check is not None:
+                prim.check(x, xb, *p)
+            y = prim.impl[kind](x, xb, *p) if p else prim.impl[kind](x, xb)
     else:
         xb, xc = b.array, c.array
         nb = b.node if b.base is None else current_node(b)
@@ -53,15 +68,14 @@ def apply(prim: Primitive, a: Tensor, b: Tensor | None = None, c: Tensor | None 
         if type(xb) is not kind or type(xc) is not kind:
             _mixed(prim, (a, b, c))
         shape, dtype = prim.infer(x, xb, xc, *p)
-        if check is not None:
-            check(x, xb, xc, *p)
+        if prim.check is not None:
+            prim.check(x, xb, xc, *p)
         y = prim.impl[kind](x, xb, xc, *p)
-    aux = None
     if type(y) is not kind:
         if type(y) is tuple:
             y, *aux = y
-        elif isinstance(y, generic):  # NumPy turns 0-d results into scalars
-            y = asarray(y)
+        else:
+            y = asarray(y)  # NumPy turns 0-d results into scalars
     t: Tensor = new(Tensor)
     t.array = y
     t.base = t.stamp = t.node = None
@@ -69,22 +83,25 @@ def apply(prim: Primitive, a: Tensor, b: Tensor | None = None, c: Tensor | None 
         n = Node()
         n.prim = prim
         n.seq = tick()
-        n.shape = shape
-        n.dtype = dtype
-        n.hooks = None
-        outs = None
+        if shape is None:
+            n.shape = y.shape
+            n.dtype = y.dtype
+        else:
+            n.shape = shape
+            n.dtype = dtype
+        n.hooks = outs = None
         if b is None:
             n.kept = k = prim.keep[1]
             n.edges = (na,)
-            inputs: tuple[Any, ...] = (a if k & 1 else None,)
+            inputs: tuple[Any, ...] = (a,) if k & 1 else _NOTHING[1]
         elif c is None:
             n.kept = k = prim.keep[(na is not None) + 2 * (nb is not None)]
             n.edges = (na, nb)
-            inputs = (a if k & 1 else None, b if k & 2 else None)
+            inputs = (a if k & 1 else None, b if k & 2 else None) if k & 3 else _NOTHING[2]
         else:
             n.kept = k = prim.keep[(na is not None) + 2 * (nb is not None) + 4 * (nc is not None)]
             n.edges = (na, nb, nc)
-            inputs = (a if k & 1 else None, b if k & 2 else None, c if k & 4 else None)
+            inputs = (a if k & 1 else None, b if k & 2 else None, c if k & 4 else None) if k & 7 else _NOTHING[3]
         if k & OUTPUT:
             t.stamp = [0, ""]
             outs = ((y, t.stamp),)
@@ -170,15 +187,23 @@ def _run(prim: Primitive, inputs: Sequence[Tensor | None], p: tuple[Any, ...]) -
     """Check and compute: what infer describes, and what the kernel returned."""
     if prim.source:
         return prim.infer(*p), prim.impl.on(p[0])(*p[1:])  # type: ignore[attr-defined]
-    arrays = [None if t is None else t.array for t in inputs]
-    kinds = {type(x) for x in arrays if x is not None}
-    if len(kinds) > 1:
-        _mixed(prim, inputs)
-    args = prim.grouped(arrays)
+    arrays = []
+    kind = None
+    for t in inputs:
+        if t is None:
+            arrays.append(None)
+        else:
+            x = t.array
+            if kind is None:
+                kind = type(x)
+            elif type(x) is not kind:
+                _mixed(prim, inputs)
+            arrays.append(x)
+    args = arrays if prim.plain == len(prim.args) else prim.grouped(arrays)
     described = prim.infer(*args, *p)
     if prim.check is not None:
         prim.check(*args, *p)
-    return described, prim.impl[kinds.pop()](*args, *p)
+    return described, prim.impl[kind](*args, *p)  # type: ignore[index]
 
 
 def _record(prim: Primitive, inputs: Any, nodes: list[Any], tensors: list[Tensor], p: Any, aux: Any, described: Any) -> None:

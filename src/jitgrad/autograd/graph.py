@@ -8,6 +8,7 @@ from heapq import heappop, heappush
 from threading import Lock
 from typing import Any
 
+from jitgrad.autograd.creation import scalar
 from jitgrad.autograd.door import apply_many
 from jitgrad.autograd.inplace import COPY_
 from jitgrad.autograd.mode import current_mode, reset_mode, set_mode, with_grad
@@ -30,16 +31,19 @@ class Walk:
         self.targets = targets
         self.needed = needed
         self.leaves: dict[Leaf, Tensor] = {}
-        self.captured: dict[Any, Tensor] = {}
-        self.retained: list[tuple[Node, Tensor]] = []
         self.heap: list[int] = []  # minus the seq of each pending node: the latest comes first
         self.pending: dict[int, tuple[Node, Grad]] = {}
+        self.captured: dict[Any, Tensor] | None = None  # what arrived at the targets that are no leaves
+        self.retained: list[tuple[Node, Tensor]] | None = None  # for retain_grad()
         self.shared = False  # whether somebody outside may hold gradients on their way
 
-    def run(self, roots: Iterable[tuple[Any, Tensor]]) -> None:
+    def run(self, roots: list[tuple[Any, Tensor]]) -> None:
         """Walk from the roots until nothing is pending, then run the hooks of the leaves."""
-        for node, g in roots:
-            self._push(node, g)
+        if len(roots) == 1 and type(roots[0][0]) is Node:
+            self._chain(*roots[0])
+        else:
+            for node, g in roots:
+                self._push(node, g)
         while self.heap:
             self._chain(*self.pending.pop(-heappop(self.heap)))
         for leaf, g in self.leaves.items():
@@ -53,6 +57,7 @@ class Walk:
             if n.hooks is not None:
                 g = self._hooked(n, g)
             if self.targets is not None and n in self.targets:
+                self.captured = self.captured or {}
                 self.captured[n] = g
             if n.kept or n.saved is None:
                 _check_kept(n)
@@ -118,7 +123,7 @@ class Walk:
                     raise ShapeError(f"hook: expected a gradient {g.shape} {g.dtype}, given {new.shape} {new.dtype}.")
                 g = new
         if hooks.retains and isinstance(n, Node):
-            self.retained.append((n, g))
+            self.retained = [*(self.retained or ()), (n, g)]
         return g
 
 
@@ -176,25 +181,35 @@ def _fresh_lock() -> None:
 os.register_at_fork(after_in_child=_fresh_lock)
 
 
-def _accumulate(walk: Walk, create_graph: bool, given: set[int]) -> None:
+def _accumulate(walk: Walk, create_graph: bool, roots: list[tuple[Any, Tensor]]) -> None:
     """Write what arrived into .grad: taken over where nothing else holds it, added in place to what is there."""
+    given = {id(g.array) for _, g in roots}  # arrays that somebody holds
+    after = False
     with _accumulating:
-        for n, g in walk.retained:
-            assert n.hooks is not None
-            old = n.hooks.retained
-            n.hooks.retained = g if old is None else add(old, g)
-            given.add(id(g.array))
+        if walk.retained is not None:
+            for n, g in walk.retained:
+                assert n.hooks is not None
+                kept = n.hooks.retained
+                n.hooks.retained = g if kept is None else add(kept, g)
+                given.add(id(g.array))
         for leaf, g in walk.leaves.items():
             old = leaf.grad
             if old is None:
-                if not create_graph and (walk.shared or g.base is not None or id(g.array) in given):
+                if (g.base is not None or id(g.array) in given or walk.shared) and not create_graph:
                     g = clone(g)
-                given.add(id(g.array))
+                else:
+                    given.add(id(g.array))
                 leaf.grad = g
             elif create_graph or old.node is not None:
                 leaf.grad = add(old, g)
             else:
                 apply_many(COPY_, (old, add(old, g)))
+            after = after or leaf.hooks is not None
+    if after:
+        _run_after_accumulate(walk)
+
+
+def _run_after_accumulate(walk: Walk) -> None:
     for leaf in walk.leaves:
         if leaf.hooks is not None and leaf.hooks.after_accumulate:
             owner = leaf.owner()
@@ -220,35 +235,44 @@ def _needed(roots: Iterable[Any], targets: set[Any]) -> set[Any]:
     return needed
 
 
-def _roots(tensors: Sequence[Tensor], gradients: Sequence[Tensor | None], what: str) -> list[tuple[Any, Tensor]]:
-    """Each output's node with its gradient; every check of backward() and grad() is here."""
-    roots = []
-    for i, (t, g) in enumerate(zip(tensors, gradients, strict=True)):
-        if not isinstance(t, Tensor):
-            raise TypeError(f"{what}: expected Tensors, given {type(t).__name__}.")
-        node = current_node(t)
-        if node is None:
+def _root(t: Tensor, g: Tensor | None, i: int, what: str) -> tuple[Any, Tensor]:
+    """An output's node with its gradient; every check of them is here."""
+    if not isinstance(t, Tensor):
+        raise TypeError(f"{what}: expected Tensors, given {type(t).__name__}.")
+    node = current_node(t)
+    if node is None:
+        raise GradError(
+            f"{what}: output {i} does not require grad and was not computed from anything that does. "
+            "Set requires_grad=True on an input, and check that it was not computed under no_grad() or after detach()."
+        )
+    x = t.array
+    if g is None:
+        if x.size != 1:
             raise GradError(
-                f"{what}: output {i} does not require grad and was not computed from anything that does. "
-                "Set requires_grad=True on an input, and check that it was not computed under no_grad() or after detach()."
+                f"{what}: a gradient can be created for one number only, and output {i} has shape {t.shape}. "
+                "Reduce it first, e.g. y.sum().backward(), or pass a gradient of its shape."
             )
-        if g is None:
-            if t.array.size != 1:
-                raise GradError(
-                    f"{what}: a gradient can be created for one number only, and output {i} has shape {t.shape}. "
-                    "Reduce it first, e.g. y.sum().backward(), or pass a gradient of its shape."
-                )
-            g = filled(t.shape, 1, t)
-        elif not isinstance(g, Tensor):
-            raise TypeError(f"{what}: expected a Tensor as gradient, given {type(g).__name__}.")
-        elif g.array.shape != t.array.shape:
-            raise ShapeError(f"{what}: expected a gradient of shape {t.shape}, given {g.shape}.")
-        elif g.array.dtype != t.array.dtype:
-            raise DTypeError(f"{what}: expected a gradient of {t.dtype}, given {g.dtype}. Try gradient.to({t.dtype.name!r}).")
-        elif type(g.array) is not type(t.array):
-            raise DeviceError(f"{what}: expected a gradient on {t.device}, given {g.device}.")
-        roots.append((node, g))
-    return roots
+        return node, scalar(1, x.dtype, t) if x.ndim == 0 else filled(t.shape, 1, t)
+    if not isinstance(g, Tensor):
+        raise TypeError(f"{what}: expected a Tensor as gradient, given {type(g).__name__}.")
+    u = g.array
+    if u.shape != x.shape:
+        raise ShapeError(f"{what}: expected a gradient of shape {t.shape}, given {g.shape}.")
+    if u.dtype is not x.dtype and u.dtype != x.dtype:
+        raise DTypeError(f"{what}: expected a gradient of {t.dtype}, given {g.dtype}. Try gradient.to({t.dtype.name!r}).")
+    if type(u) is not type(x):
+        raise DeviceError(f"{what}: expected a gradient on {t.device}, given {g.device}.")
+    return node, g
+
+
+def _roots(tensors: Tensor | Sequence[Tensor], gradients: Any, what: str) -> list[tuple[Any, Tensor]]:
+    if isinstance(tensors, Tensor) and (gradients is None or isinstance(gradients, Tensor)):
+        return [_root(tensors, gradients, 0, what)]
+    outputs = _as_tuple(tensors)
+    given = (None,) * len(outputs) if gradients is None else _as_tuple(gradients)
+    if len(given) != len(outputs):
+        raise GradError(f"{what}: expected {len(outputs)} gradients, one for each output, given {len(given)}.")
+    return [_root(t, g, i, what) for i, (t, g) in enumerate(zip(outputs, given, strict=True))]
 
 
 def _targets(inputs: Sequence[Tensor], what: str) -> list[Any]:
@@ -286,8 +310,7 @@ def backward(
     >>> x.grad.tolist()
     [2.0, 4.0]
     """
-    outputs = _as_tuple(tensors)
-    roots = _roots(outputs, _as_tuple(grad_tensors) if grad_tensors is not None else (None,) * len(outputs), "backward")
+    roots = _roots(tensors, grad_tensors, "backward")
     targets = needed = None
     if inputs is not None:
         chosen = _as_tuple(inputs)
@@ -300,11 +323,11 @@ def backward(
     token = None if m is create_graph else set_mode(with_grad(m, create_graph))
     try:
         walk.run(roots)
-        for n, g in walk.captured.items():
+        for n, g in (walk.captured or {}).items():
             if n.hooks is None or not n.hooks.retains:
                 n.hooks = n.hooks or Hooks()
-                walk.retained.append((n, g))
-        _accumulate(walk, create_graph, {id(g.array) for _, g in roots})
+                walk.retained = [*(walk.retained or ()), (n, g)]
+        _accumulate(walk, create_graph, roots)
     finally:
         if token is not None:
             reset_mode(token)
@@ -330,8 +353,7 @@ def grad(
     >>> jg.autograd.grad(g, x)[0].item()
     18.0
     """
-    outs = _as_tuple(outputs)
-    roots = _roots(outs, _as_tuple(grad_outputs) if grad_outputs is not None else (None,) * len(outs), "grad")
+    roots = _roots(outputs, grad_outputs, "grad")
     chosen = _as_tuple(inputs)
     nodes = _targets(chosen, "grad")
     targets = set(nodes)
@@ -341,12 +363,12 @@ def grad(
         walk.run(roots)
     finally:
         reset_mode(token)
-    for n, g in walk.retained:
+    for n, g in walk.retained or ():
         if n.hooks is not None:
             n.hooks.retained = g
     result: list[Tensor | None] = []
     for i, (t, n) in enumerate(zip(chosen, nodes, strict=True)):
-        found = walk.leaves.get(n) if isinstance(n, Leaf) else walk.captured.get(n)
+        found = walk.leaves.get(n) if isinstance(n, Leaf) else (walk.captured or {}).get(n)
         if found is None and materialize_grads:
             found = filled(t.shape, 0, t)
         if found is None and not allow_unused:

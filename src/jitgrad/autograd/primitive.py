@@ -88,6 +88,11 @@ class Primitive:
         say what is kept for backward: an input by its name, an output by its name, ``aux``, a static parameter by its
         name in infer (or geometry), or ``<arg>_shape`` and ``<arg>_dtype``. With several outputs g is a tuple, with None where no
         gradient came. A rule may return None: no gradient.
+    pointwise
+        NumPy's characters of the dtypes that a pointwise kernel takes. For these the door does not call infer: the launcher
+        works out the broadcast shape itself, and refuses the others.
+    promote
+        ``promote(a, b)``: what to do with two operands of different dtypes, instead of an error.
     grads
         One rule for starred arguments: returns all gradients; may name ``shapes``, those of all inputs, and ``node``.
     impl
@@ -98,7 +103,7 @@ class Primitive:
 
     __slots__ = (
         "args", "broadcasts", "check", "detaches", "geometry", "grads", "impl", "infer", "keep",
-        "mutates", "name", "outputs", "plain", "recorded", "rules", "source", "special", "statics",
+        "mutates", "name", "outputs", "plain", "pointwise", "promote", "recorded", "rules", "source", "special", "statics",
     )  # fmt: skip
 
     def __init__(
@@ -115,6 +120,8 @@ class Primitive:
         detaches: bool = False,
         broadcasts: bool = False,
         source: bool = False,
+        pointwise: str = "",
+        promote: Callable[..., Any] | None = None,
         grads: Callable[..., Any] | None = None,
         impl: Callable[..., Any] | None = None,
         recorded: Callable[..., None] | None = None,
@@ -131,6 +138,8 @@ class Primitive:
         self.detaches = detaches
         self.broadcasts = broadcasts
         self.source = source
+        self.pointwise = pointwise
+        self.promote = promote
         self.infer = infer if infer is not None else self._infer_view
         described = geometry or infer
         assert described is not None, f"{name}: infer or geometry is needed"

@@ -9,7 +9,7 @@ from jitgrad.autograd.door import apply, apply_many, make_node
 from jitgrad.autograd.node import Node
 from jitgrad.autograd.primitive import Primitive
 from jitgrad.autograd.tensor import Tensor, bind
-from jitgrad.dtypes import float16, refuse_float16
+from jitgrad.dtypes import COMPUTED, float16, refuse_float16
 from jitgrad.errors import DTypeError
 from jitgrad.shapes import Shape, broadcast_shapes, check_new_shape, expand_geometry, is_contiguous, memory_span
 
@@ -39,7 +39,9 @@ def broadcasting(name: str) -> Any:
     return infer
 
 
-ADD: Primitive = Primitive("add", "a b", broadcasting("add"), broadcasts=True, grad_a=lambda g: g, grad_b=lambda g: g)
+ADD: Primitive = Primitive(
+    "add", "a b", broadcasting("add"), pointwise=COMPUTED, broadcasts=True, grad_a=lambda g: g, grad_b=lambda g: g
+)
 SUM_TO: Primitive = Primitive("sum_to", "x", lambda x, shape: (shape, x.dtype), grad_x=lambda g, x_shape: broadcast_to(g, x_shape))
 BROADCAST_TO: Primitive = Primitive(
     "broadcast_to",

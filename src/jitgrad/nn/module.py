@@ -125,10 +125,13 @@ class Module:
 
     def __getattr__(self, name: str) -> Any:
         own = self.__dict__
-        if "_modules" in own:
-            for table in ("_modules", "_parameters", "_buffers"):
-                if name in own[table]:
-                    return own[table][name]
+        if "_modules" in own:  # one by one, not in a loop: layers read their weights here in every call
+            if name in (found := own["_modules"]):
+                return found[name]
+            if name in (found := own["_parameters"]):
+                return found[name]
+            if name in (found := own["_buffers"]):
+                return found[name]
         elif name in _TABLES or name.startswith("_forward"):
             raise AttributeError(
                 f"{type(self).__name__}.__init__ does not call super().__init__(): add it as its first line.", name=name, obj=self

@@ -83,16 +83,24 @@ def floating(x: Tensor) -> Tensor:
 
 
 # ---- arithmetic
+def _add_promoted(a: Tensor, b: Tensor) -> Tensor:
+    return apply(ADD, *operands("add", a, b))
+
+
+ADD.promote = _add_promoted
 MUL: Primitive = Primitive(
-    "mul", "a b", broadcasting("mul"), broadcasts=True,
+    "mul", "a b", broadcasting("mul"), pointwise=dtypes.COMPUTED, promote=lambda a, b: apply(MUL, *operands("mul", a, b)), broadcasts=True,
     grad_a=lambda g, b: apply(MUL, g, b), grad_b=lambda g, a: apply(MUL, g, a),
 )  # fmt: skip
-SUB: Primitive = Primitive("sub", "a b", broadcasting("sub"), broadcasts=True, grad_a=lambda g: g, grad_b=lambda g: neg(g))
+SUB: Primitive = Primitive(
+    "sub", "a b", broadcasting("sub"), pointwise=dtypes.COMPUTED_NUMBERS, promote=lambda a, b: sub(*operands("sub", a, b)), broadcasts=True, 
+    grad_a=lambda g: g, grad_b=lambda g: neg(g),
+)  # fmt: skip
 DIV: Primitive = Primitive(
-    "div", "a b", broadcasting("div"), broadcasts=True,
+    "div", "a b", broadcasting("div"), pointwise=dtypes.COMPUTED_FLOATS, broadcasts=True,
     grad_a=lambda g, b: apply(DIV, g, b), grad_b=lambda g, b, y: neg(apply(DIV, apply(MUL, g, y), b)),
 )  # fmt: skip
-NEG: Primitive = Primitive("neg", "x", _numbers("neg"), grad_x=lambda g: neg(g))
+NEG: Primitive = Primitive("neg", "x", _numbers("neg"), pointwise=dtypes.COMPUTED_NUMBERS, grad_x=lambda g: neg(g))
 
 
 def _pow_check(a: Any, b: Any) -> None:
@@ -147,7 +155,7 @@ def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """
     if alpha != 1:
         other = mul(other, alpha) if isinstance(other, Tensor) else other * alpha
-    if not (isinstance(input, Tensor) and isinstance(other, Tensor) and input.array.dtype is other.array.dtype):
+    if type(input) is not Tensor or type(other) is not Tensor:  # the door promotes Tensors of different dtypes
         input, other = operands("add", input, other)
     return apply(ADD, input, other)
 
@@ -163,7 +171,7 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """
     if alpha != 1:
         other = mul(other, alpha) if isinstance(other, Tensor) else other * alpha
-    if not (isinstance(input, Tensor) and isinstance(other, Tensor) and input.array.dtype is other.array.dtype):
+    if type(input) is not Tensor or type(other) is not Tensor:
         input, other = operands("sub", input, other)
     if input.array.dtype.char == "?":
         raise DTypeError("sub: bool tensors are not supported. Try x.to(jg.int64), or jg.ne(a, b) for a difference of truths.")
@@ -179,7 +187,7 @@ def mul(input: Any, other: Any) -> Tensor:
     >>> jg.mul(jg.tensor([1.0, 2.0]), jg.tensor([3.0, 4.0])).tolist()
     [3.0, 8.0]
     """
-    if not (isinstance(input, Tensor) and isinstance(other, Tensor) and input.array.dtype is other.array.dtype):
+    if type(input) is not Tensor or type(other) is not Tensor:  # the door promotes Tensors of different dtypes
         input, other = operands("mul", input, other)
     return apply(MUL, input, other)
 
@@ -226,12 +234,12 @@ def pow(input: Any, exponent: Any) -> Tensor:
 
 
 # ---- elementary functions
-EXP: Primitive = Primitive("exp", "x", pointwise_float("exp"), grad_x=lambda g, y: apply(MUL, g, y))
-LOG: Primitive = Primitive("log", "x", pointwise_float("log"), grad_x=lambda g, x: apply(DIV, g, x))
-SQRT: Primitive = Primitive("sqrt", "x", pointwise_float("sqrt"), grad_x=lambda g, y: apply(DIV, g, add(y, y)))
-TANH: Primitive = Primitive("tanh", "x", pointwise_float("tanh"), grad_x=lambda g, y: apply(TANH_GRAD, g, y))
+EXP: Primitive = Primitive("exp", "x", pointwise_float("exp"), pointwise=dtypes.COMPUTED_FLOATS, grad_x=lambda g, y: apply(MUL, g, y))
+LOG: Primitive = Primitive("log", "x", pointwise_float("log"), pointwise=dtypes.COMPUTED_FLOATS, grad_x=lambda g, x: apply(DIV, g, x))
+SQRT: Primitive = Primitive("sqrt", "x", pointwise_float("sqrt"), pointwise=dtypes.COMPUTED_FLOATS, grad_x=lambda g, y: apply(DIV, g, add(y, y)))
+TANH: Primitive = Primitive("tanh", "x", pointwise_float("tanh"), pointwise=dtypes.COMPUTED_FLOATS, grad_x=lambda g, y: apply(TANH_GRAD, g, y))
 TANH_GRAD: Primitive = Primitive(
-    "tanh_grad", "g y", broadcasting("tanh_grad"),
+    "tanh_grad", "g y", broadcasting("tanh_grad"), pointwise=dtypes.COMPUTED_FLOATS,
     grad_g=lambda u, y: apply(TANH_GRAD, u, y), grad_y=lambda u, g, y: mul(apply(MUL, apply(MUL, u, g), y), -2),
 )  # fmt: skip
 
@@ -285,12 +293,12 @@ def tanh(input: Tensor) -> Tensor:
 
 
 # ---- activations
-RELU: Primitive = Primitive("relu", "x", _numbers("relu"), grad_x=lambda g, y: apply(RELU_GRAD, g, y))
-RELU_GRAD: Primitive = Primitive("relu_grad", "g y", broadcasting("relu_grad"), grad_g=lambda u, y: apply(RELU_GRAD, u, y))
-GELU: Primitive = Primitive("gelu", "x", pointwise_float("gelu"), grad_x=lambda g, x: apply(MUL, g, apply(GELU_GRAD, x)))
+RELU: Primitive = Primitive("relu", "x", _numbers("relu"), pointwise=dtypes.COMPUTED_NUMBERS, grad_x=lambda g, y: apply(RELU_GRAD, g, y))
+RELU_GRAD: Primitive = Primitive("relu_grad", "g y", broadcasting("relu_grad"), pointwise=dtypes.COMPUTED_FLOATS, grad_g=lambda u, y: apply(RELU_GRAD, u, y))
+GELU: Primitive = Primitive("gelu", "x", pointwise_float("gelu"), pointwise=dtypes.COMPUTED_FLOATS, grad_x=lambda g, x: apply(MUL, g, apply(GELU_GRAD, x)))
 # gelu''(x) = phi(x) (2 - x^2) with the normal density phi
 GELU_GRAD: Primitive = Primitive(
-    "gelu_grad", "x", pointwise_float("gelu_grad"),
+    "gelu_grad", "x", pointwise_float("gelu_grad"), pointwise=dtypes.COMPUTED_FLOATS,
     grad_x=lambda g, x: mul(apply(MUL, g, mul(exp(mul(mul(x, x), -0.5)), sub(2, mul(x, x)))), 0.3989422804014327),
 )  # fmt: skip
 
@@ -321,7 +329,7 @@ def gelu(input: Tensor) -> Tensor:
 
 
 # ---- comparisons
-EQ, NE, LT, LE, GT, GE = (Primitive(n, "a b", _comparing(n)) for n in ("eq", "ne", "lt", "le", "gt", "ge"))
+EQ, NE, LT, LE, GT, GE = (Primitive(n, "a b", _comparing(n), pointwise=dtypes.COMPUTED) for n in ("eq", "ne", "lt", "le", "gt", "ge"))
 
 
 def eq(input: Any, other: Any) -> Tensor:

@@ -188,8 +188,15 @@ def cross_entropy(
     total = None
     if reduction == "mean":
         total = sum(counts if weight is None else mul(counts, _weights_of(weight, target, ignore_index)))
-    uniform = div(_reduced("cross_entropy", smooth, reduction, total), shape[dim])
+    uniform = div(_reduced(smooth, reduction, total), shape[dim])
     return add(mul(loss, 1.0 - label_smoothing), mul(uniform, label_smoothing))
+
+
+def _reduced(losses: Tensor, reduction: str, total: Tensor | None = None) -> Tensor:
+    """The losses themselves, their sum, or that over total."""
+    if reduction == "none":
+        return losses
+    return sum(losses) if total is None else div(sum(losses), total)
 
 
 def _weights_of(weight: Tensor, target: Tensor, ignore_index: int) -> Tensor:
@@ -214,4 +221,4 @@ def _soft_cross_entropy(log_p: Tensor, q: Tensor, weight: Tensor | None, reducti
         for n in losses.shape:
             count *= n
         return div(sum(losses), count)
-    return _reduced("cross_entropy", losses, reduction)
+    return _reduced(losses, reduction)

@@ -31,8 +31,8 @@ class Adam(Optimizer):
     >>> p = jg.nn.Parameter(jg.tensor([1.0]))
     >>> (p * p).sum().backward()
     >>> jg.optim.Adam([p], lr=0.5).step()
-    >>> p.tolist()
-    [0.5]
+    >>> round(p.item(), 4)
+    0.5
     """
 
     _decoupled = False

@@ -12,8 +12,7 @@ from jitgrad.shapes import reduced_shape
 
 def contiguous(x: np.ndarray) -> np.ndarray:
     """`x` itself if it is C-contiguous and writeable (a read-only array is another Numba type), else a copy."""
-    flags = x.flags
-    return x if flags.c_contiguous and flags.writeable else x.copy()  # ndarray.copy() is C order and keeps 0-d
+    return x if x.flags.carray else x.copy()  # carray: C-contiguous, aligned, writeable; copy() is C order and keeps 0-d
 
 
 @lru_cache(4096)
@@ -42,8 +41,7 @@ def grouped(x: np.ndarray, dims: tuple[int, ...], keepdim: bool) -> tuple[np.nda
     order, sizes, left = _plan(x.shape, dims, keepdim)
     if order is not None:
         x = x.transpose(order)
-    flags = x.flags  # as in contiguous(), without the call
-    return (x if flags.c_contiguous and flags.writeable else x.copy()).reshape(sizes), left
+    return (x if x.flags.carray else x.copy()).reshape(sizes), left  # as contiguous(), without the call
 
 
 def as_outer_n_inner(x: np.ndarray, dims: tuple[int, ...]) -> np.ndarray:

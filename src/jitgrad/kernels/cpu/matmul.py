@@ -12,7 +12,7 @@ from jitgrad.kernels.jit import njit, parallel_form, pays, prange, workspace
 from jitgrad.shapes import broadcast_shapes
 
 ROWS, COLUMNS = 32, 256  # tile of the result: 8 rows of b over it stay in L1 while 32 rows of a pass
-SMALL = 512  # products up to which a plain loop beats tiles, which take longer to call
+SMALL = 1 << 12  # products up to which a plain loop beats tiles, which take longer to call
 MIN_WORK = 1 << 18  # products from which threads pay
 FEW_ROWS, FEW_COLUMNS, LONG = 4, 16, 32  # where dot products over K >= LONG beat sums of rows
 
@@ -94,22 +94,23 @@ _matmul_parallel = parallel_form(_matmul)
 
 
 @njit
-def _small(a, b, bias, out, transposed):
-    """out = bias + a @ b for 2-D operands of which b may be stored transposed: no tiles, no packing."""
+def _small(a, b, bias, out, form):
+    """out = bias + a @ b for 2-D operands, each stored as it is or transposed: no tiles, no packing."""
     M, N = out.shape
-    K = a.shape[1]
+    a_transposed, b_transposed = form
+    K = a.shape[0] if a_transposed else a.shape[1]
     for i in range(M):
         for j in range(N):
             out[i, j] = bias[j] if bias.size else 0
-        if transposed:
+        if b_transposed:
             for j in range(N):
                 total = out[i, j]
                 for k in range(K):
-                    total += a[i, k] * b[j, k]
+                    total += (a[k, i] if a_transposed else a[i, k]) * b[j, k]
                 out[i, j] = total
         else:
             for k in range(K):
-                number = a[i, k]
+                number = a[k, i] if a_transposed else a[i, k]
                 for j in range(N):
                     out[i, j] += number * b[k, j]
 
@@ -130,32 +131,26 @@ def _run(a: np.ndarray, b: np.ndarray, bias: np.ndarray, out: np.ndarray, form: 
 def _product(a: np.ndarray, b: np.ndarray, bias: np.ndarray, transposed: bool) -> np.ndarray:
     """a (M, K) @ b (K, N) + bias; `transposed`: b is (N, K)."""
     out = np.empty((a.shape[0], b.shape[0 if transposed else 1]), a.dtype)
-    flags = a.flags
-    if out.size * a.shape[1] <= SMALL and flags.c_contiguous and flags.writeable:
-        flags = b.flags
-        if flags.c_contiguous and flags.writeable:
-            _small(a, b, bias, out, transposed)
-            return out
-        flags = a.flags
     a_transposed = False
-    if not (flags.c_contiguous and flags.writeable):
+    if not a.flags.carray:
         a, a_transposed = _stored(a)
-        if a_transposed and out.shape[1] < FEW_COLUMNS:  # dot products want rows of a
-            a, a_transposed = a.T.copy(), False
-    flags = b.flags
-    if not (flags.c_contiguous and flags.writeable):
+    if not b.flags.carray:
         b, b_transposed = _stored(b)
         transposed = transposed != b_transposed
+    if a.size * out.shape[1] <= SMALL:
+        _small(a, b, bias, out, (a_transposed, transposed))
+        return out
+    if a_transposed and out.shape[1] < FEW_COLUMNS:  # dot products want rows of a
+        a, a_transposed = a.T.copy(), False
     return _run(a, b, bias, out, (1, 1, 1, a_transposed, transposed))
 
 
 def _stored(x: np.ndarray) -> tuple[np.ndarray, bool]:
     """Matrices as C-contiguous array, and whether that holds them transposed."""
+    if x.flags.carray:
+        return x, False
     swapped = x.swapaxes(-1, -2)
-    for stored in (x, swapped):
-        if stored.flags.c_contiguous and stored.flags.writeable:
-            return stored, stored is swapped
-    return x.copy(), False
+    return (swapped, True) if swapped.flags.carray else (x.copy(), False)
 
 
 def _batch_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -71,6 +71,12 @@ def _normalize_columns(x, eps, xhat, mean, var, rstd, work):
                 out[c] = (row[c] - m[c]) * r[c]
 
 
+@njit
+def _centred(g, m, hat, s, r):
+    """One element; not under SUM, which would let the serial and the parallel form reorder it differently."""
+    return r * (g - m - hat * s)
+
+
 @njit(fastmath=SUM)
 def _normalize_grad(g, xhat, rstd, out):
     outer, C, inner = g.shape
@@ -85,7 +91,7 @@ def _normalize_grad(g, xhat, rstd, out):
         m, s, r = real(total / n), real(along / n), rstd[c]
         for o in range(outer):
             for i in range(inner):
-                out[o, c, i] = r * (g[o, c, i] - m - xhat[o, c, i] * s)
+                out[o, c, i] = _centred(g[o, c, i], m, xhat[o, c, i], s, r)
 
 
 @njit(fastmath=SUM)

@@ -127,16 +127,15 @@ def _sum_all(x, out, divisor):
     total = 0.0
     for i in range(x.size):
         total += x[i]
-    out[0] = total / divisor
+    out[()] = total / divisor
 
 
 def _sum_dims(x: np.ndarray, dims: tuple[int, ...], keepdim: bool, divisor: float) -> np.ndarray:
     if len(dims) == x.ndim and x.size <= SMALL and not keepdim and x.dtype.kind == "f":  # one short call instead of a plan
-        flags = x.flags
-        if flags.c_contiguous and flags.writeable:
-            out = np.empty(1, x.dtype)
-            _sum_all(x.reshape(-1), out, divisor)
-            return out.reshape(())
+        if x.flags.carray:
+            out = np.empty((), x.dtype)
+            _sum_all(x.ravel(), out, divisor)
+            return out
     if len(dims) > 1 and dims[-1] - dims[0] >= len(dims) and has_gaps(x, dims):  # run by run, which is cheaper than a transposed copy
         shape = reduced_shape(x.shape, dims, keepdim)
         for run in _runs(dims):

@@ -1,4 +1,4 @@
-"""Softmax and its kin over one dim. Kernels see (outer, n, inner); `work` (outer, 2, inner) takes a maximum and a sum per column."""
+"""Softmax and its kin over one dim. Where that is the last, kernels see rows (outer, n); else columns (outer, n, inner)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,66 @@ from jitgrad.kernels.cpu.reduce import row_max, row_sum
 from jitgrad.kernels.jit import SUM, njit, parallel_form, pays, prange
 
 MIN_WORK = 1 << 14  # elements from which threads pay: an exponential costs more than an addition
-_NO_WORK = np.empty((0, 2, 0))  # rows (inner == 1) need none
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------
 
 
 @njit
-def _exponentials(x, out, o, work):
+def _exponentials(row, out):
+    """out = exp(row - maximum); the maximum and the sum."""
+    high = row_max(row)
+    for k in range(row.size):
+        out[k] = exp(row[k] - high)
+    return high, row_sum(out)
+
+
+@njit
+def _softmax_rows(x, out):
+    for o in prange(x.shape[0]):
+        y = out[o]
+        total = x.dtype.type(_exponentials(x[o], y)[1])
+        for k in range(y.size):
+            y[k] /= total
+
+
+@njit
+def _log_softmax_rows(x, out):
+    for o in prange(x.shape[0]):
+        row, y = x[o], out[o]
+        high, total = _exponentials(row, y)
+        low = x.dtype.type(log(total))
+        for k in range(y.size):
+            y[k] = row[k] - high - low
+
+
+@njit(fastmath=SUM)
+def _softmax_grad_rows(g, y, gx):
+    for o in prange(g.shape[0]):
+        total = 0.0
+        for k in range(g.shape[1]):
+            total += g[o, k] * y[o, k]
+        low = g.dtype.type(total)
+        for k in range(g.shape[1]):
+            gx[o, k] = y[o, k] * (g[o, k] - low)
+
+
+@njit(fastmath=SUM)
+def _log_softmax_grad_rows(g, y, gx):
+    for o in prange(g.shape[0]):
+        total = 0.0
+        for k in range(g.shape[1]):
+            total += g[o, k]
+        low = g.dtype.type(total)
+        for k in range(g.shape[1]):
+            gx[o, k] = g[o, k] - exp(y[o, k]) * low
+
+
+# ---- columns: a maximum and a sum for each, in `work` (outer, 2, inner) ----------------------------------------------
+
+
+@njit
+def _column_exponentials(x, out, o, work):
     """out[o] = exp(x[o] - maximum) of every column; work[o] gets the maxima and the sums."""
     n, inner = x.shape[1:]
     high, total = work[o, 0], work[o, 1]
@@ -35,88 +90,34 @@ def _exponentials(x, out, o, work):
 
 
 @njit
-def _row_exponentials(row, out):
-    """out = exp(row - maximum); the maximum and the sum."""
-    high = row_max(row)
-    for k in range(row.size):
-        out[k] = exp(row[k] - high)
-    return high, row_sum(out)
-
-
-@njit
-def _softmax(x, out, work):
+def _softmax_columns(x, out, work):
     outer, n, inner = x.shape
-    x_flat, out_flat = x.reshape(x.size), out.reshape(out.size)
     for o in prange(outer):
-        if inner == 1:
-            y = out_flat[o * n : (o + 1) * n]
-            total = x.dtype.type(_row_exponentials(x_flat[o * n : (o + 1) * n], y)[1])
-            for k in range(n):
-                y[k] /= total
-        else:
-            _exponentials(x, out, o, work)
-            for k in range(n):
-                for i in range(inner):
-                    out[o, k, i] /= x.dtype.type(work[o, 1, i])
-
-
-_softmax_parallel = parallel_form(_softmax)
-
-
-@njit
-def _log_softmax(x, out, work):
-    outer, n, inner = x.shape
-    x_flat, out_flat = x.reshape(x.size), out.reshape(out.size)
-    for o in prange(outer):
-        if inner == 1:
-            row, y = x_flat[o * n : (o + 1) * n], out_flat[o * n : (o + 1) * n]
-            high, total = _row_exponentials(row, y)
-            low = x.dtype.type(log(total))
-            for k in range(n):
-                y[k] = row[k] - high - low
-        else:
-            _exponentials(x, out, o, work)
+        _column_exponentials(x, out, o, work)
+        for k in range(n):
             for i in range(inner):
-                work[o, 1, i] = log(work[o, 1, i])
-            for k in range(n):
-                for i in range(inner):
-                    out[o, k, i] = x[o, k, i] - x.dtype.type(work[o, 0, i]) - x.dtype.type(work[o, 1, i])
+                out[o, k, i] /= x.dtype.type(work[o, 1, i])
 
 
-_log_softmax_parallel = parallel_form(_log_softmax)
-
-
-def _work(x: np.ndarray) -> np.ndarray:
-    return _NO_WORK if x.shape[2] == 1 else np.empty((x.shape[0], 2, x.shape[2]))
-
-
-def softmax(x: np.ndarray, dim: int) -> np.ndarray:
-    """y[o, k, i] = exp(x[o, k, i] - m) / sum_k exp(x[o, k, i] - m), m the maximum over k."""
-    out = np.empty(x.shape, x.dtype)
-    if x.size:
-        x = as_outer_n_inner(x, (dim,) if x.ndim else ())
-        (_softmax_parallel if pays(x.size, MIN_WORK) else _softmax)(x, out.reshape(x.shape), _work(x))
-    return out
-
-
-def log_softmax(x: np.ndarray, dim: int) -> np.ndarray:
-    """y[o, k, i] = x[o, k, i] - m - log(sum_k exp(x[o, k, i] - m)), m the maximum over k."""
-    out = np.empty(x.shape, x.dtype)
-    if x.size:
-        x = as_outer_n_inner(x, (dim,) if x.ndim else ())
-        (_log_softmax_parallel if pays(x.size, MIN_WORK) else _log_softmax)(x, out.reshape(x.shape), _work(x))
-    return out
-
-
-# ---- gradients -------------------------------------------------------------------------------------------------------
+@njit
+def _log_softmax_columns(x, out, work):
+    outer, n, inner = x.shape
+    for o in prange(outer):
+        _column_exponentials(x, out, o, work)
+        for i in range(inner):
+            work[o, 1, i] = log(work[o, 1, i])
+        for k in range(n):
+            for i in range(inner):
+                out[o, k, i] = x[o, k, i] - x.dtype.type(work[o, 0, i]) - x.dtype.type(work[o, 1, i])
 
 
 @njit(fastmath=SUM)
-def _softmax_grad(g, y, gx, work):
+def _softmax_grad_columns(g, y, gx, work):
     outer, n, inner = g.shape
     for o in prange(outer):
-        total = work[o]
-        total[:] = 0.0
+        total = work[o, 0]
+        for i in range(inner):
+            total[i] = 0.0
         for k in range(n):
             for i in range(inner):
                 total[i] += g[o, k, i] * y[o, k, i]
@@ -125,15 +126,13 @@ def _softmax_grad(g, y, gx, work):
                 gx[o, k, i] = y[o, k, i] * (g[o, k, i] - g.dtype.type(total[i]))
 
 
-_softmax_grad_parallel = parallel_form(_softmax_grad)
-
-
 @njit(fastmath=SUM)
-def _log_softmax_grad(g, y, gx, work):
+def _log_softmax_grad_columns(g, y, gx, work):
     outer, n, inner = g.shape
     for o in prange(outer):
-        total = work[o]
-        total[:] = 0.0
+        total = work[o, 0]
+        for i in range(inner):
+            total[i] = 0.0
         for k in range(n):
             for i in range(inner):
                 total[i] += g[o, k, i]
@@ -142,25 +141,75 @@ def _log_softmax_grad(g, y, gx, work):
                 gx[o, k, i] = g[o, k, i] - exp(y[o, k, i]) * g.dtype.type(total[i])
 
 
-_log_softmax_grad_parallel = parallel_form(_log_softmax_grad)
+_softmax_rows_parallel = parallel_form(_softmax_rows)
+_log_softmax_rows_parallel = parallel_form(_log_softmax_rows)
+_softmax_grad_rows_parallel = parallel_form(_softmax_grad_rows)
+_log_softmax_grad_rows_parallel = parallel_form(_log_softmax_grad_rows)
+_softmax_columns_parallel = parallel_form(_softmax_columns)
+_log_softmax_columns_parallel = parallel_form(_log_softmax_columns)
+_softmax_grad_columns_parallel = parallel_form(_softmax_grad_columns)
+_log_softmax_grad_columns_parallel = parallel_form(_log_softmax_grad_columns)
+
+
+def _columns(x: np.ndarray, dim: int) -> np.ndarray:
+    return as_outer_n_inner(x, (dim,) if x.ndim else ())
+
+
+def _forward(x: np.ndarray, dim: int, rows: tuple, columns: tuple) -> np.ndarray:  # type: ignore[type-arg]
+    """Run the serial or parallel form (a pair of each) for the layout."""
+    out = np.empty(x.shape, x.dtype)
+    size = x.size
+    if size:
+        threads = pays(size, MIN_WORK)
+        if dim == x.ndim - 1:
+            x = x if x.flags.carray else x.copy()
+            y = out
+            if x.ndim != 2:
+                x, y = x.reshape(-1, x.shape[-1]), out.reshape(-1, x.shape[-1])
+            rows[threads](x, y)
+        else:
+            x = _columns(x, dim)
+            columns[threads](x, out.reshape(x.shape), np.empty((x.shape[0], 2, x.shape[2])))
+    return out
+
+
+def _backward(g: np.ndarray, y: np.ndarray, dim: int, rows: tuple, columns: tuple) -> np.ndarray:  # type: ignore[type-arg]
+    gx = np.empty(g.shape, g.dtype)
+    size = g.size
+    if size:
+        threads = pays(size, MIN_WORK)
+        if dim == g.ndim - 1:
+            g, y, out = contiguous(g), contiguous(y), gx
+            if g.ndim != 2:
+                n = g.shape[-1]
+                g, y, out = g.reshape(-1, n), y.reshape(-1, n), gx.reshape(-1, n)
+            rows[threads](g, y, out)
+        else:
+            g, y = _columns(g, dim), _columns(y, dim)
+            columns[threads](g, y, gx.reshape(g.shape), np.empty((g.shape[0], 1, g.shape[2])))
+    return gx
+
+
+def softmax(x: np.ndarray, dim: int) -> np.ndarray:
+    """y[o, k, i] = exp(x[o, k, i] - m) / sum_k exp(x[o, k, i] - m), m the maximum over k."""
+    return _forward(x, dim, (_softmax_rows, _softmax_rows_parallel), (_softmax_columns, _softmax_columns_parallel))
+
+
+def log_softmax(x: np.ndarray, dim: int) -> np.ndarray:
+    """y[o, k, i] = x[o, k, i] - m - log(sum_k exp(x[o, k, i] - m)), m the maximum over k."""
+    return _forward(x, dim, (_log_softmax_rows, _log_softmax_rows_parallel), (_log_softmax_columns, _log_softmax_columns_parallel))
 
 
 def softmax_grad(g: np.ndarray, y: np.ndarray, dim: int) -> np.ndarray:
     """gx[o, k, i] = y[o, k, i] * (g[o, k, i] - sum_k g[o, k, i] * y[o, k, i])."""
-    gx, dims = np.empty(g.shape, g.dtype), (dim,) if g.ndim else ()
-    g, y = as_outer_n_inner(g, dims), as_outer_n_inner(y, dims)
-    run = _softmax_grad_parallel if pays(g.size) else _softmax_grad
-    run(g, y, gx.reshape(g.shape), np.empty((g.shape[0], g.shape[2])))
-    return gx
+    rows, columns = (_softmax_grad_rows, _softmax_grad_rows_parallel), (_softmax_grad_columns, _softmax_grad_columns_parallel)
+    return _backward(g, y, dim, rows, columns)
 
 
 def log_softmax_grad(g: np.ndarray, y: np.ndarray, dim: int) -> np.ndarray:
     """gx[o, k, i] = g[o, k, i] - exp(y[o, k, i]) * sum_k g[o, k, i]."""
-    gx, dims = np.empty(g.shape, g.dtype), (dim,) if g.ndim else ()
-    g, y = as_outer_n_inner(g, dims), as_outer_n_inner(y, dims)
-    run = _log_softmax_grad_parallel if pays(g.size, MIN_WORK) else _log_softmax_grad
-    run(g, y, gx.reshape(g.shape), np.empty((g.shape[0], g.shape[2])))
-    return gx
+    rows = (_log_softmax_grad_rows, _log_softmax_grad_rows_parallel)
+    return _backward(g, y, dim, rows, (_log_softmax_grad_columns, _log_softmax_grad_columns_parallel))
 
 
 # ---- negative log likelihood -----------------------------------------------------------------------------------------
