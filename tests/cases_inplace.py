@@ -44,6 +44,7 @@ INPLACE = [
     OpCase("x.__setitem__", [(3, 4), at[:, ints(0, 3)], (3, 2)]),
     OpCase("x.__setitem__", [(3, 4), at[ints(0, 2), ints(1, -1)], (2,)]),
     OpCase("x.__setitem__", [(3, 4), at[ints(0, 2), ints(1, -1)], ()]),
+    OpCase("x.__setitem__", [(3, 4), at[:, ints(1, 1)], (3, 2)], deviates="assigned twice"),
     OpCase("x.__setitem__", [(2, 3, 4), at[:, ints(0, 2), 1:], (2, 2, 3)]),
     OpCase("x.__setitem__", [(2, 3, 4), at[ints(0, 1), :, ints(3, 0)], (2, 3)]),
     OpCase("x.__setitem__", [(3, 4), The(bools(True, False, True)), (4,)]),

@@ -111,6 +111,7 @@ NORM = [
 DROPOUT = [
     OpCase("F.dropout", [(3, 4)], {"p": 0.5}, deviates="random bits"),
     OpCase("F.dropout", [(5, 7)], {"p": 0.3, "training": True}, deviates="random bits"),
+    OpCase("F.dropout", [X(3, 4, grad=False)], {"p": 0.5, "inplace": True}, writes=(0,), layouts=False, deviates="random bits"),
     OpCase("F.dropout", [(3, 4)], {"p": 0.5, "training": False}),
     OpCase("F.dropout", [(3, 4)], {"p": 0.0}),
     OpCase("F.dropout", [(3, 4)], {"p": 1.0}),

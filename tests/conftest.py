@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 
 import jitgrad as jg
 
-# 100 examples each; 2,000 with JITGRAD_HYPOTHESIS=2000 (or HYPOTHESIS_PROFILE=thorough). The same ones each time unless thorough.
+# 100 examples each, the same ones each time; HYPOTHESIS_PROFILE=thorough (or --hypothesis-profile=thorough) makes it 2,000 new ones.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "database": None, "print_blob": True}
 settings.register_profile("quick", max_examples=100, derandomize=True, **_COMMON)
 settings.register_profile("thorough", max_examples=2000, **_COMMON)

@@ -425,4 +425,6 @@ def dropout(x: Array, p: float = 0.5, training: bool = True, inplace: bool = Fal
         return x * (not training or p == 0)
     bits = [lane for i in range(-(-x.size // 4)) for lane in philox(i, 0)][: x.size]  # seed 0, offset 0
     keep = np.array([(b >> 8) * 2.0**-24 >= p for b in bits]).reshape(x.shape)
-    return np.where(keep, x / (1 - p), 0.0)
+    y = np.where(keep, x / (1 - p), 0.0)
+    x[...] = y if inplace else x
+    return y

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases_programs import FORBIDDEN, PROGRAMS
 from naive_calls import COMPUTED, expected
 from op_case import FLOATS, OpCase, Operand, call, host, leaves, mapped, operands, outputs, resolve, tensors, to_tensor
 from op_cases import CASES, ERRORS
 
 import jitgrad as jg
 from jitgrad.autograd import Listener, Spec, gradcheck, gradgradcheck
+from jitgrad.errors import GradError
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the oracles divide by zero where the rows say so
 
@@ -315,9 +317,11 @@ def test_errors(case: OpCase, dtype: str) -> None:
     error, fragment = case.errors
     args, kwargs = tensors(case, dtype, requires_grad=not case.inplace)
     before = [host(t) for t in _all_tensors([args, list(kwargs.values())])]
+    generator = jg.manual_seed(0)
     with Recorder() as heard, pytest.raises(error) as raised:
         outputs(resolve(case.op)(*args, **kwargs))
     assert fragment in str(raised.value), str(raised.value)
+    assert generator.get_state().tolist() == [0, 0]
     for t, b in zip(_all_tensors([args, list(kwargs.values())]), before, strict=True):
         np.testing.assert_array_equal(host(t), b)
         assert t.grad_fn is None
@@ -359,6 +363,30 @@ def test_errors_name_the_place(case: OpCase, dtype: str) -> None:
     if isinstance(raised.value, jg.errors.JitgradError):
         assert "inner (Layer" in str(raised.value) and "of Net" in str(raised.value), str(raised.value)
         assert case.errors[1] in str(raised.value)
+
+
+# ---- views and in-place ops together
+def leaves_of_programs(dtype: Any) -> tuple[jg.Tensor, jg.Tensor]:
+    x = jg.tensor(np.cos(np.arange(12.0)).reshape(3, 4), dtype=dtype, requires_grad=True)
+    return x, jg.tensor(np.arange(1.0, 5.0) / 3, dtype=dtype, requires_grad=True)
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda f: f.__name__)
+def test_programs(program: Any) -> None:
+    """Views and in-place ops give the gradients of what they compute, of first and second order."""
+    gradcheck(program, leaves_of_programs("float64"), **EXACT)
+    gradgradcheck(program, leaves_of_programs("float64"), **EXACT)
+
+
+@pytest.mark.parametrize("program", FORBIDDEN, ids=lambda f: f.__name__)
+def test_forbidden_programs(program: Any) -> None:
+    """Never a silently wrong gradient: GradError, before anything is written or in backward, and no .grad changes."""
+    x, y = leaves_of_programs("float32")
+    before = host(x)
+    with pytest.raises(GradError):
+        jg.autograd.backward(program(x, y).sum())
+    np.testing.assert_array_equal(host(x), before)
+    assert x.grad is None and y.grad is None
 
 
 def test_rows_are_what_they_seem() -> None:

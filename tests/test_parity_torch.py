@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases_programs import FORBIDDEN, PROGRAMS
 from op_case import OpCase, Operand, call, host, leaves, mapped, operands, outputs, resolve, to_tensor
 from op_cases import CASES, ERRORS
 
@@ -31,6 +32,7 @@ DEVIATIONS = {
     "smoothing below 0": "torch takes a negative label_smoothing for none",
     "not implemented": "for dtypes without a kernel torch raises NotImplementedError, ours is DTypeError (also a RuntimeError)",
     "complex": "there are no complex dtypes",
+    "assigned twice": "of two values assigned to one element the last is there, and only it gets a gradient; in torch both do",
     "random bits": "dropout draws its mask from Philox counters of its own, the same on every device",
 }
 
@@ -129,6 +131,31 @@ def test_error_parity(case: OpCase, dtype: str) -> None:
         theirs = error
     alike = theirs is not None and isinstance(ours.value, type(theirs))
     assert alike != bool(case.deviates), f"torch: {theirs!r}, jitgrad: {ours.value!r}"
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda f: f.__name__)
+def test_program_parity(program: Any) -> None:
+    """Programs of views and in-place ops end in the same values and gradients."""
+    found = []
+    for lib in (jg, torch):
+        x = lib.tensor(np.cos(np.arange(12.0)).reshape(3, 4), requires_grad=True)
+        y = lib.tensor(np.arange(1.0, 5.0) / 3, requires_grad=True)
+        ys = outputs(program(x, y))
+        lib.autograd.backward(ys, [lib.ones_like(z) for z in ys])
+        found.append([z.tolist() for z in ys] + [None if t.grad is None else t.grad.tolist() for t in (x, y)])
+    for ours, theirs in zip(*found, strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+@pytest.mark.parametrize("program", FORBIDDEN, ids=lambda f: f.__name__)
+def test_forbidden_program_parity(program: Any) -> None:
+    """What we refuse, torch refuses."""
+    x = torch.ones(3, 4, requires_grad=True)
+    y = torch.ones(4, requires_grad=True)
+    with pytest.raises(RuntimeError):
+        program(x, y).sum().backward()
 
 
 def test_deviations_are_listed() -> None:

@@ -6,6 +6,7 @@ from jitgrad.autograd.creation import (
     cast as cast,
     detach as detach,
     from_numpy as from_numpy,
+    numbers as numbers,
     scalar as scalar,
     tensor as tensor,
     to_device as to_device,

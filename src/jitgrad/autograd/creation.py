@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -201,6 +202,12 @@ def scalar(value: Any, dtype: np.dtype[Any], like: Tensor) -> Tensor:
     if value and value == value and len(_constants) < 1024:
         _constants[value, dtype] = t
     return t
+
+
+def numbers(values: Sequence[float], like: Tensor) -> Tensor:
+    """Python numbers as a 1-d float64 operand beside a Tensor."""
+    t = wrap(np.array(values, np.float64))
+    return t if type(like.array) is np.ndarray else to_device(t, like.device)
 
 
 def weak_dtype(value: Any) -> DType:

@@ -28,7 +28,7 @@ def apply(prim: Primitive, a: Tensor, b: Tensor | None = None, c: Tensor | None 
     if prim.special or (m is not True and m is not False):
         if prim.geometry is not None and (m is True or m is False):
             return _apply_view(prim, a, p, m)
-        return apply_many(prim, (a,) if b is None else (a, b) if c is None else (a, b, c), p)
+        return apply_many(prim, (a, b, c)[: len(prim.args)], p)
     x = a.array
     kind = type(x)
     # A view's node may have to be made anew; anything else has its own.
@@ -42,7 +42,7 @@ def apply(prim: Primitive, a: Tensor, b: Tensor | None = None, c: Tensor | None 
             if prim.check is not None:
                 prim.check(x, *p)
             y = prim.impl[kind](x, *p)
-    elif c is None:
+    elif c is None and not prim.optional:
         xb = b.array
         nb = b.node if b.base is None else current_node(b)
         if type(xb) is not kind:
@@ -62,10 +62,12 @@ def apply(prim: Primitive, a: Tensor, b: Tensor | None = None, c: Tensor | None 
                 prim.check(x, xb, *p)
             y = prim.impl[kind](x, xb, *p) if p else prim.impl[kind](x, xb)
     else:
-        xb, xc = b.array, c.array
+        xb, xc = b.array, None
         nb = b.node if b.base is None else current_node(b)
-        nc = c.node if c.base is None else current_node(c)
-        if type(xb) is not kind or type(xc) is not kind:
+        if c is not None:
+            xc = c.array
+            nc = c.node if c.base is None else current_node(c)
+        if type(xb) is not kind or (c is not None and type(xc) is not kind):
             _mixed(prim, (a, b, c))
         shape, dtype = prim.infer(x, xb, xc, *p)
         if prim.check is not None:
@@ -74,8 +76,8 @@ def apply(prim: Primitive, a: Tensor, b: Tensor | None = None, c: Tensor | None 
     if type(y) is not kind:
         if type(y) is tuple:
             y, *aux = y
-        else:
-            y = asarray(y)  # NumPy turns 0-d results into scalars
+        elif isinstance(y, generic):  # NumPy turns 0-d results into scalars; a copy to another device is no NumPy array
+            y = asarray(y)
     t: Tensor = new(Tensor)
     t.array = y
     t.base = t.stamp = t.node = None
@@ -94,7 +96,7 @@ def apply(prim: Primitive, a: Tensor, b: Tensor | None = None, c: Tensor | None 
             n.kept = k = prim.keep[1]
             n.edges = (na,)
             inputs: tuple[Any, ...] = (a,) if k & 1 else _NOTHING[1]
-        elif c is None:
+        elif c is None and not prim.optional:
             n.kept = k = prim.keep[(na is not None) + 2 * (nb is not None)]
             n.edges = (na, nb)
             inputs = (a if k & 1 else None, b if k & 2 else None) if k & 3 else _NOTHING[2]
@@ -163,12 +165,14 @@ def apply_many(prim: Primitive, inputs: Sequence[Tensor | None], p: tuple[Any, .
     """Apply any primitive: any number of inputs (None where an optional one is missing), several outputs, mutation, sources."""
     m = current_mode()
     if not isinstance(m, bool):
+        if prim.promote is not None and inputs[0].dtype is not inputs[1].dtype:  # type: ignore[union-attr]
+            return prim.promote(*inputs)  # so that the listener hears the casts
         return _hear(m, prim, tuple(inputs), p)
     if prim.geometry is not None:
         (a,) = inputs
         assert a is not None
         return _apply_view(prim, a, p, m)
-    if not prim.special and None not in inputs:
+    if not prim.special:
         return apply(prim, *inputs, p=p)  # type: ignore[arg-type, misc]
     described, result = _run(prim, inputs, p)
     if prim.mutates:

@@ -70,6 +70,8 @@ class Primitive:
         ``(shape, dtype)``, or a list of them for several outputs. A size is None where only the data decides it.
     check
         ``check(x, ..., *static)`` for what only the data shows, such as an index out of range.
+    optional
+        Whether the last of three inputs may be None.
     outputs
         Names of the outputs, ``"y"`` unless given; ``""`` where the kernel decides how many, with aux last. What the kernel
         returns beyond them is kept as the tuple ``aux`` where a rule names it.
@@ -103,7 +105,7 @@ class Primitive:
 
     __slots__ = (
         "args", "broadcasts", "check", "detaches", "geometry", "grads", "impl", "infer", "keep",
-        "mutates", "name", "outputs", "plain", "pointwise", "promote", "recorded", "rules", "source", "special", "statics",
+        "mutates", "name", "optional", "outputs", "plain", "pointwise", "promote", "recorded", "rules", "source", "special", "statics",
     )  # fmt: skip
 
     def __init__(
@@ -114,6 +116,7 @@ class Primitive:
         *,
         kernel: str | None = None,
         check: Callable[..., None] | None = None,
+        optional: bool = False,
         outputs: str = "y",
         mutates: str = "",
         geometry: Callable[..., Any] | None = None,
@@ -138,6 +141,7 @@ class Primitive:
         self.detaches = detaches
         self.broadcasts = broadcasts
         self.source = source
+        self.optional = optional
         self.pointwise = pointwise
         self.promote = promote
         self.infer = infer if infer is not None else self._infer_view

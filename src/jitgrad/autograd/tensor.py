@@ -121,6 +121,9 @@ class Tensor:
     @property
     def grad(self) -> Tensor | None:
         """Gradient that backward has accumulated; on a tensor that is not a leaf, only after retain_grad()."""
+        node = self.node
+        if type(node) is Leaf:
+            return node.grad
         node = current_node(self) or getattr(self, "parked", None)
         if isinstance(node, Leaf):
             return node.grad
@@ -128,6 +131,10 @@ class Tensor:
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
+        leaf = self.node
+        if value is None and type(leaf) is Leaf:
+            leaf.grad = None
+            return
         node = current_node(self) or getattr(self, "parked", None)
         if isinstance(node, Node):
             if value is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jitgrad.autograd import Primitive, Tensor, apply, apply_many
+from jitgrad.autograd import Primitive, Tensor, apply
 from jitgrad.errors import ShapeError
 from jitgrad.ops.matmul import layer_dtypes
 from jitgrad.ops.reduce import sum
@@ -42,7 +42,7 @@ def _conv2d_infer(x: Any, w: Any, b: Any, stride: Pair, padding: Pair, dilation:
 
 
 CONV2D: Primitive = Primitive(
-    "conv2d", "x w b", _conv2d_infer,
+    "conv2d", "x w b", _conv2d_infer, optional=True,
     grad_x=lambda g, w, x_shape, stride, padding, dilation, groups: apply(
         CONV2D_GRAD_X, g, w, p=(x_shape, stride, padding, dilation, groups)
     ),
@@ -70,7 +70,7 @@ CONV2D_GRAD_W: Primitive = Primitive(
 
 
 def _plain(x: Tensor, w: Tensor, *p: Any) -> Tensor:
-    return apply_many(CONV2D, (x, w, None), p)
+    return apply(CONV2D, x, w, None, p)
 
 
 def conv2d(
@@ -106,8 +106,6 @@ def conv2d(
     if isinstance(padding, str):
         padding = _named_padding(padding, weight.shape, s, d)
     p = (s, as_pair(padding, "padding"), d, groups)
-    if bias is None:
-        return apply_many(CONV2D, (input, weight, None), p)
     return apply(CONV2D, input, weight, bias, p)
 
 

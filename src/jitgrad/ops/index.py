@@ -7,7 +7,8 @@ from typing import Any
 from jitgrad import dtypes, kernels
 from jitgrad.autograd import Primitive, Tensor, apply, as_tensor, broadcast_to, cast, check_writable, copy_, filled, to_device, write
 from jitgrad.errors import DTypeError, JitgradError, OutOfRangeError, ShapeError
-from jitgrad.ops.pointwise import add, mul, ne, where
+from jitgrad.ops.create import arange_like
+from jitgrad.ops.pointwise import add, eq, mul, ne, where
 from jitgrad.ops.views import INDEX, Item, inverse_order, permute, reshape, resolve_slice
 from jitgrad.shapes import Shape, broadcast_shapes
 
@@ -56,9 +57,17 @@ def _index_put_infer(x: Any, idx: Any, v: Any) -> tuple[Shape, Any]:
 INDEX_PUT: Primitive = Primitive(
     "index_put", "x idx v", _index_put_infer, check=lambda x, idx, v: _take_check(x, idx),
     grad_x=lambda g, idx: apply(INDEX_PUT, g, idx, filled(idx.shape + g.shape[1:], 0, g)),
-    grad_v=lambda g, idx: apply(TAKE, g, idx),
+    grad_v=lambda g, idx: _put_grad_v(g, idx),
 )  # fmt: skip
 NONZERO: Primitive = Primitive("nonzero", "x", lambda x: ((None, len(x.shape)), _INT64))
+
+
+def _put_grad_v(g: Tensor, idx: Tensor) -> Tensor:
+    """The rows of g by index; where several were written to one row, only the last, which is there, gets its gradient."""
+    rows = apply(TAKE, g, idx)
+    order = reshape(arange_like(idx.array.size, idx), idx.shape)
+    last = apply(TAKE, apply(INDEX_PUT, filled(g.shape[:1], 0, order), idx, order), idx)
+    return where(reshape(eq(last, order), (*idx.shape, *(1,) * (g.ndim - 1))), rows, 0)
 
 
 def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jitgrad.autograd import Primitive, Tensor, apply, apply_many
+from jitgrad.autograd import Primitive, Tensor, apply
 from jitgrad.dtypes import refuse_float16
 from jitgrad.errors import DTypeError, ShapeError
 from jitgrad.ops.reduce import SUM
@@ -39,7 +39,8 @@ def _matmul_shape(sa: Shape, sb: Shape) -> Shape:
 
 MATMUL: Primitive = Primitive(
     "matmul", "a b", _matmul_infer, broadcasts=True,  # batch dims broadcast
-    grad_a=lambda g, b: apply(MATMUL, g, mT(b)), grad_b=lambda g, a: apply(MATMUL, mT(a), g),
+    grad_a=lambda g, b: apply(LINEAR, g, b) if len(b.array.shape) == 2 else apply(MATMUL, g, mT(b)),
+    grad_b=lambda g, a: apply(LINEAR_GRAD_W, a, g) if len(a.array.shape) == len(g.array.shape) == 2 else apply(MATMUL, mT(a), g),
 )  # fmt: skip
 
 
@@ -53,14 +54,14 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     >>> jg.matmul(jg.tensor([[1.0, 2.0]]), jg.tensor([[3.0], [4.0]])).tolist()
     [[11.0]]
     """
-    for name, x in (("first", input), ("second", other)):
-        if not isinstance(x, Tensor):
-            raise TypeError(f"matmul: expected a Tensor as {name} operand, given {type(x).__name__}.")
-        if not x.array.shape:
-            raise ShapeError(f"matmul: the {name} operand has no dims. Use * for a product with a number.")
-    row, column = input.array.ndim == 1, other.array.ndim == 1
-    if not row and not column:
+    if not isinstance(input, Tensor) or not isinstance(other, Tensor):
+        raise TypeError(f"matmul: expected two Tensors, given {type(input).__name__} and {type(other).__name__}.")
+    m, n = input.array.ndim, other.array.ndim
+    if m > 1 and n > 1:
         return apply(MATMUL, input, other)
+    if not m or not n:
+        raise ShapeError(f"matmul: the {'second' if m else 'first'} operand has no dims. Use * for a product with a number.")
+    row, column = m == 1, n == 1
     a = unsqueeze(input, 0) if row else input
     b = unsqueeze(other, 1) if column else other
     y = apply(MATMUL, a, b)
@@ -68,7 +69,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     return squeeze(y, -1 if column else -2) if row else y
 
 
-def _linear_infer(x: Any, w: Any, b: Any = None) -> tuple[Shape, Any]:
+def _linear_infer(x: Any, w: Any, b: Any) -> tuple[Shape, Any]:
     layer_dtypes("linear", x, w, b)
     return _linear_shape(tuple(x.shape), tuple(w.shape), None if b is None else tuple(b.shape)), x.dtype
 
@@ -98,7 +99,7 @@ def layer_dtypes(name: str, x: Any, w: Any, b: Any = None) -> None:
 
 
 LINEAR: Primitive = Primitive(
-    "linear", "x w b", _linear_infer,
+    "linear", "x w b", _linear_infer, optional=True,
     grad_x=lambda g, w: apply(MATMUL, g, w) if len(g.array.shape) > 1 else matmul(g, w),
     grad_w=lambda g, x: apply(LINEAR_GRAD_W, g, x),
     grad_b=lambda g: apply(SUM, g, p=(tuple(range(len(g.array.shape) - 1)), False)) if len(g.array.shape) > 1 else g,
@@ -106,7 +107,7 @@ LINEAR: Primitive = Primitive(
 # gw = sum over all rows of g^T x
 LINEAR_GRAD_W: Primitive = Primitive(
     "linear_grad_w", "g x", lambda g, x: ((g.shape[g.ndim - 1], x.shape[x.ndim - 1]), g.dtype),
-    grad_g=lambda u, x: apply_many(LINEAR, (x, u, None)),
+    grad_g=lambda u, x: apply(LINEAR, x, u),
     grad_x=lambda u, g: matmul(g, u),
 )  # fmt: skip
 
@@ -130,6 +131,4 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> jg.nn.functional.linear(jg.tensor([[1.0, 2.0]]), jg.tensor([[3.0, 4.0]]), jg.tensor([0.5])).tolist()
     [[11.5]]
     """
-    if bias is None:
-        return apply_many(LINEAR, (input, weight, None))
     return apply(LINEAR, input, weight, bias)

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from jitgrad.autograd import Primitive, Tensor, apply_many, no_grad, tensor, to_device
-from jitgrad.dtypes import float64
+from jitgrad.autograd import Primitive, Tensor, apply_many, numbers
+from jitgrad.dtypes import COMPUTED_FLOATS
 from jitgrad.errors import DTypeError, ShapeError
 
 
 def _infer(hyper: Any, params: Any, *others: Any) -> list[Any]:
-    for others_of_kind in others:
-        for i, (param, other) in enumerate(zip(params, others_of_kind, strict=True)):
-            if tuple(param.shape) != tuple(other.shape):
-                raise ShapeError(f"optimizer: parameter {i} has shape {tuple(param.shape)}, its gradient or state {tuple(other.shape)}.")
-            if param.dtype != other.dtype or param.dtype.char not in "fd":
-                raise DTypeError(f"optimizer: parameter {i} is {param.dtype}, its gradient or state {other.dtype}: expected one float dtype.")
-    return [(param.shape, param.dtype) for param in params]
+    described = [(tuple(param.shape), param.dtype) for param in params]
+    for i, (shape, dtype) in enumerate(described):
+        for kind in others:
+            other = kind[i]
+            if other.shape != shape:
+                raise ShapeError(f"optimizer: parameter {i} has shape {shape}, its gradient or state {tuple(other.shape)}.")
+            if other.dtype is not dtype and other.dtype != dtype:
+                raise DTypeError(f"optimizer: parameter {i} is {dtype}, its gradient or state {other.dtype}: expected one dtype.")
+        if dtype.char not in COMPUTED_FLOATS:
+            raise DTypeError(f"optimizer: parameter {i} is {dtype}: expected float32 or float64.")
+    return described
 
 
 SGD_ = Primitive("sgd_", "hyper *params *grads", _infer, mutates="params")
@@ -25,29 +29,23 @@ SGD_MOMENTUM_ = Primitive("sgd_momentum_", "hyper *params *grads *bufs", _infer,
 ADAM_ = Primitive("adam_", "hyper *params *grads *exp_avgs *exp_avg_sqs", _infer, mutates="params exp_avgs exp_avg_sqs")
 
 
-def _hyper(values: Sequence[float], like: Tensor) -> Tensor:
-    return to_device(tensor([float(v) for v in values], dtype=float64), like.device)
-
-
-@no_grad()
 def sgd_(
     params: Sequence[Tensor], grads: Sequence[Tensor], bufs: Sequence[Tensor], *, lr: float, momentum: float = 0.0,
     dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False, maximize: bool = False, step: int = 1,
 ) -> None:  # fmt: skip
     """One step of SGD on all parameters, in place; with momentum, bufs (set to the gradients in step 1)."""
-    hyper = _hyper((lr, momentum, dampening, weight_decay, nesterov, maximize, step), params[0])
+    hyper = numbers((lr, momentum, dampening, weight_decay, nesterov, maximize, step), params[0])
     if momentum:
         apply_many(SGD_MOMENTUM_, (hyper, *params, *grads, *bufs))
     else:
         apply_many(SGD_, (hyper, *params, *grads))
 
 
-@no_grad()
 def adam_(
     params: Sequence[Tensor], grads: Sequence[Tensor], exp_avgs: Sequence[Tensor], exp_avg_sqs: Sequence[Tensor], *,
     lr: float, betas: tuple[float, float], eps: float, weight_decay: float = 0.0, decoupled: bool = False,
     maximize: bool = False, step: int,
 ) -> None:  # fmt: skip
     """One step of Adam (decoupled: AdamW) on all parameters, in place. Source: Kingma and Ba, 2015, algorithm 1."""
-    hyper = _hyper((lr, *betas, eps, weight_decay, decoupled, maximize, step), params[0])
+    hyper = numbers((lr, *betas, eps, weight_decay, decoupled, maximize, step), params[0])
     apply_many(ADAM_, (hyper, *params, *grads, *exp_avgs, *exp_avg_sqs))

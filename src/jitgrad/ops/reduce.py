@@ -17,10 +17,9 @@ Dim = int | tuple[int, ...] | list[int] | None
 
 def _sum_infer(x: Any, dims: tuple[int, ...], keepdim: bool) -> tuple[Shape, Any]:
     dtype = x.dtype
-    if dtype.kind != "f":
-        dtype = dtypes.int64.numpy
-    else:
+    if dtype.char not in dtypes.COMPUTED_FLOATS:
         dtypes.refuse_float16("sum", dtype)
+        dtype = dtypes.int64.numpy
     return reduced_shape(x.shape, dims, keepdim), dtype
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from jitgrad import dtypes, kernels
-from jitgrad.autograd import Primitive, Tensor, apply, apply_many, cast
+from jitgrad.autograd import Primitive, Tensor, apply, cast, wrap
 from jitgrad.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError
-from jitgrad.ops.pointwise import add, div, exp, mul, neg, pointwise_float, sub
+from jitgrad.ops.pointwise import DIV, add, div, exp, mul, neg, pointwise_float, sub
 from jitgrad.ops.reduce import mean, sum
 from jitgrad.ops.views import reshape
 from jitgrad.shapes import Shape, normalize_dim
@@ -17,7 +17,12 @@ _INT64 = dtypes.int64.numpy
 
 def _along(name: str) -> Any:
     check = pointwise_float(name)
-    return lambda x, dim: check(x)
+
+    def infer(x: Any, dim: int) -> tuple[Shape, Any]:
+        dtype = x.dtype
+        return (x.shape, dtype) if dtype.char in dtypes.COMPUTED_FLOATS else check(x)
+
+    return infer
 
 
 def _pair(g: Any, y: Any, dim: int) -> tuple[Shape, Any]:
@@ -69,7 +74,7 @@ def log_softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
 
 
 # ---- losses
-def _nll_infer(x: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> list[Any]:
+def _nll_infer(x: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> tuple[Shape, Any]:
     shape = tuple(x.shape)
     if len(shape) < 2 or tuple(target.shape) != (shape[0], *shape[2:]) or target.dtype != _INT64:
         raise ShapeError(
@@ -79,7 +84,7 @@ def _nll_infer(x: Any, target: Any, weight: Any, ignore_index: int, reduction: s
         raise ShapeError(f"nll_loss: expected a weight ({shape[1]},) of {x.dtype}, given {tuple(weight.shape)} {weight.dtype}.")
     if x.dtype.char not in dtypes.COMPUTED_FLOATS:
         raise DTypeError(f"nll_loss: expected float32 or float64, given {x.dtype}. Try x.float().")
-    return [(tuple(target.shape) if reduction == "none" else (), x.dtype), ((), x.dtype)]
+    return (tuple(target.shape) if reduction == "none" else ()), x.dtype
 
 
 def _check_labels(target: Any, C: int, ignore_index: int) -> None:
@@ -93,17 +98,20 @@ def _check_labels(target: Any, C: int, ignore_index: int) -> None:
         raise OutOfRangeError(f"target {bad[0]} is out of range: expected labels 0 to {C - 1} for {C} classes, or ignore_index={ignore_index}.")
 
 
+# aux is the sum of the weights that count, by which a mean is divided.
 NLL: Primitive = Primitive(
-    "nll", "x target weight", _nll_infer, outputs="loss total",
+    "nll", "x target weight", _nll_infer, optional=True,
     check=lambda x, target, weight, ignore_index, reduction: _check_labels(target, x.shape[1], ignore_index),
-    grad_x=lambda g, target, weight, total, x_shape, ignore_index, reduction: apply_many(
-        NLL_GRAD, (g[0], target, weight, total), (x_shape, ignore_index, reduction)
+    grad_x=lambda g, target, weight, aux, x_shape, ignore_index, reduction: apply(
+        NLL_GRAD, apply(DIV, g, wrap(aux[0])) if reduction == "mean" else g, target, weight, (x_shape, ignore_index)
     ),
 )  # fmt: skip
-# The transpose of NLL for a given total weight, and so NLL is its rule.
+# The transpose of NLL without its mean: g is one number, or one for each target.
 NLL_GRAD: Primitive = Primitive(
-    "nll_grad", "g target weight total", lambda g, target, weight, total, x_shape, ignore_index, reduction: (x_shape, g.dtype),
-    grad_g=lambda u, target, weight, ignore_index, reduction: apply_many(NLL, (u, target, weight), (ignore_index, reduction))[0],
+    "nll_grad", "g target weight", lambda g, target, weight, x_shape, ignore_index: (x_shape, g.dtype), optional=True,
+    grad_g=lambda u, target, weight, g_shape, ignore_index: apply(
+        NLL, u, target, weight, (ignore_index, "none" if g_shape else "sum")
+    ),
 )  # fmt: skip
 
 
@@ -130,8 +138,8 @@ def nll_loss(
         raise DTypeError(f"nll_loss: expected int labels, given {target.dtype}. Try target.long().")
     labels = cast(target, _INT64)
     if len(shape) > 1:
-        return apply_many(NLL, (input, labels, weight), (ignore_index, reduction))[0]
-    loss = apply_many(NLL, (reshape(input, (1, *shape)), reshape(labels, (1,)), weight), (ignore_index, reduction))[0]
+        return apply(NLL, input, labels, weight, (ignore_index, reduction))
+    loss = apply(NLL, reshape(input, (1, *shape)), reshape(labels, (1,)), weight, (ignore_index, reduction))
     return reshape(loss, ())
 
 

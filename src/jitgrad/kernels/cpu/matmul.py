@@ -94,25 +94,39 @@ _matmul_parallel = parallel_form(_matmul)
 
 
 @njit
-def _small(a, b, bias, out, form):
-    """out = bias + a @ b for 2-D operands, each stored as it is or transposed: no tiles, no packing."""
-    M, N = out.shape
-    a_transposed, b_transposed = form
-    K = a.shape[0] if a_transposed else a.shape[1]
-    for i in range(M):
-        for j in range(N):
-            out[i, j] = bias[j] if bias.size else 0
-        if b_transposed:
-            for j in range(N):
-                total = out[i, j]
-                for k in range(K):
-                    total += (a[k, i] if a_transposed else a[i, k]) * b[j, k]
-                out[i, j] = total
-        else:
-            for k in range(K):
-                number = a[k, i] if a_transposed else a[i, k]
-                for j in range(N):
-                    out[i, j] += number * b[k, j]
+def _small(a, b, out):
+    """out = a @ b without tiles or packing; all 2-D and C-contiguous."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = 0
+        for k in range(a.shape[1]):
+            number = a[i, k]
+            for j in range(out.shape[1]):
+                out[i, j] += number * b[k, j]
+
+
+@njit
+def _small_linear(x, w, b, out):
+    """out = x @ w.T + b without tiles or packing."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            total = b[j] if b.size else x.dtype.type(0)
+            for k in range(x.shape[1]):
+                total += x[i, k] * w[j, k]
+            out[i, j] = total
+
+
+@njit
+def _small_transposed(a, b, out):
+    """out = a.T @ b without tiles or packing."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = 0
+    for k in range(a.shape[0]):
+        for i in range(out.shape[0]):
+            number = a[k, i]
+            for j in range(out.shape[1]):
+                out[i, j] += number * b[k, j]
 
 
 def _run(a: np.ndarray, b: np.ndarray, bias: np.ndarray, out: np.ndarray, form: Form) -> np.ndarray:
@@ -137,9 +151,6 @@ def _product(a: np.ndarray, b: np.ndarray, bias: np.ndarray, transposed: bool) -
     if not b.flags.carray:
         b, b_transposed = _stored(b)
         transposed = transposed != b_transposed
-    if a.size * out.shape[1] <= SMALL:
-        _small(a, b, bias, out, (a_transposed, transposed))
-        return out
     if a_transposed and out.shape[1] < FEW_COLUMNS:  # dot products want rows of a
         a, a_transposed = a.T.copy(), False
     return _run(a, b, bias, out, (1, 1, 1, a_transposed, transposed))
@@ -179,6 +190,11 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if b.ndim != 2:
         return _batch_product(a, b)
     if a.ndim == 2:
+        N = b.shape[1]
+        if a.size * N <= SMALL and a.flags.carray and b.flags.carray:
+            out = np.empty((a.shape[0], N), a.dtype)
+            _small(a, b, out)
+            return out
         return _product(a, b, or_nothing(None, a.dtype), False)
     return _rows(a, b, or_nothing(None, a.dtype), False)
 
@@ -186,6 +202,10 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> np.ndarray:
     """y[..., f] = sum_k x[..., k] * w[f, k] + b[f]."""
     bias = or_nothing(b, x.dtype)
+    if x.ndim == 2 and x.shape[0] * w.size <= SMALL and x.flags.carray and w.flags.carray:
+        y = np.empty((x.shape[0], w.shape[0]), x.dtype)
+        _small_linear(x, w, bias, y)
+        return y
     return _product(x, w, bias, True) if x.ndim == 2 else _rows(x, w, bias, True)
 
 
@@ -199,5 +219,9 @@ def _rows(x: np.ndarray, w: np.ndarray, bias: np.ndarray, transposed: bool) -> n
 def linear_grad_w(g: np.ndarray, x: np.ndarray) -> np.ndarray:
     """gw[f, k] = sum over all rows of g[..., f] * x[..., k]."""
     F, K = g.shape[-1], x.shape[-1]
+    if g.ndim == 2 and g.size * K <= SMALL and g.flags.carray and x.flags.carray:
+        gw = np.empty((F, K), g.dtype)
+        _small_transposed(g, x, gw)
+        return gw
     rows = g.size // F if F else 0
     return _product(g.reshape((rows, F)).T, x.reshape((rows, K)), or_nothing(None, g.dtype), False)

@@ -11,7 +11,7 @@ from jitgrad.kernels.jit import SUM, njit, parallel_form, pays, prange
 from jitgrad.shapes import reduced_shape
 
 COLUMNS = 1024  # columns that one task sums: their float64 totals stay in the L1 cache
-SMALL = 1024  # elements up to which a sum of all is dominated by its call
+SMALL = 2048  # elements up to which a sum is dominated by its call
 PIECE = 1 << 14  # elements of one piece of a long sum; fixed, so the result does not depend on the thread count
 _FLOAT64, _INT64 = np.dtype(np.float64), np.dtype(np.int64)
 _NO_PARTIAL = np.empty((0, 1, 0), _FLOAT64)  # single rows go straight to the result
@@ -123,19 +123,23 @@ def _runs(dims: tuple[int, ...]) -> list[tuple[int, ...]]:
 
 
 @njit(fastmath=SUM)
-def _sum_all(x, out, divisor):
+def _sum_all(x, out):
     total = 0.0
     for i in range(x.size):
         total += x[i]
-    out[()] = total / divisor
+    out[()] = total
+
+
+@njit(fastmath=SUM)
+def _sum_rows(x, out):
+    for j in range(out.size):
+        total = 0.0
+        for i in range(x.shape[0]):
+            total += x[i, j]
+        out[j] = total
 
 
 def _sum_dims(x: np.ndarray, dims: tuple[int, ...], keepdim: bool, divisor: float) -> np.ndarray:
-    if len(dims) == x.ndim and x.size <= SMALL and not keepdim and x.dtype.kind == "f":  # one short call instead of a plan
-        if x.flags.carray:
-            out = np.empty((), x.dtype)
-            _sum_all(x.ravel(), out, divisor)
-            return out
     if len(dims) > 1 and dims[-1] - dims[0] >= len(dims) and has_gaps(x, dims):  # run by run, which is cheaper than a transposed copy
         shape = reduced_shape(x.shape, dims, keepdim)
         for run in _runs(dims):
@@ -148,6 +152,15 @@ def _sum_dims(x: np.ndarray, dims: tuple[int, ...], keepdim: bool, divisor: floa
 
 def sum(x: np.ndarray, dims: tuple[int, ...], keepdim: bool) -> np.ndarray:
     """out[o, i] = sum_k x[o, k, i]; bools and ints give int64."""
+    if x.size <= SMALL and not keepdim and x.dtype.kind == "f" and x.flags.carray:  # one short call instead of a plan
+        if len(dims) == x.ndim:
+            out = np.empty((), x.dtype)
+            _sum_all(x.ravel(), out)
+            return out
+        if dims == (0,) and x.ndim == 2:
+            out = np.empty(x.shape[1], x.dtype)
+            _sum_rows(x, out)
+            return out
     return _sum_dims(x, dims, keepdim, 1.0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -151,65 +152,62 @@ _softmax_grad_columns_parallel = parallel_form(_softmax_grad_columns)
 _log_softmax_grad_columns_parallel = parallel_form(_log_softmax_grad_columns)
 
 
+Kernels = tuple[Any, Any]  # the serial and the parallel form
+_SOFTMAX: tuple[Kernels, Kernels] = (_softmax_rows, _softmax_rows_parallel), (_softmax_columns, _softmax_columns_parallel)
+_LOG_SOFTMAX: tuple[Kernels, Kernels] = (
+    (_log_softmax_rows, _log_softmax_rows_parallel), (_log_softmax_columns, _log_softmax_columns_parallel)
+)  # fmt: skip
+_SOFTMAX_GRAD: tuple[Kernels, Kernels] = (
+    (_softmax_grad_rows, _softmax_grad_rows_parallel), (_softmax_grad_columns, _softmax_grad_columns_parallel)
+)  # fmt: skip
+_LOG_SOFTMAX_GRAD: tuple[Kernels, Kernels] = (
+    (_log_softmax_grad_rows, _log_softmax_grad_rows_parallel), (_log_softmax_grad_columns, _log_softmax_grad_columns_parallel)
+)  # fmt: skip
+
+
 def _columns(x: np.ndarray, dim: int) -> np.ndarray:
     return as_outer_n_inner(x, (dim,) if x.ndim else ())
 
 
-def _forward(x: np.ndarray, dim: int, rows: tuple, columns: tuple) -> np.ndarray:  # type: ignore[type-arg]
-    """Run the serial or parallel form (a pair of each) for the layout."""
+def _run(kernels: tuple[Kernels, Kernels], dim: int, *inputs: np.ndarray) -> np.ndarray:
+    """A new array like the first input, filled by the form that fits layout and size."""
+    x = inputs[0]
     out = np.empty(x.shape, x.dtype)
-    size = x.size
-    if size:
-        threads = pays(size, MIN_WORK)
-        if dim == x.ndim - 1:
-            x = x if x.flags.carray else x.copy()
-            y = out
-            if x.ndim != 2:
-                x, y = x.reshape(-1, x.shape[-1]), out.reshape(-1, x.shape[-1])
-            rows[threads](x, y)
-        else:
-            x = _columns(x, dim)
-            columns[threads](x, out.reshape(x.shape), np.empty((x.shape[0], 2, x.shape[2])))
+    if not x.size:
+        return out
+    threads = pays(x.size, MIN_WORK)
+    if dim == x.ndim - 1:
+        rows = out if x.ndim == 2 else out.reshape(-1, x.shape[-1])
+        kernels[0][threads](*[(contiguous(a) if a.ndim == 2 else contiguous(a).reshape(rows.shape)) for a in inputs], rows)
+    else:
+        columns = [_columns(a, dim) for a in inputs]
+        shape = columns[0].shape
+        kernels[1][threads](*columns, out.reshape(shape), np.empty((shape[0], 2, shape[2])))
     return out
-
-
-def _backward(g: np.ndarray, y: np.ndarray, dim: int, rows: tuple, columns: tuple) -> np.ndarray:  # type: ignore[type-arg]
-    gx = np.empty(g.shape, g.dtype)
-    size = g.size
-    if size:
-        threads = pays(size, MIN_WORK)
-        if dim == g.ndim - 1:
-            g, y, out = contiguous(g), contiguous(y), gx
-            if g.ndim != 2:
-                n = g.shape[-1]
-                g, y, out = g.reshape(-1, n), y.reshape(-1, n), gx.reshape(-1, n)
-            rows[threads](g, y, out)
-        else:
-            g, y = _columns(g, dim), _columns(y, dim)
-            columns[threads](g, y, gx.reshape(g.shape), np.empty((g.shape[0], 1, g.shape[2])))
-    return gx
 
 
 def softmax(x: np.ndarray, dim: int) -> np.ndarray:
     """y[o, k, i] = exp(x[o, k, i] - m) / sum_k exp(x[o, k, i] - m), m the maximum over k."""
-    return _forward(x, dim, (_softmax_rows, _softmax_rows_parallel), (_softmax_columns, _softmax_columns_parallel))
+    if x.ndim == 2 and dim == 1 and 0 < x.size < MIN_WORK and x.flags.carray:
+        out = np.empty(x.shape, x.dtype)
+        _softmax_rows(x, out)
+        return out
+    return _run(_SOFTMAX, dim, x)
 
 
 def log_softmax(x: np.ndarray, dim: int) -> np.ndarray:
     """y[o, k, i] = x[o, k, i] - m - log(sum_k exp(x[o, k, i] - m)), m the maximum over k."""
-    return _forward(x, dim, (_log_softmax_rows, _log_softmax_rows_parallel), (_log_softmax_columns, _log_softmax_columns_parallel))
+    return _run(_LOG_SOFTMAX, dim, x)
 
 
 def softmax_grad(g: np.ndarray, y: np.ndarray, dim: int) -> np.ndarray:
     """gx[o, k, i] = y[o, k, i] * (g[o, k, i] - sum_k g[o, k, i] * y[o, k, i])."""
-    rows, columns = (_softmax_grad_rows, _softmax_grad_rows_parallel), (_softmax_grad_columns, _softmax_grad_columns_parallel)
-    return _backward(g, y, dim, rows, columns)
+    return _run(_SOFTMAX_GRAD, dim, g, y)
 
 
 def log_softmax_grad(g: np.ndarray, y: np.ndarray, dim: int) -> np.ndarray:
     """gx[o, k, i] = g[o, k, i] - exp(y[o, k, i]) * sum_k g[o, k, i]."""
-    rows = (_log_softmax_grad_rows, _log_softmax_grad_rows_parallel)
-    return _backward(g, y, dim, rows, (_log_softmax_grad_columns, _log_softmax_grad_columns_parallel))
+    return _run(_LOG_SOFTMAX_GRAD, dim, g, y)
 
 
 # ---- negative log likelihood -----------------------------------------------------------------------------------------
@@ -244,9 +242,10 @@ def _nll_reduced(x, target, weight, out, ignore_index, mean):
 
 
 @njit
-def _nll_grad(g, target, weight, gx, ignore_index, total):
-    """g has one element where the losses were reduced."""
+def _nll_grad(g, target, weight, gx, ignore_index):
+    """g has one element, or one for each target."""
     N, K = target.shape
+    single = g.size == 1
     for n in prange(N):
         for c in range(gx.shape[1]):
             for k in range(K):
@@ -254,8 +253,7 @@ def _nll_grad(g, target, weight, gx, ignore_index, total):
         for k in range(K):
             t = target[n, k]
             if t != ignore_index:
-                up = g[n * K + k] if total == 0 else g[0] / total
-                gx[n, t, k] = -up * (weight[t] if weight.size else 1)
+                gx[n, t, k] = -g[0 if single else n * K + k] * (weight[t] if weight.size else 1)
 
 
 _nll_grad_parallel = parallel_form(_nll_grad)
@@ -281,16 +279,11 @@ def nll(
 
 
 def nll_grad(
-    g: np.ndarray, target: np.ndarray, weight: np.ndarray | None, total: np.ndarray,
-    x_shape: tuple[int, ...], ignore_index: int, reduction: str,
-) -> np.ndarray:  # fmt: skip
-    """gx[n, t, ...] = -weight[t] * g[n, ...] (/ total for the mean) with t = target[n, ...], zero elsewhere and where t == ignore_index."""
+    g: np.ndarray, target: np.ndarray, weight: np.ndarray | None, x_shape: tuple[int, ...], ignore_index: int
+) -> np.ndarray:
+    """gx[n, t, ...] = -weight[t] * g[n, ...] (or g, if one number) with t = target[n, ...], zero elsewhere and where t == ignore_index."""
     gx = np.empty(x_shape, g.dtype)
     N, C, K = _sizes(x_shape)
-    divisor = {"none": 0.0, "sum": 1.0, "mean": float(total)}[reduction]
     run = _nll_grad_parallel if pays(gx.size) else _nll_grad
-    if divisor or reduction != "mean":  # a mean of nothing has no gradient: all targets are ignored
-        run(contiguous(g).reshape(g.size), contiguous(target).reshape(N, K), or_nothing(weight, g.dtype), gx.reshape(N, C, K), ignore_index, divisor)
-    else:
-        gx.fill(0)
+    run(contiguous(g).reshape(g.size), contiguous(target).reshape(N, K), or_nothing(weight, g.dtype), gx.reshape(N, C, K), ignore_index)
     return gx

@@ -153,20 +153,18 @@ def _nll(x, target, weight, K, ignore_index, out, counted):
 
 
 def nll_grad(
-    g: DeviceArray, target: DeviceArray, weight: DeviceArray | None, total: DeviceArray,
-    x_shape: tuple[int, ...], ignore_index: int, reduction: str,
-) -> DeviceArray:  # fmt: skip
-    """gx[n, t, ...] = -weight[t] * g[n, ...] (/ total for the mean) with t = target[n, ...], zero elsewhere and where t == ignore_index."""
+    g: DeviceArray, target: DeviceArray, weight: DeviceArray | None, x_shape: tuple[int, ...], ignore_index: int
+) -> DeviceArray:
+    """gx[n, t, ...] = -weight[t] * g[n, ...] (or g, if one number) with t = target[n, ...], zero elsewhere and where t == ignore_index."""
     C, K = x_shape[1], prod(x_shape[2:])
     w = full((C,), 1, g.dtype) if weight is None else weight
     gx = new(x_shape, g.dtype)
-    divisor = total if reduction == "mean" else full((), 1, g.dtype)
-    launch(_nll_grad, gx.size, flat(g), flat(target), flat(w), K, ignore_index, flat(divisor), flat(gx))
+    launch(_nll_grad, gx.size, flat(g), flat(target), flat(w), K, ignore_index, flat(gx))
     return gx
 
 
 @cuda_jit
-def _nll_grad(g, target, weight, K, ignore_index, divisor, out):
+def _nll_grad(g, target, weight, K, ignore_index, out):
     i = cuda.grid(1)
     if i < out.size:
         C = weight.size
@@ -175,4 +173,4 @@ def _nll_grad(g, target, weight, K, ignore_index, divisor, out):
         t = target[at]
         out[i] = 0
         if t == c and t != ignore_index:
-            out[i] = -weight[c] * g[at if g.size == target.size else 0] / divisor[0]
+            out[i] = -weight[c] * g[0 if g.size == 1 else at]
