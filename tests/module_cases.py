@@ -136,4 +136,3 @@ CASES = [
     C(nn.NLLLoss, (), {}, ((3, 4),), "", "NLLLoss()",
       lambda m, x, t: np.array(-np.mean([x[i, c] for i, c in enumerate(t)])), labels=_labels(0, 3, 1), wrong=(2, 4)),
 ]  # fmt: skip
-

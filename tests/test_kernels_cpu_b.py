@@ -134,9 +134,7 @@ def test_as_strided_grad(case: tuple, dtype: np.dtype) -> None:
     for i in np.ndindex(x_shape):
         want[i] = memory.get(sum(k * s for k, s in zip(i, x_strides, strict=True)), 0.0)
     item = dtype.itemsize
-    got = views.as_strided_grad(
-        g, x_shape, tuple(item * s for s in x_strides), shape, tuple(item * s for s in strides), item * offset
-    )
+    got = views.as_strided_grad(g, x_shape, tuple(item * s for s in x_strides), shape, tuple(item * s for s in strides), item * offset)
     check(got, want, 2e-3 if item == 2 else tolerance(dtype))
 
 
@@ -195,7 +193,7 @@ def naive_normalize(x: np.ndarray, dims: tuple[int, ...], eps: float) -> list[np
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize("shape, dims", NORM_CASES, ids=str)
+@pytest.mark.parametrize(("shape", "dims"), NORM_CASES, ids=str)
 def test_normalize(shape: tuple[int, ...], dims: tuple[int, ...], dtype: np.dtype) -> None:
     for layout in LAYOUTS if min(shape) else ["C"]:
         x, g = sample(shape, dtype, layout), sample(shape, dtype, layout, seed=1)

@@ -95,13 +95,11 @@ def converted(value: Any, convert: Callable[[np.ndarray], Any]) -> Any:
 def assert_same(got: Any, expected: Any, tol: float = 1e-5) -> None:
     if isinstance(expected, tuple):
         assert len(got) == len(expected)
-        for g, e in zip(got, expected):
+        for g, e in zip(got, expected, strict=False):
             assert_same(g, e, tol)
     elif isinstance(expected, np.ndarray):
         strides = contiguous_strides(tuple(got.shape), got.dtype.itemsize)
-        assert got.size == 0 or all(n == 1 or s == t for n, s, t in zip(got.shape, got.strides, strides)), (
-            "not C-contiguous"
-        )
+        assert got.size == 0 or all(n == 1 or s == t for n, s, t in zip(got.shape, got.strides, strides, strict=False)), "not C-contiguous"
         host = to_host(got)
         assert host.dtype == expected.dtype
         assert host.shape == expected.shape
@@ -213,9 +211,7 @@ def test_conv_gradients(c: tuple[Any, ...]) -> None:
         assert_same(device(*converted(args, from_host), *c), cpu(*args, *c))
 
 
-@pytest.mark.parametrize(
-    "old", [bool, np.uint8, np.int8, np.int16, np.int32, np.int64, np.float16, np.float32, np.float64]
-)
+@pytest.mark.parametrize("old", [bool, np.uint8, np.int8, np.int16, np.int32, np.int64, np.float16, np.float32, np.float64])
 def test_cast_from(old: type) -> None:
     values = np.array([-1.5, 0, 0.4, 1, 2.6, 300])
     with np.errstate(invalid="ignore"):
@@ -268,9 +264,7 @@ def test_more_dims_than_a_launch_takes() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-@pytest.mark.parametrize(
-    "geometry", [((3, 2), (1, 1), 0), ((2, 2), (-1, 2), 3), ((4,), (2,), 1), ((), (), 2), ((0,), (1,), 0)]
-)
+@pytest.mark.parametrize("geometry", [((3, 2), (1, 1), 0), ((2, 2), (-1, 2), 3), ((4,), (2,), 1), ((), (), 2), ((0,), (1,), 0)])
 def test_as_strided_grad(dtype: type, geometry: tuple[Any, ...]) -> None:
     cpu, device = twins("views.as_strided_grad")
     item = np.dtype(dtype).itemsize
@@ -323,9 +317,7 @@ def test_update_running_(momentum: float) -> None:
     _assert_in_place("norm.update_running_", arrays, 8)
 
 
-@pytest.mark.parametrize(
-    "hyper", [(0.1, 0, 0, 0, 0, 0, 1), (0.1, 0.9, 0.1, 0.01, 0, 1, 1), (0.1, 0.9, 0, 0.01, 1, 0, 2)], ids=str
-)
+@pytest.mark.parametrize("hyper", [(0.1, 0, 0, 0, 0, 0, 1), (0.1, 0.9, 0.1, 0.01, 0, 1, 1), (0.1, 0.9, 0, 0.01, 1, 0, 2)], ids=str)
 def test_sgd_(hyper: tuple[float, ...]) -> None:
     params, grads, bufs = ((normal(2, 3), normal(4)) for _ in range(3))
     _assert_in_place("optim.sgd_", (np.array(hyper), params, grads, bufs))
@@ -346,9 +338,7 @@ def test_optimizer_on_strided_parameters() -> None:
     x, g = normal(3, 2), normal(2, 3)
     expected = x.T - 0.5 * g
     base = from_host(x)
-    twins("optim.sgd_")[1](
-        from_host(np.array([0.5, 0, 0, 0, 0, 0, 1])), (as_strided(base, (2, 3), (4, 8), 0),), (from_host(g),), ()
-    )
+    twins("optim.sgd_")[1](from_host(np.array([0.5, 0, 0, 0, 0, 0, 1])), (as_strided(base, (2, 3), (4, 8), 0),), (from_host(g),), ())
     np.testing.assert_allclose(to_host(base), expected.T, rtol=1e-6)
 
 

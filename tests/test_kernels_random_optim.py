@@ -26,7 +26,7 @@ KNOWN = [  # counter, key, output: the vectors published with Random123
 ]
 
 
-@pytest.mark.parametrize("counter, key, want", KNOWN)
+@pytest.mark.parametrize(("counter", "key", "want"), KNOWN)
 def test_philox_known_answers(counter: tuple, key: tuple, want: tuple) -> None:
     words = [np.uint64(word) for word in (*counter, *key)]
     assert scalars_random.philox_words(*words) == want
@@ -123,7 +123,7 @@ PARAMS = [((3, 4), "C"), ((3, 4), "F"), ((5,), "sliced"), ((), "C"), ((0, 2), "C
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize(
-    "naive, step, hyper", [(naive_sgd, optim.sgd_, h) for h in SGD] + [(naive_adam, optim.adam_, h) for h in ADAM]
+    ("naive", "step", "hyper"), [(naive_sgd, optim.sgd_, h) for h in SGD] + [(naive_adam, optim.adam_, h) for h in ADAM]
 )
 def test_optimizer_steps(naive: object, step: object, hyper: tuple, dtype: np.dtype) -> None:
     hyper = np.array(hyper, np.float64)

@@ -1,6 +1,6 @@
 """jitgrad: a PyTorch-style deep-learning library whose every hot loop is a Numba kernel."""
 
-from jitgrad import autograd as autograd, cuda as cuda, data as data, nn as nn, ops as _ops, optim as optim, utils as utils
+from jitgrad import autograd as autograd, cuda as cuda, data as data, nn as nn, optim as optim, utils as utils
 from jitgrad.autograd import (
     Tensor as Tensor,
     as_tensor as as_tensor,
@@ -14,7 +14,7 @@ from jitgrad.autograd import (
 from jitgrad.device import device as device
 from jitgrad.dtypes import (
     DType as DType,
-    bool_ as bool,
+    bool_ as bool,  # noqa: F401
     float16 as float16,
     float32 as float32,
     float64 as float64,
@@ -25,6 +25,7 @@ from jitgrad.dtypes import (
     uint8 as uint8,
 )
 from jitgrad.ops import (
+    Generator as Generator,
     add as add,
     amax as amax,
     arange as arange,
@@ -39,7 +40,6 @@ from jitgrad.ops import (
     flatten as flatten,
     full as full,
     ge as ge,
-    Generator as Generator,
     gt as gt,
     le as le,
     log as log,

@@ -8,7 +8,7 @@ import numpy as np
 
 from jitgrad.errors import DTypeError
 
-_ORDER = "bool uint8 int8 int16 int32 int64 float16 float32 float64".split()
+_ORDER = ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
 
 
 class DType:

@@ -6,6 +6,7 @@ are on the way of every call of an op: a program meets the same few shapes again
 
 from __future__ import annotations
 
+import itertools
 from functools import lru_cache
 from math import prod
 from typing import NoReturn
@@ -68,7 +69,7 @@ def normalize_dim(dim: int, ndim: int) -> int:
 @remembered
 def _sorted_dims(dims: tuple[int, ...], ndim: int) -> tuple[int, ...]:
     found = sorted([normalize_dim(d, ndim) for d in dims])
-    for first, second in zip(found, found[1:], strict=False):
+    for first, second in itertools.pairwise(found):
         if first == second:
             raise ShapeError(f"dim {first} appears twice in {dims}: name each dim once.")
     return tuple(found) if ndim else ()

@@ -17,7 +17,9 @@ from jitgrad.dtypes import DType, as_dtype, of_scalar
 from jitgrad.errors import DeviceError, DTypeError, ShapeError
 
 # A cast to a float keeps the graph; to anything else it ends there, hence two primitives on one kernel.
-CAST_FLOAT: Primitive = Primitive("cast_float", "x", lambda x, dtype: (x.shape, dtype), kernel="cast", grad_x=lambda g, x_dtype: cast(g, x_dtype))
+CAST_FLOAT: Primitive = Primitive(
+    "cast_float", "x", lambda x, dtype: (x.shape, dtype), kernel="cast", grad_x=lambda g, x_dtype: cast(g, x_dtype)
+)
 CAST: Primitive = Primitive("cast", "x", lambda x, dtype: (x.shape, dtype))
 DETACH: Primitive = Primitive("detach", "x", geometry=lambda x: (x.shape, x.strides, 0), detaches=True)
 TO_HOST: Primitive = Primitive("to_host", "x", same, grad_x=lambda g: apply(FROM_HOST, g))
@@ -108,7 +110,9 @@ def from_numpy(array: Any) -> Tensor:
     if not isinstance(array, np.ndarray):
         raise TypeError(f"from_numpy: expected a numpy.ndarray, given {type(array).__name__}. Try jg.tensor(data).")
     if not _shareable(array):
-        raise ValueError("from_numpy: this array is read-only, unaligned or in foreign byte order, so its memory cannot be shared. Try jg.tensor(array).")
+        raise ValueError(
+            "from_numpy: this array is read-only, unaligned or in foreign byte order, so its memory cannot be shared. Try jg.tensor(array)."
+        )
     _check_numpy_dtype(array.dtype)
     return wrap(np.asarray(array))
 
@@ -121,7 +125,9 @@ def _check_numpy_dtype(dtype: np.dtype[Any]) -> DType:
     try:
         return dtypes.of_numpy(dtype.newbyteorder("="))
     except KeyError:
-        raise DTypeError(f"NumPy dtype {dtype} is not supported: expected bool, an int up to 64 bits or a float up to 64. Try array.astype(...).") from None
+        raise DTypeError(
+            f"NumPy dtype {dtype} is not supported: expected bool, an int up to 64 bits or a float up to 64. Try array.astype(...)."
+        ) from None
 
 
 def _array(data: Any, wanted: DType | None, copy: bool) -> np.ndarray:
@@ -155,7 +161,9 @@ def _from_python(data: Any) -> np.ndarray:
     try:
         a = np.array(data)
     except ValueError as error:
-        raise ShapeError(f"the nested lists are ragged: expected equal lengths at each depth ({str(error).split('.')[0]}). Pad them first.") from None
+        raise ShapeError(
+            f"the nested lists are ragged: expected equal lengths at each depth ({str(error).split('.')[0]}). Pad them first."
+        ) from None
     except OverflowError:
         raise DTypeError("the data holds an int that does not fit 64 bits.") from None
     if a.dtype == object or a.dtype.kind not in "biuf":

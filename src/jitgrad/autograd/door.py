@@ -14,7 +14,6 @@ from jitgrad.autograd.primitive import AUX, OUTPUT, SHAPES, Primitive
 from jitgrad.autograd.tensor import Tensor, current_node, new, output_node, stamp_of, wrap
 from jitgrad.errors import DeviceError
 
-
 _NOTHING = ((), (None,), (None, None), (None, None, None))  # nothing kept of so many inputs
 
 
@@ -191,7 +190,7 @@ def _run(prim: Primitive, inputs: Sequence[Tensor | None], p: tuple[Any, ...]) -
     """Check and compute: what infer describes, and what the kernel returned."""
     if prim.source:
         return prim.infer(*p), prim.impl.on(p[0])(*p[1:])  # type: ignore[attr-defined]
-    arrays = []
+    arrays: list[Any] = []
     kind = None
     for t in inputs:
         if t is None:
@@ -213,7 +212,8 @@ def _run(prim: Primitive, inputs: Sequence[Tensor | None], p: tuple[Any, ...]) -
 def _record(prim: Primitive, inputs: Any, nodes: list[Any], tensors: list[Tensor], p: Any, aux: Any, described: Any) -> None:
     """Give the outputs their node; with several, each float output has a node of its own before the common one."""
     if prim.grads is not None:
-        edges, kept, k = tuple(nodes), (), SHAPES
+        kept: tuple[Any, ...] = ()
+        edges, k = tuple(nodes), SHAPES
         aux = (*aux, tuple(t.shape for t in inputs))
     else:
         edges = tuple(n if r is not None else None for n, r in zip(nodes, prim.rules, strict=True))

@@ -30,7 +30,9 @@ class Context:
         """Keep inputs or outputs of forward for backward, which reads them from ``saved_tensors``."""
         for t in tensors:
             if t is not None and not isinstance(t, Tensor):
-                raise TypeError(f"save_for_backward: expected Tensors or None, given {type(t).__name__}. Set an attribute of ctx for anything else.")
+                raise TypeError(
+                    f"save_for_backward: expected Tensors or None, given {type(t).__name__}. Set an attribute of ctx for anything else."
+                )
         self._saved = tensors
 
     @property
@@ -40,9 +42,7 @@ class Context:
         if n is None or n.saved is None:
             raise GradError("saved_tensors is there while backward runs, not in forward or afterwards.")
         kept = n.saved[0]
-        return tuple(
-            s if not isinstance(s, tuple) else kept[s[1]] if s[0] == "input" else saved_output(n, s[1]) for s in self._saved
-        )
+        return tuple(s if not isinstance(s, tuple) else kept[s[1]] if s[0] == "input" else saved_output(n, s[1]) for s in self._saved)
 
     def mark_non_differentiable(self, *outputs: Tensor) -> None:
         """Say which outputs of forward no gradient flows from."""
@@ -201,10 +201,14 @@ def _backward(cls: type[Function], g: tuple[Tensor | None, ...], node: Node) -> 
         ctx._node = None
     grads = grads if isinstance(grads, tuple) else (grads,)
     if len(grads) != len(call.args):
-        raise GradError(f"{cls.__name__}.backward: expected {len(call.args)} gradients, one for each argument of forward, given {len(grads)}.")
+        raise GradError(
+            f"{cls.__name__}.backward: expected {len(call.args)} gradients, one for each argument of forward, given {len(grads)}."
+        )
     for a, ga in zip(call.args, grads, strict=True):
         if a is not _TENSOR and ga is not None:
-            raise GradError(f"{cls.__name__}.backward: expected None as the gradient of an argument that is no Tensor, given {type(ga).__name__}.")
+            raise GradError(
+                f"{cls.__name__}.backward: expected None as the gradient of an argument that is no Tensor, given {type(ga).__name__}."
+            )
     return [ga for a, ga in zip(call.args, grads, strict=True) if a is _TENSOR]
 
 

@@ -39,7 +39,9 @@ def gradcheck(
         raise GradError("gradcheck: expected at least one input that requires grad.")
     for i in checked:
         if args[i].array.dtype != np.float64:
-            raise DTypeError(f"gradcheck: expected float64 inputs, given {args[i].dtype} for input {i}: float32 differences are too coarse.")
+            raise DTypeError(
+                f"gradcheck: expected float64 inputs, given {args[i].dtype} for input {i}: float32 differences are too coarse."
+            )
     rng = np.random.default_rng(seed)
     try:
         outputs = _outputs(func, args)

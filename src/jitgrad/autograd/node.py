@@ -48,7 +48,8 @@ class Node:
     """One recorded operation.
 
     ``edges`` are the nodes of the inputs (None where no gradient is wanted); ``saved`` is (inputs, static parameters,
-    outputs, aux), None once freed; ``kept`` the bits of what of that counts as kept (see primitive.py); ``shape`` and ``dtype`` are those of the output, None for a node of several outputs.
+    outputs, aux), None once freed; ``kept`` the bits of what of that counts as kept (see primitive.py); ``shape`` and
+    ``dtype`` are those of the output, None for a node of several outputs.
     """
 
     __slots__ = ("dtype", "edges", "hooks", "kept", "prim", "saved", "seq", "shape")

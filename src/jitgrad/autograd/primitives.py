@@ -13,7 +13,6 @@ from jitgrad.dtypes import COMPUTED, float16, refuse_float16
 from jitgrad.errors import DTypeError
 from jitgrad.shapes import Shape, broadcast_shapes, check_new_shape, expand_geometry, is_contiguous, memory_span
 
-
 _FLOAT16 = float16.numpy
 
 
@@ -39,9 +38,7 @@ def broadcasting(name: str) -> Any:
     return infer
 
 
-ADD: Primitive = Primitive(
-    "add", "a b", broadcasting("add"), pointwise=COMPUTED, broadcasts=True, grad_a=lambda g: g, grad_b=lambda g: g
-)
+ADD: Primitive = Primitive("add", "a b", broadcasting("add"), pointwise=COMPUTED, broadcasts=True, grad_a=lambda g: g, grad_b=lambda g: g)
 SUM_TO: Primitive = Primitive("sum_to", "x", lambda x, shape: (shape, x.dtype), grad_x=lambda g, x_shape: broadcast_to(g, x_shape))
 BROADCAST_TO: Primitive = Primitive(
     "broadcast_to",
@@ -92,9 +89,7 @@ AS_STRIDED: Primitive = Primitive(
     "as_strided",
     "x",
     geometry=lambda x, shape, strides, offset, x_strides: (shape, strides, offset),
-    grad_x=lambda g, x_shape, x_strides, shape, strides, offset: apply(
-        AS_STRIDED_GRAD, g, p=(x_shape, x_strides, shape, strides, offset)
-    ),
+    grad_x=lambda g, x_shape, x_strides, shape, strides, offset: apply(AS_STRIDED_GRAD, g, p=(x_shape, x_strides, shape, strides, offset)),
 )
 
 AS_STRIDED_GRAD: Primitive = Primitive(
@@ -109,9 +104,7 @@ AS_STRIDED_SCATTER: Primitive = Primitive(
     "as_strided_scatter",
     "x src",
     lambda x, src, shape, strides, offset: (x.shape, x.dtype),
-    grad_x=lambda g, shape, strides, offset: apply(
-        AS_STRIDED_SCATTER, contiguous(g), filled(shape, 0, g), p=(shape, strides, offset)
-    ),
+    grad_x=lambda g, shape, strides, offset: apply(AS_STRIDED_SCATTER, contiguous(g), filled(shape, 0, g), p=(shape, strides, offset)),
     grad_src=lambda g, shape, strides, offset: _gather(g, g.shape, None, shape, strides, offset),
 )
 

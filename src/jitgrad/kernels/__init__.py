@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 Array = Any  # numpy.ndarray, or numba's device array
-FAMILIES = "views create cat pointwise reduce matmul conv pool softmax norm index random optim".split()
+FAMILIES = ["views", "create", "cat", "pointwise", "reduce", "matmul", "conv", "pool", "softmax", "norm", "index", "random", "optim"]
 
 
 class Backend:

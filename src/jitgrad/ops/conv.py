@@ -20,7 +20,8 @@ def _conv2d_infer(x: Any, w: Any, b: Any, stride: Pair, padding: Pair, dilation:
         raise ShapeError(f"conv2d: expected an input (N, C, H, W) and a weight (F, C / groups, KH, KW), given {xs} and {ws}.")
     if min(stride) < 1 or min(dilation) < 1 or min(padding) < 0 or groups < 1:
         raise ShapeError(
-            f"conv2d: expected stride, dilation and groups of at least 1 and padding of at least 0, given {stride}, {dilation}, {groups} and {padding}."
+            "conv2d: expected stride, dilation and groups of at least 1 and padding of at least 0, "
+            f"given {stride}, {dilation}, {groups} and {padding}."
         )
     N, C, H, W = xs
     F, CG, KH, KW = ws
@@ -36,7 +37,8 @@ def _conv2d_infer(x: Any, w: Any, b: Any, stride: Pair, padding: Pair, dilation:
     OW = conv_size(W, KW, stride[1], padding[1], dilation[1])
     if OH < 1 or OW < 1 or KH < 1 or KW < 1:
         raise ShapeError(
-            f"conv2d: the kernel {KH} x {KW} (dilation {dilation}) is larger than the input {H} x {W} with padding {padding}. Try a larger padding."
+            f"conv2d: the kernel {KH} x {KW} (dilation {dilation}) is larger than the input {H} x {W} with padding {padding}. "
+            "Try a larger padding."
         )
     return (N, F, OH, OW), x.dtype
 

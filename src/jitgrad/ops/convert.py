@@ -11,7 +11,7 @@ from jitgrad.dtypes import DType, as_dtype
 from jitgrad.errors import DeviceError, GradError, ShapeError
 
 
-def to(input: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False) -> Tensor:  # noqa: A002
+def to(input: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False) -> Tensor:
     """The tensor with another dtype or on another device: ``x.to(jg.float64)``, ``x.to("cuda")``, ``x.to(other)``.
 
     The tensor itself where nothing changes, unless copy. Gradient: g cast and moved back.

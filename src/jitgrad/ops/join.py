@@ -90,6 +90,8 @@ def stack(tensors: Any, dim: int = 0) -> Tensor:
     xs = _promoted("stack", tensors)
     for i, x in enumerate(xs):
         if x.array.shape != xs[0].array.shape:
-            raise ShapeError(f"stack: expected equal shapes, given {xs[0].shape} and, at {i}, {x.shape}. Use jg.cat for tensors of other sizes.")
+            raise ShapeError(
+                f"stack: expected equal shapes, given {xs[0].shape} and, at {i}, {x.shape}. Use jg.cat for tensors of other sizes."
+            )
     d = normalize_dim(dim, len(xs[0].array.shape) + 1)
     return apply_many(CAT, [unsqueeze(x, d) for x in xs], (d,))

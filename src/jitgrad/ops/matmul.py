@@ -29,7 +29,8 @@ def _matmul_infer(a: Any, b: Any) -> tuple[Shape, Any]:
 def _matmul_shape(sa: Shape, sb: Shape) -> Shape:
     if sa[-1] != sb[-2]:
         raise ShapeError(
-            f"matmul: expected the last dim of the first to equal the second to last of the second, given {sa} and {sb}: {sa[-1]} is not {sb[-2]}. "
+            "matmul: expected the last dim of the first to equal the second to last of the second, "
+            f"given {sa} and {sb}: {sa[-1]} is not {sb[-2]}. "
             "Is one of them to be transposed?"
         )
     if len(sa) == 2 and len(sb) == 2:
@@ -90,7 +91,8 @@ def layer_dtypes(name: str, x: Any, w: Any, b: Any = None) -> None:
     dtype = x.dtype
     if w.dtype is not dtype and w.dtype != dtype:
         raise DTypeError(
-            f"{name}: the input is {dtype} and the weight {w.dtype}, and layers do not promote. Try x.to(jg.{w.dtype}), or model.to(jg.{dtype})."
+            f"{name}: the input is {dtype} and the weight {w.dtype}, and layers do not promote. "
+            f"Try x.to(jg.{w.dtype}), or model.to(jg.{dtype})."
         )
     if b is not None and b.dtype is not dtype and b.dtype != dtype:
         raise DTypeError(f"{name}: the weight is {dtype} and the bias {b.dtype}: expected equal dtypes.")

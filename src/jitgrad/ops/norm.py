@@ -127,7 +127,9 @@ def batch_norm(
     if training:
         n = _count(shape, dims)
         if n <= 1:
-            raise ShapeError(f"batch_norm: expected more than 1 value per channel while training, given {shape}. Use a larger batch, or model.eval().")
+            raise ShapeError(
+                f"batch_norm: expected more than 1 value per channel while training, given {shape}. Use a larger batch, or model.eval()."
+            )
         xhat, batch_mean, batch_var, _ = apply(NORMALIZE, input, p=(dims, eps))
         if running_mean is not None:
             m = scalar(momentum, input.array.dtype, input)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jitgrad import dtypes, kernels
-from jitgrad.autograd import ADD, Primitive, Tensor, apply, broadcasting, cast, same, scalar, tensor, weak_dtype
+from jitgrad.autograd import ADD, Primitive, Tensor, apply, broadcasting, cast, scalar, tensor, weak_dtype
 from jitgrad.dtypes import DType, refuse_float16, result_type
 from jitgrad.errors import DTypeError
 from jitgrad.shapes import broadcast_shapes
@@ -93,7 +93,7 @@ MUL: Primitive = Primitive(
     grad_a=lambda g, b: apply(MUL, g, b), grad_b=lambda g, a: apply(MUL, g, a),
 )  # fmt: skip
 SUB: Primitive = Primitive(
-    "sub", "a b", broadcasting("sub"), pointwise=dtypes.COMPUTED_NUMBERS, promote=lambda a, b: sub(*operands("sub", a, b)), broadcasts=True, 
+    "sub", "a b", broadcasting("sub"), pointwise=dtypes.COMPUTED_NUMBERS, promote=lambda a, b: sub(*operands("sub", a, b)), broadcasts=True,
     grad_a=lambda g: g, grad_b=lambda g: neg(g),
 )  # fmt: skip
 DIV: Primitive = Primitive(
@@ -236,8 +236,12 @@ def pow(input: Any, exponent: Any) -> Tensor:
 # ---- elementary functions
 EXP: Primitive = Primitive("exp", "x", pointwise_float("exp"), pointwise=dtypes.COMPUTED_FLOATS, grad_x=lambda g, y: apply(MUL, g, y))
 LOG: Primitive = Primitive("log", "x", pointwise_float("log"), pointwise=dtypes.COMPUTED_FLOATS, grad_x=lambda g, x: apply(DIV, g, x))
-SQRT: Primitive = Primitive("sqrt", "x", pointwise_float("sqrt"), pointwise=dtypes.COMPUTED_FLOATS, grad_x=lambda g, y: apply(DIV, g, add(y, y)))
-TANH: Primitive = Primitive("tanh", "x", pointwise_float("tanh"), pointwise=dtypes.COMPUTED_FLOATS, grad_x=lambda g, y: apply(TANH_GRAD, g, y))
+SQRT: Primitive = Primitive(
+    "sqrt", "x", pointwise_float("sqrt"), pointwise=dtypes.COMPUTED_FLOATS, grad_x=lambda g, y: apply(DIV, g, add(y, y))
+)
+TANH: Primitive = Primitive(
+    "tanh", "x", pointwise_float("tanh"), pointwise=dtypes.COMPUTED_FLOATS, grad_x=lambda g, y: apply(TANH_GRAD, g, y)
+)
 TANH_GRAD: Primitive = Primitive(
     "tanh_grad", "g y", broadcasting("tanh_grad"), pointwise=dtypes.COMPUTED_FLOATS,
     grad_g=lambda u, y: apply(TANH_GRAD, u, y), grad_y=lambda u, g, y: mul(apply(MUL, apply(MUL, u, g), y), -2),
@@ -294,8 +298,12 @@ def tanh(input: Tensor) -> Tensor:
 
 # ---- activations
 RELU: Primitive = Primitive("relu", "x", _numbers("relu"), pointwise=dtypes.COMPUTED_NUMBERS, grad_x=lambda g, y: apply(RELU_GRAD, g, y))
-RELU_GRAD: Primitive = Primitive("relu_grad", "g y", broadcasting("relu_grad"), pointwise=dtypes.COMPUTED_FLOATS, grad_g=lambda u, y: apply(RELU_GRAD, u, y))
-GELU: Primitive = Primitive("gelu", "x", pointwise_float("gelu"), pointwise=dtypes.COMPUTED_FLOATS, grad_x=lambda g, x: apply(MUL, g, apply(GELU_GRAD, x)))
+RELU_GRAD: Primitive = Primitive(
+    "relu_grad", "g y", broadcasting("relu_grad"), pointwise=dtypes.COMPUTED_FLOATS, grad_g=lambda u, y: apply(RELU_GRAD, u, y)
+)
+GELU: Primitive = Primitive(
+    "gelu", "x", pointwise_float("gelu"), pointwise=dtypes.COMPUTED_FLOATS, grad_x=lambda g, x: apply(MUL, g, apply(GELU_GRAD, x))
+)
 # gelu''(x) = phi(x) (2 - x^2) with the normal density phi
 GELU_GRAD: Primitive = Primitive(
     "gelu_grad", "x", pointwise_float("gelu_grad"), pointwise=dtypes.COMPUTED_FLOATS,

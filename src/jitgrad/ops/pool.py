@@ -21,7 +21,9 @@ def _pooled(name: str, x: Any, kernel: Pair, stride: Pair, padding: Pair, dilati
     if x.dtype.char not in dtypes.COMPUTED_FLOATS:
         raise DTypeError(f"{name}: expected float32 or float64, given {x.dtype}. Try x.float().")
     if min(kernel) < 1 or min(stride) < 1 or min(dilation) < 1 or min(padding) < 0:
-        raise ShapeError(f"{name}: expected kernel_size, stride and dilation of at least 1, given {kernel}, {stride} and {dilation}; padding {padding}.")
+        raise ShapeError(
+            f"{name}: expected kernel_size, stride and dilation of at least 1, given {kernel}, {stride} and {dilation}; padding {padding}."
+        )
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
         raise ShapeError(f"{name}: expected padding of at most half the kernel_size {kernel}, given {padding}.")
     sizes = tuple(pool_size(n, k, s, p, d, ceil_mode) for n, k, s, p, d in zip(xs[2:], kernel, stride, padding, dilation, strict=True))

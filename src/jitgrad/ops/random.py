@@ -187,7 +187,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     if not training or p == 0.0:
         return input
     if p == 1.0:
-        return input.mul_(0.0) if inplace else input * 0.0  
+        return input.mul_(0.0) if inplace else input * 0.0
     if inplace:
         check_writable(input, "dropout")
     state = default_generator.draw(input.array.size, 32, input.device)

@@ -181,7 +181,7 @@ class Max(NamedTuple):
     indices: Tensor
 
 
-def max(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:  # noqa: A001
+def max(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The maximum of all elements; with a dim, (values, indices) along it.
 
     NaN wins, the first of equal maxima gives the index. Gradient: g at that index; without dim shared between equal maxima.

@@ -8,7 +8,7 @@ from jitgrad import dtypes, kernels
 from jitgrad.autograd import Primitive, Tensor, apply, cast, wrap
 from jitgrad.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError
 from jitgrad.ops.pointwise import DIV, add, div, exp, mul, neg, pointwise_float, sub
-from jitgrad.ops.reduce import mean, sum
+from jitgrad.ops.reduce import sum
 from jitgrad.ops.views import reshape
 from jitgrad.shapes import Shape, normalize_dim
 
@@ -95,7 +95,9 @@ def _check_labels(target: Any, C: int, ignore_index: int) -> None:
     labels = k.to_host(target).reshape(-1)
     bad = labels[((labels < 0) | (labels >= C)) & (labels != ignore_index)]
     if bad.size:
-        raise OutOfRangeError(f"target {bad[0]} is out of range: expected labels 0 to {C - 1} for {C} classes, or ignore_index={ignore_index}.")
+        raise OutOfRangeError(
+            f"target {bad[0]} is out of range: expected labels 0 to {C - 1} for {C} classes, or ignore_index={ignore_index}."
+        )
 
 
 # aux is the sum of the weights that count, by which a mean is divided.
@@ -209,7 +211,7 @@ def _reduced(losses: Tensor, reduction: str, total: Tensor | None = None) -> Ten
 
 def _weights_of(weight: Tensor, target: Tensor, ignore_index: int) -> Tensor:
     counted = target != ignore_index
-    return weight[(target * counted).to(dtypes.int64)]  
+    return weight[(target * counted).to(dtypes.int64)]
 
 
 def _by_class(weight: Tensor, ndim: int, dim: int) -> Tensor:

@@ -263,9 +263,7 @@ def _sizes(x_shape: tuple[int, ...]) -> tuple[int, int, int]:
     return x_shape[0], x_shape[1], prod(x_shape[2:])
 
 
-def nll(
-    x: np.ndarray, target: np.ndarray, weight: np.ndarray | None, ignore_index: int, reduction: str
-) -> tuple[np.ndarray, np.ndarray]:
+def nll(x: np.ndarray, target: np.ndarray, weight: np.ndarray | None, ignore_index: int, reduction: str) -> tuple[np.ndarray, np.ndarray]:
     """losses[n, ...] = -weight[t] * x[n, t, ...] with t = target[n, ...], 0 where t == ignore_index; reduced; and the weights' sum."""
     N, C, K = _sizes(x.shape)
     x, labels, w = contiguous(x).reshape(N, C, K), contiguous(target).reshape(N, K), or_nothing(weight, x.dtype)
@@ -278,9 +276,7 @@ def nll(
     return out[:1].reshape(()), out[1:].reshape(())
 
 
-def nll_grad(
-    g: np.ndarray, target: np.ndarray, weight: np.ndarray | None, x_shape: tuple[int, ...], ignore_index: int
-) -> np.ndarray:
+def nll_grad(g: np.ndarray, target: np.ndarray, weight: np.ndarray | None, x_shape: tuple[int, ...], ignore_index: int) -> np.ndarray:
     """gx[n, t, ...] = -weight[t] * g[n, ...] (or g, if one number) with t = target[n, ...], zero elsewhere and where t == ignore_index."""
     gx = np.empty(x_shape, g.dtype)
     N, C, K = _sizes(x_shape)

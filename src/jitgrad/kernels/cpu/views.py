@@ -65,7 +65,7 @@ def cast(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
     if old.kind != "f" or dtype.kind == "b" or (dtype.kind == "f" and dtype.itemsize >= old.itemsize):
         return x.astype(dtype, "C")
     # NumPy would warn about NaN and overflow here; np.errstate costs more than a kernel call, which warns of nothing.
-    if old.itemsize == 2 or dtype.itemsize == 2 and dtype.kind == "f":  # Numba has no float16 on the CPU
+    if old.itemsize == 2 or (dtype.itemsize == 2 and dtype.kind == "f"):  # Numba has no float16 on the CPU
         with np.errstate(all="ignore"):
             return x.astype(dtype, "C")
     y = np.empty(x.shape, dtype)
@@ -189,9 +189,7 @@ def _divide_where_shared(x, count):
             x[i] /= count[i]
 
 
-def as_strided_scatter(
-    x: np.ndarray, src: np.ndarray, shape: tuple[int, ...], strides: tuple[int, ...], offset: int
-) -> np.ndarray:
+def as_strided_scatter(x: np.ndarray, src: np.ndarray, shape: tuple[int, ...], strides: tuple[int, ...], offset: int) -> np.ndarray:
     """y = x, with src[i] at offset + sum(i * strides); `x` is C-contiguous."""
     y = x.copy()
     as_strided(y, shape, strides, offset)[...] = src

@@ -17,9 +17,7 @@ Pair = tuple[int, int]
 _THREADS = 1 << 17  # enough to fill a card
 
 
-def conv2d(
-    x: DeviceArray, w: DeviceArray, b: DeviceArray | None, stride: Pair, padding: Pair, dilation: Pair, groups: int
-) -> DeviceArray:
+def conv2d(x: DeviceArray, w: DeviceArray, b: DeviceArray | None, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> DeviceArray:
     """y[n,f,i,j] = b[f] + sum over c,u,v of x[n,c, i*SH - PH + u*DH, j*SW - PW + v*DW] * w[f,c,u,v], c of f's group."""
     N, C, H, W = x.shape
     F, _, KH, KW = w.shape

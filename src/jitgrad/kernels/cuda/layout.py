@@ -57,9 +57,7 @@ else:
         return x.__cuda_array_interface__["data"][0]
 
 
-def strided(
-    x: DeviceArray, shape: Shape, strides: Shape, offset: int = 0, dtype: np.dtype | None = None
-) -> DeviceArray:
+def strided(x: DeviceArray, shape: Shape, strides: Shape, offset: int = 0, dtype: np.dtype | None = None) -> DeviceArray:
     """A view on the memory of x; strides and offset in bytes, the offset from element zero of x."""
     return _view(x, shape, strides, offset, x.dtype if dtype is None else dtype)
 

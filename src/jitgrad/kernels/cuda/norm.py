@@ -15,9 +15,7 @@ from jitgrad.shapes import reduced_shape
 _FLOAT64 = np.dtype(np.float64)
 
 
-def normalize(
-    x: DeviceArray, dims: tuple[int, ...], eps: float
-) -> tuple[DeviceArray, DeviceArray, DeviceArray, DeviceArray]:
+def normalize(x: DeviceArray, dims: tuple[int, ...], eps: float) -> tuple[DeviceArray, DeviceArray, DeviceArray, DeviceArray]:
     """xhat = (x - mean) * rstd over dims; mean, var (biased), rstd = 1 / sqrt(var + eps) with dims of size 1."""
     data, rows, length = dims_last(x, dims)
     means, squares = row_moments(data, rows, length)

@@ -152,9 +152,7 @@ def _nll(x, target, weight, K, ignore_index, out, counted):
             counted[i] = weight[t]
 
 
-def nll_grad(
-    g: DeviceArray, target: DeviceArray, weight: DeviceArray | None, x_shape: tuple[int, ...], ignore_index: int
-) -> DeviceArray:
+def nll_grad(g: DeviceArray, target: DeviceArray, weight: DeviceArray | None, x_shape: tuple[int, ...], ignore_index: int) -> DeviceArray:
     """gx[n, t, ...] = -weight[t] * g[n, ...] (or g, if one number) with t = target[n, ...], zero elsewhere and where t == ignore_index."""
     C, K = x_shape[1], prod(x_shape[2:])
     w = full((C,), 1, g.dtype) if weight is None else weight

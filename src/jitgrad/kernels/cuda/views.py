@@ -146,9 +146,7 @@ def _divide_where_shared(count, out):
         out[i] = out[i] / count[i]
 
 
-def as_strided_scatter(
-    x: DeviceArray, src: DeviceArray, shape: tuple[int, ...], strides: tuple[int, ...], offset: int
-) -> DeviceArray:
+def as_strided_scatter(x: DeviceArray, src: DeviceArray, shape: tuple[int, ...], strides: tuple[int, ...], offset: int) -> DeviceArray:
     """y = x, with src[i] at offset + sum(i * strides); `x` is C-contiguous."""
     y = copied(x)
     copy_strided(strided(y, shape, strides, offset), expanded(src, shape))
