@@ -173,8 +173,8 @@ def test_create(dtype: np.dtype) -> None:
 def test_cat(layout: str) -> None:
     arrays = [sample((2, 3, 4), layout=layout), sample((2, 3, 4), layout=layout, seed=1)]
     for dim in range(3):
-        check(cat.cat(dim, *arrays), np.concatenate(arrays, dim))
-    check(cat.cat(0, arrays[0][:0], arrays[1]), arrays[1])
+        check(cat.cat(tuple(arrays), dim), np.concatenate(arrays, dim))
+    check(cat.cat((arrays[0][:0], arrays[1]), 0), arrays[1])
 
 
 # norm

@@ -123,20 +123,18 @@ def kernels() -> dict[str, Any]:
 
 
 def dtypes_of(signature: tuple[Any, ...]) -> tuple[str, ...]:
-    """A signature without what layouts and constants do to it: array(float32, 2d, C) is a float32 array of 2 dims."""
-    return tuple(str(t).rpartition(", ")[0] if str(t).startswith("array") else str(t) for t in signature)
+    """A signature without ranks, layouts and writability: of array(float32, 2d, C) the float32."""
+    return tuple(str(t.dtype) if hasattr(t, "layout") else str(t) for t in signature)
 
 
 def test_one_signature_per_dtypes() -> None:
-    """After the whole table, a kernel was compiled once for each combination of dtypes and ranks: layouts made no others."""
+    """After the whole table, each kernel was compiled once for each combination of dtypes: ranks and layouts made no others."""
     run_table(CASES)
     found = kernels()
     assert len(found) > 50
     for name, kernel in found.items():
         seen = [dtypes_of(s) for s in kernel.signatures]
         assert len(set(seen)) == len(seen), f"{name}: {kernel.signatures}"
-    most = max(len(kernel.signatures) for kernel in found.values())
-    assert most <= 12, {name: len(k.signatures) for name, k in found.items() if len(k.signatures) > 12}
 
 
 def test_a_tenth_without_the_compiler() -> None:

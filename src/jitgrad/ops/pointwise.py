@@ -330,7 +330,7 @@ def gelu(input: Tensor) -> Tensor:
     Source: Hendrycks and Gimpel, Gaussian Error Linear Units, 2016.
 
     >>> import jitgrad as jg
-    >>> round(jg.gelu(jg.tensor(1.0)).item(), 4)
+    >>> round(jg.nn.functional.gelu(jg.tensor(1.0)).item(), 4)
     0.8413
     """
     return apply(GELU, floating(input))

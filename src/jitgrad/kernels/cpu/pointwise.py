@@ -56,11 +56,10 @@ def _plain(entry: Pointwise, form: Form, dtype: np.dtype) -> Callable[..., Any]:
     output = _BOOL if form.output == "b" else dtype
 
     def call(*arrays: ndarray) -> ndarray:
-        same = np.broadcast_arrays(*arrays)
-        y = np.empty(same[0].shape, output)
-        flat = [x.ravel() for x in same]
+        y = np.empty(np.broadcast_shapes(*(x.shape for x in arrays)), output)
+        flat = [np.broadcast_to(x, y.shape).copy().ravel() for x in arrays]
         with np.errstate(all="ignore"):  # matters where the njit form is plain Python
-            run(*(x if x.flags.writeable else x.copy() for x in flat), y.reshape(-1))
+            run(*flat, y.reshape(-1))
         return y
 
     return call
