@@ -65,7 +65,7 @@ def view(input: Tensor, *shape: Any) -> Tensor:
     """Like reshape, but never a copy: ShapeError where the strides do not allow a view.
 
     >>> import jitgrad as jg
-    >>> jg.view(jg.arange(4), 2, 2).tolist()
+    >>> jg.arange(4).view(2, 2).tolist()
     [[0, 1], [2, 3]]
     """
     return apply(RESHAPE, input, p=(inferred_shape(input.array.shape, as_shape(shape)),))
@@ -147,7 +147,7 @@ def expand(input: Tensor, *size: Any) -> Tensor:
     Gradient: g summed over the repeated dims.
 
     >>> import jitgrad as jg
-    >>> jg.expand(jg.tensor([[1], [2]]), 2, 3).tolist()
+    >>> jg.tensor([[1], [2]]).expand(2, 3).tolist()
     [[1, 1, 1], [2, 2, 2]]
     """
     return apply(BROADCAST_TO, input, p=(as_shape(size),))
