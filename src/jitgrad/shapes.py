@@ -222,7 +222,7 @@ def as_shape(sizes: tuple[object, ...]) -> Shape:
         sizes = tuple(sizes[0])
     for n in sizes:
         if type(n) is not int:
-            return tuple(_as_int(n, "size") for n in sizes)
+            return tuple([_as_int(n, "size") for n in sizes])
     return sizes  # type: ignore[return-value]
 
 

@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 from jitgrad.autograd import Tensor, backward, check_writable, detach, tensor, tensor_repr, wrap
 from jitgrad.dtypes import float32
 from jitgrad.errors import ShapeError
-from jitgrad.ops import convert, index, inplace, matmul, pointwise, reduce, softmax, views
+from jitgrad.ops import convert, index, inplace, pointwise, reduce, views
+from jitgrad.ops.matmul import matmul
+from jitgrad.ops.softmax import log_softmax, softmax
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -18,7 +20,7 @@ METHODS: dict[str, Any] = {
         pointwise.sqrt, pointwise.tanh, pointwise.relu, pointwise.eq, pointwise.ne, pointwise.lt, pointwise.le, pointwise.gt,
         pointwise.ge, reduce.sum, reduce.mean, reduce.var, reduce.amax, reduce.max, reduce.argmax, views.reshape, views.view,
         views.flatten, views.permute, views.transpose, views.t, views.expand, views.squeeze, views.unsqueeze, views.as_strided,
-        views.narrow, matmul.matmul, softmax.softmax, softmax.log_softmax, index.nonzero, inplace.add_, inplace.sub_,
+        views.narrow, matmul, softmax, log_softmax, index.nonzero, inplace.add_, inplace.sub_,
         inplace.mul_, inplace.div_, inplace.pow_, inplace.fill_, inplace.zero_, inplace.copy_, convert.to, convert.clone,
         convert.contiguous, convert.item, convert.tolist, convert.numpy, convert.cpu, convert.cuda,
     )},
@@ -51,7 +53,7 @@ def _guarded(op: Any) -> Any:
 
 for _name, _op in (
     ("add", pointwise.add), ("sub", pointwise.sub), ("mul", pointwise.mul), ("truediv", pointwise.div),
-    ("pow", pointwise.pow), ("matmul", matmul.matmul),
+    ("pow", pointwise.pow), ("matmul", matmul),
 ):  # fmt: skip
     METHODS[f"__{_name}__"] = _guarded(_op)
     METHODS[f"__r{_name}__"] = _guarded(_reflected(_op))

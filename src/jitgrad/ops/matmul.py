@@ -5,28 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 from jitgrad.autograd import Primitive, Tensor, apply
-from jitgrad.dtypes import refuse_float16
+from jitgrad.dtypes import COMPUTED_FLOATS, COMPUTED_NUMBERS, refuse_float16
 from jitgrad.errors import DTypeError, ShapeError
 from jitgrad.ops.reduce import SUM
 from jitgrad.ops.views import mT, squeeze, unsqueeze
 from jitgrad.shapes import Shape, broadcast_shapes, remembered
 
 
-def _same_dtypes(name: str, a: Any, b: Any) -> None:
-    if a.dtype is not b.dtype and a.dtype != b.dtype:
-        raise DTypeError(f"{name}: expected equal dtypes, given {a.dtype} and {b.dtype}. Try b.to(a.dtype).")
-    refuse_float16(name, a.dtype)
+def _matmul_dtypes(a: Any, b: Any) -> None:
+    if a.dtype != b.dtype:
+        raise DTypeError(f"matmul: expected equal dtypes, given {a.dtype} and {b.dtype}. Try b.to(a.dtype).")
+    refuse_float16("matmul", a.dtype)
+    if a.dtype.char == "?":
+        raise DTypeError("matmul: bool tensors are not supported. Try x.float().")
 
 
 def _matmul_infer(a: Any, b: Any) -> tuple[Shape, Any]:
-    _same_dtypes("matmul", a, b)
-    if a.dtype.char == "?":
-        raise DTypeError("matmul: bool tensors are not supported. Try x.float().")
-    return _matmul_shape(tuple(a.shape), tuple(b.shape)), a.dtype
+    dtype = a.dtype
+    if b.dtype is not dtype or dtype.char not in COMPUTED_NUMBERS:
+        _matmul_dtypes(a, b)
+    return _matmul_shape(a.shape, b.shape), dtype
 
 
 @remembered
 def _matmul_shape(sa: Shape, sb: Shape) -> Shape:
+    sa, sb = tuple(sa), tuple(sb)
     if sa[-1] != sb[-2]:
         raise ShapeError(
             "matmul: expected the last dim of the first to equal the second to last of the second, "
@@ -71,12 +74,15 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
 
 
 def _linear_infer(x: Any, w: Any, b: Any) -> tuple[Shape, Any]:
-    layer_dtypes("linear", x, w, b)
-    return _linear_shape(tuple(x.shape), tuple(w.shape), None if b is None else tuple(b.shape)), x.dtype
+    dtype = x.dtype
+    if w.dtype is not dtype or (b is not None and b.dtype is not dtype) or dtype.char not in COMPUTED_FLOATS:
+        layer_dtypes("linear", x, w, b)
+    return _linear_shape(x.shape, w.shape, None if b is None else b.shape), dtype
 
 
 @remembered
 def _linear_shape(xs: Shape, ws: Shape, bs: Shape | None) -> Shape:
+    xs, ws = tuple(xs), tuple(ws)
     if len(ws) != 2:
         raise ShapeError(f"linear: expected a weight (out_features, in_features), given {ws}.")
     if not xs or xs[-1] != ws[1]:

@@ -12,7 +12,8 @@ from jitgrad.kernels.jit import njit, parallel_form, pays, prange, workspace
 from jitgrad.shapes import broadcast_shapes
 
 ROWS, COLUMNS = 32, 256  # tile of the result: 8 rows of b over it stay in L1 while 32 rows of a pass
-SMALL = 1 << 12  # products up to which a plain loop beats tiles, which take longer to call
+SMALL = 1 << 16  # products up to which a plain loop beats tiles, which take longer to call
+SMALL_DOTS = 1 << 12  # the same for products with the rows of w
 MIN_WORK = 1 << 18  # products from which threads pay
 FEW_ROWS, FEW_COLUMNS, LONG = 4, 16, 32  # where dot products over K >= LONG beat sums of rows
 
@@ -96,13 +97,25 @@ _matmul_parallel = parallel_form(_matmul)
 @njit
 def _small(a, b, out):
     """out = a @ b without tiles or packing; all 2-D and C-contiguous."""
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            out[i, j] = 0
-        for k in range(a.shape[1]):
+    M, N = out.shape
+    K = a.shape[1]
+    for i in range(M):
+        row = out[i]
+        for j in range(N):
+            row[j] = 0
+        for k in range(0, K - 3, 4):  # four rows of b at once: a quarter of the loads and stores of out
+            _add_4(row, a[i, k], a[i, k + 1], a[i, k + 2], a[i, k + 3], b, k)
+        for k in range(K // 4 * 4, K):
             number = a[i, k]
-            for j in range(out.shape[1]):
-                out[i, j] += number * b[k, j]
+            for j in range(N):
+                row[j] += number * b[k, j]
+
+
+@njit(inline=True)
+def _add_4(row, p, q, r, s, b, k):
+    b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
+    for j in range(row.size):
+        row[j] += (p * b0[j] + q * b1[j]) + (r * b2[j] + s * b3[j])
 
 
 @njit
@@ -119,14 +132,18 @@ def _small_linear(x, w, b, out):
 @njit
 def _small_transposed(a, b, out):
     """out = a.T @ b without tiles or packing."""
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            out[i, j] = 0
-    for k in range(a.shape[0]):
-        for i in range(out.shape[0]):
+    M, N = out.shape
+    K = a.shape[0]
+    for i in range(M):
+        row = out[i]
+        for j in range(N):
+            row[j] = 0
+        for k in range(0, K - 3, 4):
+            _add_4(row, a[k, i], a[k + 1, i], a[k + 2, i], a[k + 3, i], b, k)
+        for k in range(K // 4 * 4, K):
             number = a[k, i]
-            for j in range(out.shape[1]):
-                out[i, j] += number * b[k, j]
+            for j in range(N):
+                row[j] += number * b[k, j]
 
 
 def _run(a: np.ndarray, b: np.ndarray, bias: np.ndarray, out: np.ndarray, form: Form) -> np.ndarray:
@@ -202,7 +219,7 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> np.ndarray:
     """y[..., f] = sum_k x[..., k] * w[f, k] + b[f]."""
     bias = or_nothing(b, x.dtype)
-    if x.ndim == 2 and x.shape[0] * w.size <= SMALL and x.flags.carray and w.flags.carray:
+    if x.ndim == 2 and x.shape[0] * w.size <= SMALL_DOTS and x.flags.carray and w.flags.carray:
         y = np.empty((x.shape[0], w.shape[0]), x.dtype)
         _small_linear(x, w, bias, y)
         return y
