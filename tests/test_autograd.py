@@ -44,7 +44,7 @@ def test_backward_twice_is_explained_and_retain_graph_allows_it() -> None:
     y.backward(retain_graph=True)
     y.backward()
     assert x.grad.tolist() == [4, 8]
-    with pytest.raises(GradError, match="second time.*retain_graph=True"):
+    with pytest.raises(GradError, match=r"second time.*retain_graph=True"):
         y.backward()
 
 
@@ -111,9 +111,10 @@ def test_retain_grad_and_hooks() -> None:
     handle.remove()
     (x * 3).sum().backward()
     assert seen[2:] == [[9, 9]]
+    x.register_hook(lambda g: jg.ones(5))
+    loss = (x * 3).sum()
     with pytest.raises(ShapeError, match="hook"):
-        x.register_hook(lambda g: jg.ones(5))
-        (x * 3).sum().backward()
+        loss.backward()
 
 
 def test_a_frozen_leaf_keeps_its_gradient() -> None:
@@ -259,13 +260,50 @@ def test_an_overwritten_saved_value_is_an_error_that_names_both_ops(write: Any) 
     z = y * y  # keeps its inputs
     with jg.no_grad():
         write(y)
-    with pytest.raises(GradError, match="backward of mul.*overwritten later by (add_|zero_|fill_)"):
+    with pytest.raises(GradError, match=r"backward of mul.*overwritten later by (add_|zero_|fill_)"):
         z.sum().backward()
     e = (x * 1).exp()  # keeps its output
     with jg.no_grad():
         write(e)
     with pytest.raises(GradError, match="backward of exp"):
         e.sum().backward()
+
+
+def test_writing_through_a_view_of_transposed_or_reversed_memory() -> None:
+    for base in (jg.zeros(3, 2).t().relu(), jg.from_numpy(np.zeros((2, 3))[::-1, ::-1]).float(), jg.zeros(3, 2).t() * 1.0):
+        w = leaf(1, 2, 3)
+        base[0] = w * 2
+        base[0, 1:] *= 3
+        (base * jg.tensor([[0.0, 1, 2], [3, 4, 5]])).sum().backward()
+        assert w.grad.tolist() == [0, 6, 12]
+
+
+def test_a_leaf_that_is_a_view_is_a_leaf() -> None:
+    v = jg.zeros(4).view(2, 2).requires_grad_()
+    with pytest.raises(GradError, match="view of a leaf"):
+        v[0] = jg.ones(2)
+    assert v.is_leaf
+
+
+def test_gradients_own_their_memory() -> None:
+    x, z, g = leaf(1, 2), leaf(1, 2), jg.ones(2)
+    (x + z).backward(g, create_graph=True)
+    with jg.no_grad():
+        x.grad.mul_(5)
+    assert z.grad.tolist() == g.tolist() == [1, 1]
+
+
+def test_item_assignment_of_numbers_is_exact_and_bools_are_no_indices() -> None:
+    a = jg.zeros(2, dtype=jg.float64)
+    a[0] = 0.1
+    a[[1]] = 0.1
+    assert a.tolist() == [0.1, 0.1]
+    ints = jg.zeros(1, dtype=jg.int64)
+    with pytest.raises(DTypeError, match="does not fit"):
+        ints[0] = float("nan")
+    for flag in (True, np.bool_(True), jg.tensor(True)):
+        with pytest.raises(TypeError, match="bool is not an index"):
+            a[flag] = 1.0
 
 
 # ---- Function
@@ -317,6 +355,44 @@ def test_once_differentiable_is_never_silently_a_constant() -> None:
     assert x.grad.tolist() == [6]
     with pytest.raises(GradError, match="once_differentiable"):
         jg.autograd.grad(Square.apply(x), x, create_graph=True)
+
+
+def test_a_window_that_steps_over_the_image_is_refused() -> None:
+    with pytest.raises(ShapeError, match="wholly in the padding"):
+        jg.nn.functional.max_pool2d(jg.ones(1, 1, 1, 1), 2, stride=1, padding=1, dilation=2)
+
+
+def test_forward_that_writes_into_its_input_is_an_error() -> None:
+    class Writes(jg.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: jg.Tensor) -> jg.Tensor:
+            return x.mul_(2)
+
+    with pytest.raises(GradError, match="wrote into one of its inputs"):
+        Writes.apply(leaf(1) * 1)
+
+
+def test_gradcheck_sees_a_cut_graph() -> None:
+    x = jg.tensor([1.0], dtype=jg.float64, requires_grad=True)
+    assert not jg.autograd.gradcheck(lambda x: x.detach() * 2, x, raise_exception=False)
+
+
+def test_one_mode_object_in_several_threads() -> None:
+    off, seen = jg.no_grad(), []
+    barrier = threading.Barrier(4)
+
+    def work() -> None:
+        with off:
+            barrier.wait()
+            seen.append(jg.is_grad_enabled())
+        seen.append(jg.is_grad_enabled())
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert sorted(seen) == [False] * 4 + [True] * 4
 
 
 # ---- dtypes, devices, construction

@@ -55,3 +55,7 @@ class StateDictError(JitgradError, ValueError, RuntimeError):
 
 class OutOfRangeError(JitgradError, IndexError):
     """A dim, index or label out of range."""
+
+
+class InputTypeError(JitgradError, TypeError):
+    """Something else where a Tensor is expected."""

@@ -19,6 +19,7 @@ Geometry = tuple[Shape, tuple[int, ...], int]  # shape, strides, offset of a vie
 remembered = lru_cache(maxsize=4096)
 _ALL_DIMS = [tuple(range(n)) for n in range(65)]
 
+MAX_DIMS = 64  # NumPy's limit
 MAX_BYTES = 2**62  # beyond what a size in bytes can be; keeps NumPy's own OverflowError away
 
 
@@ -135,7 +136,7 @@ def expand_geometry(shape: Shape, strides: tuple[int, ...], target: Shape) -> Ge
             step = 0
         sizes.append(n)
         steps.append(step)
-    return tuple(sizes), tuple(steps), 0
+    return check_new_shape(tuple(sizes), 1), tuple(steps), 0
 
 
 @remembered
@@ -206,14 +207,25 @@ def pool_size(size: int, kernel: int, stride: int, padding: int, dilation: int, 
     return out - 1 if (out - 1) * stride >= size + padding else out
 
 
+def as_ints(value: int | tuple[int, ...] | list[int], count: int, name: str) -> tuple[int, ...]:
+    """An int, or so many of them, as a tuple of so many: the sizes of a window of so many dims."""
+    if isinstance(value, (tuple, list)):
+        if len(value) != count:
+            raise ShapeError(f"{name}: expected an int or {count} ints, given {value}.")
+        return tuple([_as_int(v, name) for v in value])
+    return (_as_int(value, name),) * count
+
+
 def as_pair(value: int | tuple[int, ...] | list[int], name: str) -> tuple[int, int]:
     """An int, or two of them, as a pair."""
-    if isinstance(value, (tuple, list)):
-        if len(value) != 2:
-            raise ShapeError(f"{name}: expected an int or 2 ints, given {value}.")
-        return _as_int(value[0], name), _as_int(value[1], name)
-    n = _as_int(value, name)
-    return n, n
+    first, second = as_ints(value, 2, name)
+    return first, second
+
+
+@remembered
+def reaches_input(size: int, out: int, kernel: int, stride: int, padding: int, dilation: int) -> bool:
+    """Whether each of the out windows along one dim has an element of the input: a dilated one can step over a small input."""
+    return all(any(0 <= o * stride - padding + k * dilation < size for k in range(kernel)) for o in range(out))
 
 
 def as_shape(sizes: tuple[object, ...]) -> Shape:
@@ -230,6 +242,8 @@ def check_new_shape(shape: Shape, itemsize: int) -> Shape:
     """A shape that memory can be asked for: no negative size, fewer bytes than an address has."""
     if min(shape, default=0) < 0:
         raise ShapeError(f"expected sizes of at least 0, given {shape}.")
+    if len(shape) > MAX_DIMS:
+        raise ShapeError(f"expected at most {MAX_DIMS} dims, given {len(shape)}.")
     if prod(max(n, 1) for n in shape) * itemsize > MAX_BYTES:
         raise ShapeError(f"shape {shape} needs more bytes than memory can have.")
     return shape

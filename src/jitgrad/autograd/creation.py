@@ -201,7 +201,7 @@ def scalar(value: Any, dtype: np.dtype[Any], like: Tensor) -> Tensor:
     with np.errstate(all="ignore"):
         try:
             a = np.array(value, dtype)
-        except OverflowError:
+        except (OverflowError, ValueError):  # ValueError: NaN as an int
             raise DTypeError(f"{value} does not fit {dtypes.of_numpy(dtype)}.") from None
     t = wrap(a)
     if not on_cpu:
@@ -214,7 +214,7 @@ def scalar(value: Any, dtype: np.dtype[Any], like: Tensor) -> Tensor:
 
 def numbers(values: Sequence[float], like: Tensor) -> Tensor:
     """Python numbers as a 1-d float64 operand beside a Tensor."""
-    t = wrap(np.array(values, np.float64))
+    t = wrap(np.array([float(v) for v in values], np.float64))
     return t if type(like.array) is np.ndarray else to_device(t, like.device)
 
 

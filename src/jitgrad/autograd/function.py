@@ -143,6 +143,8 @@ def _forward(cls: type[Function], xs: tuple[Any, ...], call: Call) -> tuple[Any,
     ctx = Context(call.needs_input_grad)
     inputs = [wrap(x) for x in xs]
     result = cls.forward(ctx, *call.fill(inputs))
+    if any(t.stamp is not None and t.stamp[0] for t in inputs):
+        raise GradError(f"{cls.__name__}.forward wrote into one of its inputs, which is not supported: clone() it first.")
     call.single = not isinstance(result, tuple)
     outputs = (result,) if call.single else result
     for y in outputs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 from jitgrad.autograd.creation import scalar
@@ -170,12 +170,12 @@ def _checked(prim: Any, e: Node | Leaf, g: Any) -> Tensor:
 
 
 # One writer at a time into .grad, so that two threads that share parameters lose nothing; made anew in a forked child.
-_accumulating = Lock()
+_accumulating = RLock()
 
 
 def _fresh_lock() -> None:
     global _accumulating
-    _accumulating = Lock()
+    _accumulating = RLock()
 
 
 os.register_at_fork(after_in_child=_fresh_lock)
@@ -184,29 +184,32 @@ os.register_at_fork(after_in_child=_fresh_lock)
 def _accumulate(walk: Walk, create_graph: bool, roots: list[tuple[Any, Tensor]]) -> None:
     """Write what arrived into .grad: taken over where nothing else holds it, added in place to what is there."""
     given = {id(g.array) for _, g in roots}  # arrays that somebody holds
-    after = False
     with _accumulating:
-        if walk.retained is not None:
-            for n, g in walk.retained:
-                assert n.hooks is not None
-                kept = n.hooks.retained
-                n.hooks.retained = g if kept is None else add(kept, g)
-                given.add(id(g.array))
+        written = []
+        for n, g in walk.retained or ():
+            assert n.hooks is not None
+            kept = n.hooks.retained
+            n.hooks.retained = _own(g, given, walk.shared) if kept is None else add(kept, g)
+        # First everything that may fail, then the writes.
         for leaf, g in walk.leaves.items():
             old = leaf.grad
-            if old is None:
-                if (g.base is not None or id(g.array) in given or walk.shared) and not create_graph:
-                    g = clone(g)
-                else:
-                    given.add(id(g.array))
+            written.append((leaf, old, _own(g, given, walk.shared) if old is None else add(old, g)))
+        for leaf, old, g in written:
+            if old is None or create_graph or old.node is not None:
                 leaf.grad = g
-            elif create_graph or old.node is not None:
-                leaf.grad = add(old, g)
             else:
-                apply_many(COPY_, (old, add(old, g)))
-            after = after or leaf.hooks is not None
+                apply_many(COPY_, (old, g))
+    after = any(leaf.hooks is not None for leaf in walk.leaves)
     if after:
         _run_after_accumulate(walk)
+
+
+def _own(g: Tensor, given: set[int], shared: bool) -> Tensor:
+    """g where nobody else holds its memory, else a copy."""
+    if shared or g.base is not None or id(g.array) in given:
+        return clone(g)
+    given.add(id(g.array))
+    return g
 
 
 def _run_after_accumulate(walk: Walk) -> None:

@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from jitgrad.autograd.door import apply_many, make_node
+from jitgrad.autograd.door import apply, apply_many, make_node
 from jitgrad.autograd.mode import is_grad_enabled, no_grad
 from jitgrad.autograd.node import Leaf, Node, tick
 from jitgrad.autograd.primitive import Primitive
-from jitgrad.autograd.primitives import AS_STRIDED_SCATTER, clone, filled, sum_to
+from jitgrad.autograd.primitives import (
+    AS_STRIDED,
+    AS_STRIDED_GRAD,
+    AS_STRIDED_SCATTER,
+    clone,
+    contiguous,
+    filled,
+    gather_strided,
+    sum_to,
+)
 from jitgrad.autograd.tensor import Tensor, current_node, stamp_of
 from jitgrad.errors import DTypeError, GradError, ShapeError
-from jitgrad.shapes import Shape, broadcast_shapes, is_contiguous
+from jitgrad.shapes import Shape, broadcast_shapes, is_contiguous, memory_span
 
 
 def _copy_infer(dst: Any, src: Any) -> tuple[Shape, Any]:
@@ -36,6 +45,29 @@ OVERWRITE = Primitive(
 )
 
 
+# The node that writing src through a view leaves on the view's base: the region's old value no longer counts. x_strides are
+# those of the base, in whose memory (shape, strides, offset) lies. Its forward is COPY_ too.
+OVERWRITE_REGION = Primitive(
+    "overwrite_region",
+    "x src",
+    lambda x, src, shape, strides, offset, x_strides: (x.shape, x.dtype),
+    grad_x=lambda g, x_shape, shape, strides, offset, x_strides: _without_region(g, x_shape, shape, strides, offset, x_strides),
+    grad_src=lambda g, shape, strides, offset, x_strides: gather_strided(g, g.array.shape, x_strides, shape, strides, offset),
+)
+
+
+def _without_region(g: Tensor, x_shape: Shape, shape: Shape, strides: Any, offset: int, x_strides: Any) -> Tensor:
+    """g with zeros in the region, which lies in memory laid out as x was."""
+    item = g.array.dtype.itemsize
+    zeros = filled(shape, 0, g)
+    if is_contiguous(x_shape, x_strides, item):
+        return apply(AS_STRIDED_SCATTER, contiguous(g), zeros, p=(shape, strides, offset))
+    low, high = memory_span(x_shape, x_strides, item)
+    flat = apply(AS_STRIDED_GRAD, g, p=(((high - low) // item,), (item,), x_shape, x_strides, -low))
+    flat = apply(AS_STRIDED_SCATTER, flat, zeros, p=(shape, strides, offset - low))
+    return apply(AS_STRIDED, flat, p=(x_shape, x_strides, -low, (item,)))
+
+
 def check_writable(t: Tensor, name: str) -> None:
     """Raise, before anything is computed, where an in-place op on t could not be done or recorded."""
     a = t.array
@@ -49,16 +81,16 @@ def check_writable(t: Tensor, name: str) -> None:
             f"{name}: a leaf that requires gradients cannot be modified in place while operations are recorded. "
             "Do it under jg.no_grad(), or on x.detach(), or work on x.clone()."
         )
-    if base is not None and isinstance(base.node, Leaf):
+    viewed = node
+    while isinstance(viewed, Node) and viewed.prim.geometry is not None:
+        viewed = viewed.edges[0]
+    if isinstance(viewed, Leaf) or (base is not None and isinstance(base.node, Leaf)):
         raise GradError(
             f"{name}: this is a view of a leaf that requires gradients, which cannot be modified in place while operations are recorded. "
             "Do it under jg.no_grad(), or on a clone()."
         )
     if base is not None and base.node is not None and node is None:
         raise GradError(f"{name}: this view was made under no_grad(), and its base requires gradients. Make the view while recording.")
-    if base is not None and not is_contiguous(base.array.shape, base.array.strides, base.array.dtype.itemsize):
-        if node is not None:
-            raise GradError(f"{name}: writing through a view of memory that is not contiguous is not recorded. Try x.clone() first.")
 
 
 def write(t: Tensor, name: str, compute: Callable[[], Tensor]) -> Tensor:
@@ -124,7 +156,7 @@ def _written(t: Tensor, src: Tensor, after: Node | Leaf | None, name: str) -> Te
             t.node = after
         elif before is not None or after is not None:
             x, y = base.array, t.array
-            n = make_node(AS_STRIDED_SCATTER, (before, after), ((None, None), (y.shape, y.strides, t.offset), None, None))
+            n = make_node(OVERWRITE_REGION, (before, after), ((None, None), (y.shape, y.strides, t.offset, x.strides), None, None))
             n.shape, n.dtype = x.shape, x.dtype
             base.node = n
     return t

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,6 +27,8 @@ class Listening:
 
 
 _mode: ContextVar[bool | Listening] = ContextVar("jitgrad_mode", default=True)
+# Modes that entered blocks will bring back, innermost first, as (mode, rest): one for each context, whoever shares the objects.
+_outer: ContextVar[Any] = ContextVar("jitgrad_outer_modes", default=None)
 current_mode = _mode.get
 set_mode = _mode.set
 reset_mode = _mode.reset
@@ -54,14 +56,15 @@ class _GradMode:
 
     grad: bool
 
-    def __init__(self, *args: Any) -> None:
-        self._tokens: list[Token[bool | Listening]] = []
-
     def __enter__(self) -> None:
-        self._tokens.append(_mode.set(with_grad(current_mode(), self.grad)))
+        m = current_mode()
+        _outer.set((m, _outer.get()))
+        _mode.set(with_grad(m, self.grad))
 
     def __exit__(self, *exc: object) -> None:
-        _mode.reset(self._tokens.pop())
+        m, rest = _outer.get()
+        _outer.set(rest)
+        _mode.set(m)
 
     def _fresh(self) -> _GradMode:
         return type(self)()
@@ -161,7 +164,6 @@ class set_grad_enabled(_GradMode):  # noqa: N801
     def __init__(self, mode: bool) -> None:
         if not isinstance(mode, bool):
             raise TypeError(f"set_grad_enabled: expected True or False, given {mode!r}.")
-        super().__init__()
         self.grad = mode
         self._before: bool | Listening | None = current_mode()
         _mode.set(with_grad(current_mode(), mode))

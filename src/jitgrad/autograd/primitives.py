@@ -96,7 +96,7 @@ AS_STRIDED_GRAD: Primitive = Primitive(
     "as_strided_grad",
     "g",
     lambda g, x_shape, x_strides, shape, strides, offset: (x_shape, g.dtype),
-    grad_g=lambda g, x_shape, x_strides, shape, strides, offset: _gather(g, x_shape, x_strides, shape, strides, offset),
+    grad_g=lambda g, x_shape, x_strides, shape, strides, offset: gather_strided(g, x_shape, x_strides, shape, strides, offset),
 )
 
 # x and the result are C-contiguous.
@@ -105,11 +105,11 @@ AS_STRIDED_SCATTER: Primitive = Primitive(
     "x src",
     lambda x, src, shape, strides, offset: (x.shape, x.dtype),
     grad_x=lambda g, shape, strides, offset: apply(AS_STRIDED_SCATTER, contiguous(g), filled(shape, 0, g), p=(shape, strides, offset)),
-    grad_src=lambda g, shape, strides, offset: _gather(g, g.shape, None, shape, strides, offset),
+    grad_src=lambda g, shape, strides, offset: gather_strided(g, g.shape, None, shape, strides, offset),
 )
 
 
-def _gather(g: Tensor, x_shape: Shape, x_strides: Any, shape: Shape, strides: Any, offset: int) -> Tensor:
+def gather_strided(g: Tensor, x_shape: Shape, x_strides: Any, shape: Shape, strides: Any, offset: int) -> Tensor:
     """The elements of g that (shape, strides, offset) point to in memory laid out as x was."""
     item = g.array.dtype.itemsize
     if x_strides is None or is_contiguous(x_shape, x_strides, item):

@@ -141,6 +141,12 @@ def power(a, b):
         return like(a, math.copysign(math.inf, a) if b % 2 == 1 else math.inf)
 
 
+def log1p(x):
+    """ln(1 + x), exact for small x; Kahan's correction for what 1 + x rounds away"""
+    u = like(x, 1) + x
+    return x if u == 1 or u == math.inf else log(u) * x / (u - like(x, 1))
+
+
 # Arithmetic
 
 

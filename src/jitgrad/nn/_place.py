@@ -6,7 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from jitgrad.autograd import Tensor
-from jitgrad.errors import JitgradError
+from jitgrad.errors import InputTypeError, JitgradError
 
 if TYPE_CHECKING:
     from jitgrad.nn.module import Module
@@ -40,6 +40,16 @@ def add_place(error: JitgradError, module: Module, args: tuple[Any, ...], kwargs
         trail.outermost = module
     where = f"{trail.path} ({trail.layer}) of {type(module).__name__}" if trail.path else trail.layer
     error.place = where + trail.inputs
+
+
+def not_a_tensor(error: AttributeError, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> JitgradError | None:
+    """The error in words where an input of module that is no Tensor was taken for one."""
+    given = error.obj
+    if isinstance(given, Tensor) or not any(given is a for a in (*args, *kwargs.values())):
+        return None
+    placed = InputTypeError(f"{type(module).__name__}: expected a Tensor, given {type(given).__name__}. Try jg.tensor(...).")
+    add_place(placed, module, args, kwargs)
+    return placed
 
 
 def short_name(module: Module) -> str:

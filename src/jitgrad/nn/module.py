@@ -12,7 +12,7 @@ from jitgrad.errors import DTypeError, JitgradError
 from jitgrad.nn import _state
 from jitgrad.nn._hooks import call_with_hooks, enter_hook
 from jitgrad.nn._moves import apply_to_tensors, forget_grad, to_arguments
-from jitgrad.nn._place import add_place
+from jitgrad.nn._place import add_place, not_a_tensor
 from jitgrad.nn.parameter import Parameter
 from jitgrad.ops.convert import to
 
@@ -61,6 +61,11 @@ class Module:
         except JitgradError as error:
             add_place(error, self, args, kwargs)
             raise
+        except AttributeError as error:
+            placed = not_a_tensor(error, self, args, kwargs)
+            if placed is None:
+                raise
+            raise placed from error
 
     # Any signature: each module has its own.
     def _no_forward(self, *args: Any, **kwargs: Any) -> Any:

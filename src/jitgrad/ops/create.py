@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, isfinite
 from typing import Any
 
 from jitgrad import dtypes, kernels
@@ -80,7 +80,7 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, dev
     for name, value in (("start", start), ("end", end), ("step", step)):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"arange: {name} is expected to be a number, given {value!r}.")
-    if step == 0 or step != step or abs(end - start) == float("inf"):
+    if step == 0 or not isfinite(start) or not isfinite(end) or not isfinite(step):
         raise ArgumentError(f"arange: expected a step other than 0 and finite bounds, given {start}, {end}, {step}.")
     if (end - start) * step < 0:
         raise ArgumentError(f"arange: from {start} a step of {step} leads away from {end}.")

@@ -5,7 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from jitgrad import dtypes, kernels
-from jitgrad.autograd import Primitive, Tensor, apply, as_tensor, broadcast_to, cast, check_writable, copy_, filled, to_device, write
+from jitgrad.autograd import (
+    Primitive,
+    Tensor,
+    apply,
+    as_tensor,
+    broadcast_to,
+    cast,
+    check_writable,
+    contiguous,
+    copy_,
+    filled,
+    scalar,
+    to_device,
+    write,
+)  # fmt: skip
 from jitgrad.errors import DTypeError, JitgradError, OutOfRangeError, ShapeError
 from jitgrad.ops.create import arange_like
 from jitgrad.ops.pointwise import add, eq, mul, ne, where
@@ -165,7 +179,7 @@ def _as_index(x: Tensor, k: Any) -> Any:
     """One part of a key as None, Ellipsis, a slice, an int or an index Tensor."""
     if k is None or k is Ellipsis or isinstance(k, slice):
         return k
-    if isinstance(k, bool):
+    if isinstance(k, bool) or (getattr(k, "shape", None) == () and getattr(k, "dtype", None) == dtypes.bool_):
         raise IndexTypeError("a bool is not an index here: use a tensor of bools, or x if flag else x[:0].")
     if isinstance(k, Tensor):
         if k.array.dtype.kind == "f":
@@ -255,15 +269,18 @@ def getitem(x: Tensor, key: Any) -> Tensor:
         return apply(INDEX, x, p=(items,))
     rows = _Rows(apply(INDEX, x, p=(items,)), tensors)
     y = apply(TAKE, rows.x, rows.idx)
-    return permute(y, rows.placing()) if rows.at else y
+    return contiguous(permute(y, rows.placing())) if rows.at else y
 
 
 def setitem(x: Tensor, key: Any, value: Any) -> None:
     """x[key] = value in place; value is cast to x's dtype as PyTorch does, and broadcasts."""
     items, tensors = _parsed(x, key)
     target = apply(INDEX, x, p=(items,)) if items else x
-    v = value if isinstance(value, Tensor) else as_tensor(value)
-    v = to_device(cast(v, x.array.dtype), x.device)
+    if isinstance(value, (bool, int, float)):
+        v = scalar(value, x.array.dtype, x)
+    else:
+        v = value if isinstance(value, Tensor) else as_tensor(value, dtype=x.dtype)
+        v = to_device(cast(v, x.array.dtype), x.device)
     if not tensors:
         _check_fits(v.shape, target.shape)
         copy_(target, _without_lead(v, target.ndim), "__setitem__")

@@ -98,7 +98,7 @@ SUB: Primitive = Primitive(
 )  # fmt: skip
 DIV: Primitive = Primitive(
     "div", "a b", broadcasting("div"), pointwise=dtypes.COMPUTED_FLOATS, broadcasts=True,
-    grad_a=lambda g, b: apply(DIV, g, b), grad_b=lambda g, b, y: neg(apply(DIV, apply(MUL, g, y), b)),
+    grad_a=lambda g, b: apply(DIV, g, b), grad_b=lambda g, a, b: neg(apply(MUL, g, apply(DIV, apply(DIV, a, b), b))),
 )  # fmt: skip
 NEG: Primitive = Primitive("neg", "x", _numbers("neg"), pointwise=dtypes.COMPUTED_NUMBERS, grad_x=lambda g: neg(g))
 

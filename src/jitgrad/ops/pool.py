@@ -8,7 +8,7 @@ from jitgrad import dtypes
 from jitgrad.autograd import Primitive, Tensor, apply
 from jitgrad.errors import DTypeError, ShapeError
 from jitgrad.ops.views import squeeze, unsqueeze
-from jitgrad.shapes import Shape, as_pair, pool_size
+from jitgrad.shapes import Shape, as_pair, pool_size, reaches_input
 
 Pair = tuple[int, int]
 _INT64 = dtypes.int64.numpy
@@ -34,6 +34,10 @@ def _pooled(name: str, x: Any, kernel: Pair, stride: Pair, padding: Pair, dilati
 
 def _max_infer(x: Any, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool) -> list[Any]:
     shape = _pooled("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
+    if dilation != (1, 1):
+        for n, out, *window in zip(tuple(x.shape)[2:], shape[2:], kernel_size, stride, padding, dilation, strict=True):
+            if n and not reaches_input(n, out, *window):
+                raise ShapeError(f"max_pool2d: a window with dilation {dilation} lies wholly in the padding, and nothing has no maximum.")
     return [(shape, x.dtype), (shape, _INT64)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from threading import Lock
 from typing import Any
 
 from jitgrad import dtypes
@@ -13,6 +14,18 @@ from jitgrad.kernels.scalars_random import counters
 from jitgrad.shapes import as_shape, check_new_shape
 
 _INT64 = dtypes.int64.numpy
+
+
+# One draw at a time, so that no two threads get the same counters; made anew in a forked child.
+_drawing = Lock()
+
+
+def _fresh_lock() -> None:
+    global _drawing
+    _drawing = Lock()
+
+
+os.register_at_fork(after_in_child=_fresh_lock)
 
 
 class Generator:
@@ -65,8 +78,9 @@ class Generator:
 
     def draw(self, n: int, bits: int, where: Any) -> Tensor:
         """State as an operand for n draws of 32 or 64 bits on a device; the generator moves past them."""
-        state = self.get_state()
-        self._offset += counters(n, bits)
+        with _drawing:
+            state = self.get_state()
+            self._offset += counters(n, bits)
         return to_device(state, as_device(where))
 
 
@@ -150,8 +164,9 @@ def randint(low: int, high: int, size: Any, *, generator: Generator | None = Non
     >>> jg.randint(3, 4, (2,)).tolist()
     [3, 3]
     """
-    if not low < high:
-        raise ArgumentError(f"randint: expected low < high, given {low} and {high}.")
+    low, high = as_shape((low, high))
+    if not -(2**63) <= low < high <= 2**63 - 1 or high - low >= 2**63:
+        raise ArgumentError(f"randint: expected low < high, in the range of int64 and less than 2^63 apart, given {low} and {high}.")
     shape = check_new_shape(as_shape((size,)), 8)
     n = 1
     for k in shape:
@@ -166,7 +181,7 @@ def randperm(n: int, *, generator: Generator | None = None, device: Any = None) 
     >>> jg.randperm(5).sum().item()
     10
     """
-    check_new_shape((n,), 8)
+    (n,) = check_new_shape(as_shape((n,)), 8)
     return apply(PERMUTATION, (generator or default_generator).draw(n, 64, device), p=(n,))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from jitgrad.autograd import Tensor, detach, enable_grad, no_grad
-from jitgrad.errors import GradError, StateDictError
+from jitgrad.errors import GradError, ShapeError, StateDictError
 from jitgrad.nn._moves import forget_grad
 from jitgrad.ops.convert import clone, to
 
@@ -98,11 +98,28 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         with no_grad():
+            self._check_ready()
             for group in self.param_groups:
                 ready = [p for p in group["params"] if p.grad is not None]
                 for some in _by_device(ready):
                     self._update(some, group)
         return loss
+
+    def _check_ready(self) -> None:
+        """Raise, before any parameter or state changes, where a gradient or a state does not fit its parameter."""
+        name = type(self).__name__
+        for group in self.param_groups:
+            self._check(group)
+            for p in group["params"]:
+                g = p.grad
+                if g is None:
+                    continue
+                for what, t in (("gradient", g), *self.state.get(p, {}).items()):
+                    if isinstance(t, Tensor) and (t.array.shape != p.array.shape or t.array.dtype != p.array.dtype):
+                        raise ShapeError(
+                            f"{name}: a parameter is {p.shape} {p.dtype}, its {what} {t.shape} {t.dtype}: expected equal ones. "
+                            "Was the parameter's .data replaced? Set its .grad to None, and make a new optimizer."
+                        )
 
     def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
         """One step on parameters of a group that have gradients and are on one device."""

@@ -237,7 +237,7 @@ def _nll_reduced(x, target, weight, out, ignore_index, mean):
                 w = weight[t] if weight.size else 1
                 loss -= w * x[n, t, k]
                 total += w
-    out[0] = loss / total if mean else loss
+    out[0] = loss if not mean else loss / total if total != 0 else np.nan
     out[1] = total
 
 
