@@ -8,7 +8,7 @@ from jitgrad import dtypes
 from jitgrad.autograd import Primitive, Tensor, apply, broadcast_to, cast, scalar
 from jitgrad.errors import DTypeError, ShapeError
 from jitgrad.ops.create import arange_like
-from jitgrad.ops.pointwise import eq, mul, ne, pointwise_float, sub, where
+from jitgrad.ops.pointwise import eq, mul, pointwise_float, sub, where
 from jitgrad.ops.views import reshape
 from jitgrad.shapes import Shape, normalize_dim, normalize_dims, reduced_shape
 
@@ -104,8 +104,8 @@ MAX_DIM: Primitive = Primitive(
 
 def _amax_grad(g: Tensor, x: Tensor, y: Tensor, dims: tuple[int, ...], keepdim: bool) -> Tensor:
     """g shared equally between the elements that are the maximum."""
-    top = _spread(y, x.shape, dims, keepdim)
-    at = cast(where(eq(top, top), eq(x, top), ne(x, x)), x.array.dtype)  # a NaN is the maximum, and equals nothing
+    # Where the maximum is NaN nothing equals it, and the gradient is NaN: a NaN in training stays visible.
+    at = cast(eq(x, _spread(y, x.shape, dims, keepdim)), x.array.dtype)
     share = _spread(g / apply(SUM, at, p=(dims, keepdim)), x.shape, dims, keepdim)
     return mul(at, share)
 
