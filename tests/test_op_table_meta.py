@@ -51,7 +51,10 @@ def words(text: str) -> set[str]:
 
 
 # What the package exports beside ops: creation from data, modes.
-NOT_OPS = words("as_tensor enable_grad from_numpy is_grad_enabled no_grad set_grad_enabled tensor manual_seed clear_cache")
+NOT_OPS = words(
+    """as_tensor enable_grad from_numpy is_grad_enabled no_grad set_grad_enabled tensor manual_seed
+    clear_cache get_num_threads set_num_threads"""
+)
 # Methods that tell about a tensor, take its data out, or belong to autograd.
 NOT_OP_METHODS = words("""
     backward size numel dim is_contiguous detach_ item tolist numpy cuda __len__ __iter__ __contains__ __bool__ __float__ __int__

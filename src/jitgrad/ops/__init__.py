@@ -43,6 +43,11 @@ from jitgrad.ops.random import (
     randperm as randperm,
 )
 from jitgrad.ops.reduce import amax as amax, argmax as argmax, max as max, mean as mean, sum as sum, var as var
+from jitgrad.ops.runtime import (
+    clear_cache as clear_cache,
+    get_num_threads as get_num_threads,
+    set_num_threads as set_num_threads,
+)
 from jitgrad.ops.softmax import log_softmax as log_softmax, softmax as softmax
 from jitgrad.ops.views import (
     as_strided as as_strided,
