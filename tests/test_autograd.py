@@ -127,6 +127,14 @@ def test_a_frozen_leaf_keeps_its_gradient() -> None:
     assert x.grad.tolist() == [2]
 
 
+def test_the_door_refuses_mixed_dtypes_that_no_op_has_promoted() -> None:
+    from jitgrad.ops.pointwise import DIV
+
+    for a, b in ((jg.float32, jg.float64), (jg.float64, jg.float32)):
+        with pytest.raises(DTypeError, match="expected equal dtypes"):
+            jg.autograd.apply(DIV, jg.ones(2, dtype=a), jg.ones(2, dtype=b))
+
+
 # ---- memory
 def test_a_long_chain_neither_recurses_nor_leaks() -> None:
     gc.collect()

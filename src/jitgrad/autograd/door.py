@@ -48,8 +48,10 @@ def apply(prim: Primitive, a: Tensor, b: Tensor | None = None, c: Tensor | None 
             _mixed(prim, (a, b))
         d = x.dtype
         if d.char in prim.pointwise:
-            if d is not xb.dtype and d != xb.dtype and prim.promote is not None:
-                return prim.promote(a, b)
+            if d is not xb.dtype and d != xb.dtype:
+                if prim.promote is not None:
+                    return prim.promote(a, b)
+                prim.infer(x, xb)  # raises: the launcher would convert one of them without a word
             try:
                 y = prim.impl[kind](x, xb)
             except ValueError:  # a launcher looks at the shapes before anything else; infer says what is wrong
