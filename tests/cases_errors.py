@@ -112,7 +112,7 @@ PRODUCTS = [
     bad("matmul", [(2, 3), ints([1], [2], [3])], DTypeError, "expected equal dtypes"),
     bad("matmul", [(2, 2, 3), (3, 3, 2)], ShapeError, "do not broadcast"),
     bad("matmul", [(3,), (4,)], ShapeError, "matmul"),
-    bad("matmul", [(2, 3), 2.0], TypeError, "expected two Tensors"),
+    bad("matmul", [(2, 3), 2.0], TypeError, "expected a Tensor, given float"),
     bad("F.linear", [(2, 3), (4, 5)], ShapeError, "expected an input (..., 5)"),
     bad("F.linear", [np.zeros((2, 5)), np.zeros((4, 5), f16)], DTypeError, "layers do not promote"),
     bad("F.linear", [(2, 5), (4, 5), (5,)], ShapeError, "expected a bias (4,)"),

@@ -16,7 +16,7 @@ from op_cases import CASES, ERRORS
 from test_ops import EXACT
 
 import jitgrad as jg
-from jitgrad.autograd import Primitive, apply, gradcheck, gradgradcheck
+from jitgrad.autograd import Primitive, gradcheck, gradgradcheck
 from jitgrad.errors import GradError
 from jitgrad.ops import _methods
 
@@ -28,10 +28,10 @@ def cubed(error: float, second: float = 1.0) -> Any:
     """x -> x^3 by a primitive whose rule is off by a factor, and that rule's rule by another."""
     rule = Primitive(
         "cubed_grad", "g x", lambda g, x: (g.shape, g.dtype), impl=lambda g, x: g * 3 * x * x * error,
-        grad_g=lambda u, x: apply(rule, u, x), grad_x=lambda u, g, x: u * g * x * (6 * error * second),
+        grad_g=lambda u, x: rule.apply(u, x), grad_x=lambda u, g, x: u * g * x * (6 * error * second),
     )  # fmt: skip
-    cube = Primitive("cubed", "x", lambda x: (x.shape, x.dtype), impl=lambda x: x**3, grad_x=lambda g, x: apply(rule, g, x))
-    return lambda x: apply(cube, x)
+    cube = Primitive("cubed", "x", lambda x: (x.shape, x.dtype), impl=lambda x: x**3, grad_x=lambda g, x: rule.apply(g, x))
+    return lambda x: cube.apply(x)
 
 
 @pytest.mark.parametrize("size", [3, 100])  # the full Jacobian, and random directions

@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,7 +21,6 @@ import numpy as np
 import torch
 
 import jitgrad as jg
-from jitgrad.nn.functional import linear
 
 ROUNDS, CALLS = 31, 400
 
@@ -40,41 +40,48 @@ def pair(ours: Callable[[], Any], theirs: Callable[[], Any], calls: int = CALLS,
     return statistics.median(times[0]), statistics.median(times[1])
 
 
-def cases() -> dict[str, tuple[tuple[tuple[int, ...], ...], Callable[..., Any], Callable[..., Any]]]:
-    """Name, input shapes, and the op in both libraries."""
-    TF = torch.nn.functional
-    return {
-        "add": (((2, 4), (2, 4)), jg.add, torch.add),
-        "mul": (((2, 4), (2, 4)), jg.mul, torch.mul),
-        "exp": (((2, 4),), jg.exp, torch.exp),
-        "sum": (((2, 4),), jg.sum, torch.sum),
-        "reshape": (((2, 4),), lambda x: x.reshape(4, 2), lambda x: x.reshape(4, 2)),
-        "index": (((2, 4),), lambda x: x[0], lambda x: x[0]),
-        "matmul": (((2, 4), (4, 3)), jg.matmul, torch.matmul),
-        "softmax": (((2, 4),), lambda x: jg.softmax(x, 1), lambda x: torch.softmax(x, 1)),
-        "linear": (((2, 4), (3, 4), (3,)), linear, TF.linear),
-    }
+# Name, shapes of x, y, z, and the call as a user writes it, for either library.
+CASES = {
+    "add": (((2, 4), (2, 4)), "lib.add(x, y)"),
+    "mul": (((2, 4), (2, 4)), "lib.mul(x, y)"),
+    "exp": (((2, 4),), "lib.exp(x)"),
+    "sum": (((2, 4),), "lib.sum(x)"),
+    "reshape": (((2, 4),), "x.reshape(4, 2)"),
+    "index": (((2, 4),), "x[0]"),
+    "matmul": (((2, 4), (4, 3)), "lib.matmul(x, y)"),
+    "softmax": (((2, 4),), "lib.softmax(x, 1)"),
+    "linear": (((2, 4), (3, 4), (3,)), "linear(x, y, z)"),
+}
+
+
+def calls(lib: Any, text: str, inputs: list[Any]) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+    """The call, and the call with its backward and ``.grad = None``, as functions that differ in the library only."""
+    clear = "".join(f"; {name}.grad = None" for name, _ in zip("xyz", inputs, strict=False))
+    space: dict[str, Any] = {}
+    source = (
+        f"def make(lib, linear, x, y, z):\n  def forward(): return {text}\n  def both(g): {text}.backward(g){clear}\n  return forward, both"
+    )
+    exec(source, space)
+    made: tuple[Callable[[], Any], Callable[[Any], None]] = space["make"](
+        lib, lib.nn.functional.linear, *inputs, *[None] * (3 - len(inputs))
+    )
+    return made
 
 
 def op_rows() -> list[tuple[str, float, float, float, float]]:
     """Forward, and forward with backward, of each op."""
     rows = []
     rng = np.random.default_rng(0)
-    for name, (shapes, ours, theirs) in cases().items():
+    for name, (shapes, text) in CASES.items():
         arrays = [rng.uniform(0.5, 1.5, s).astype(np.float32) for s in shapes]
         mine = [jg.tensor(a, requires_grad=True) for a in arrays]
         other = [torch.tensor(a, requires_grad=True) for a in arrays]
-        y, ty = ours(*mine), theirs(*other)
+        (ours, our_step), (theirs, their_step) = calls(jg, text, mine), calls(torch, text, other)
+        y, ty = ours(), theirs()
         assert np.allclose(y.detach().numpy(), ty.detach().numpy(), atol=1e-5), name
         g, tg = jg.ones(*y.shape), torch.ones(ty.shape)
-
-        def step(op: Any, inputs: Any, grad: Any) -> None:
-            op(*inputs).backward(grad)
-            for x in inputs:
-                x.grad = None
-
-        forward = pair(lambda: ours(*mine), lambda: theirs(*other))
-        both = pair(lambda: step(ours, mine, g), lambda: step(theirs, other, tg), CALLS // 2)
+        forward = pair(ours, theirs)
+        both = pair(partial(our_step, g), partial(their_step, tg), CALLS // 2)
         rows.append((name, *forward, *both))
     return rows
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from functools import lru_cache
 from math import prod
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jitgrad.errors import OutOfRangeError, ShapeError
 
@@ -17,7 +17,7 @@ Shape = tuple[int, ...]
 Geometry = tuple[Shape, tuple[int, ...], int]  # shape, strides, offset of a view
 
 remembered = lru_cache(maxsize=4096)
-_ALL_DIMS = [tuple(range(n)) for n in range(65)]
+ALL_DIMS = [tuple(range(n)) for n in range(65)]
 
 MAX_DIMS = 64  # NumPy's limit
 MAX_BYTES = 2**62  # beyond what a size in bytes can be; keeps NumPy's own OverflowError away
@@ -79,7 +79,7 @@ def _sorted_dims(dims: tuple[int, ...], ndim: int) -> tuple[int, ...]:
 def normalize_dims(dim: int | tuple[int, ...] | list[int] | None, ndim: int) -> tuple[int, ...]:
     """Dims counted from 0, sorted; None and () mean all of them."""
     if dim is None or dim == () or dim == []:
-        return _ALL_DIMS[ndim]
+        return ALL_DIMS[ndim]
     dims = dim if isinstance(dim, (tuple, list)) else (dim,)
     # 1.0 and True are equal to 1, and must not be answered from memory.
     return _sorted_dims(tuple([d if type(d) is int else _as_int(d, "dim") for d in dims]), ndim)
@@ -192,6 +192,41 @@ def reshape_geometry(shape: Shape, strides: tuple[int, ...], itemsize: int, targ
     for k in range(j, len(target)):
         steps[k] = itemsize
     return target, tuple(steps), 0
+
+
+# Basic indexing. An int selects, None adds a dim, (start, step, n) is a slice with its sizes resolved.
+Item = int | tuple[int, int, int] | None
+
+
+@remembered
+def index_geometry(xs: Shape, xt: tuple[int, ...], items: tuple[Item, ...]) -> Geometry:
+    """Geometry of basic indexing, strides in bytes; raises for what lies outside."""
+    shape, strides, offset, d = [], [], 0, 0
+    for item in items:
+        if item is None:
+            shape.append(1)
+            strides.append(0)
+            continue
+        if type(item) is int:
+            if not 0 <= item < xs[d]:
+                raise OutOfRangeError(f"index {item} is out of range for dim {d} of size {xs[d]}.")
+            offset += item * xt[d]
+        else:
+            start, step, n = item  # type: ignore[misc]
+            if n and not (0 <= start < xs[d] and 0 <= start + (n - 1) * step < xs[d]):
+                raise OutOfRangeError(f"slice from {start} is out of range for dim {d} of size {xs[d]}.")
+            if n:
+                offset += start * xt[d]
+            shape.append(n)
+            strides.append(step * xt[d])
+        d += 1
+    return (*shape, *xs[d:]), (*strides, *xt[d:]), offset
+
+
+@remembered
+def index_key(items: tuple[Item, ...]) -> tuple[Any, ...]:
+    """Basic indexing as Python writes it; the ellipsis makes a view of one number an array."""
+    return (*(slice(i[0], None if (stop := i[0] + i[1] * i[2]) < 0 else stop, i[1]) if type(i) is tuple else i for i in items), ...)
 
 
 def conv_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from jitgrad import dtypes, kernels
-from jitgrad.autograd.door import apply
 from jitgrad.autograd.primitive import Primitive
 from jitgrad.autograd.primitives import same
 from jitgrad.autograd.tensor import Tensor, wrap
@@ -22,20 +21,20 @@ CAST_FLOAT: Primitive = Primitive(
 )
 CAST: Primitive = Primitive("cast", "x", lambda x, dtype: (x.shape, dtype))
 DETACH: Primitive = Primitive("detach", "x", geometry=lambda x: (x.shape, x.strides, 0), detaches=True)
-TO_HOST: Primitive = Primitive("to_host", "x", same, grad_x=lambda g: apply(FROM_HOST, g))
-FROM_HOST: Primitive = Primitive("from_host", "x", same, impl=lambda x: kernels.on("cuda").from_host(x), grad_x=lambda g: apply(TO_HOST, g))
+TO_HOST: Primitive = Primitive("to_host", "x", same, grad_x=lambda g: FROM_HOST.apply(g))
+FROM_HOST: Primitive = Primitive("from_host", "x", same, impl=lambda x: kernels.on("cuda").from_host(x), grad_x=lambda g: TO_HOST.apply(g))
 
 
 def cast(x: Tensor, dtype: Any) -> Tensor:
     """x with another NumPy dtype; x itself where it has it already."""
     if x.array.dtype == dtype:
         return x
-    return apply(CAST_FLOAT if dtype.kind == "f" else CAST, x, p=(dtype,))
+    return (CAST_FLOAT if dtype.kind == "f" else CAST).apply(x, dtype)
 
 
 def detach(x: Tensor) -> Tensor:
     """A tensor on the same memory, outside the graph; writes to either show in both, and backward notices them."""
-    return apply(DETACH, x)
+    return DETACH.apply(x)
 
 
 def to_device(x: Tensor, where: device) -> Tensor:
@@ -43,7 +42,7 @@ def to_device(x: Tensor, where: device) -> Tensor:
     if kernels.of(x.array).device_type == where.type:
         return x
     check_device(where)
-    return apply(FROM_HOST if where.type == "cuda" else TO_HOST, x)
+    return (FROM_HOST if where.type == "cuda" else TO_HOST).apply(x)
 
 
 def check_device(where: device) -> None:

@@ -6,10 +6,10 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jitgrad.autograd.door import apply_many
+from jitgrad.autograd.door import AUX
 from jitgrad.autograd.mode import is_grad_enabled, no_grad
 from jitgrad.autograd.node import Node
-from jitgrad.autograd.primitive import AUX, Primitive
+from jitgrad.autograd.primitive import Primitive
 from jitgrad.autograd.primitives import clone, filled
 from jitgrad.autograd.tensor import Tensor, saved_output, stamp_of, wrap
 from jitgrad.errors import GradError
@@ -133,7 +133,7 @@ class Function:
         if not tensors:
             raise TypeError(f"{cls.__name__}.apply: expected at least one Tensor among its arguments.")
         call = Call(args)
-        result = apply_many(cls._primitive, tensors, (call,))
+        result = cls._primitive.apply(tensors, call)
         return result if not call.single or isinstance(result, Tensor) else result[0]
 
 

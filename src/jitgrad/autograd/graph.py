@@ -6,14 +6,13 @@ import os
 from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 from threading import RLock
-from typing import Any
+from typing import Any, NoReturn
 
 from jitgrad.autograd.creation import scalar
-from jitgrad.autograd.door import apply_many
+from jitgrad.autograd.door import SHAPES
 from jitgrad.autograd.inplace import COPY_
 from jitgrad.autograd.mode import current_mode, reset_mode, set_mode, with_grad
 from jitgrad.autograd.node import Hooks, Leaf, Node
-from jitgrad.autograd.primitive import SHAPES
 from jitgrad.autograd.primitives import add, clone, filled, sum_to
 from jitgrad.autograd.tensor import Tensor, current_node
 from jitgrad.errors import DeviceError, DTypeError, GradError, ShapeError
@@ -24,7 +23,7 @@ Grad = Any  # a Tensor; on its way to a node of several outputs, a tuple with on
 class Walk:
     """One backward pass. ``leaves`` and ``captured`` hold what arrived; nothing is written to any ``.grad`` before the end."""
 
-    __slots__ = ("captured", "heap", "leaves", "needed", "pending", "retain_graph", "retained", "shared", "targets")
+    __slots__ = ("captured", "heap", "hooked", "leaves", "needed", "pending", "retain_graph", "retained", "shared", "targets")
 
     def __init__(self, retain_graph: bool, targets: set[Any] | None = None, needed: set[Any] | None = None) -> None:
         self.retain_graph = retain_graph
@@ -35,6 +34,7 @@ class Walk:
         self.pending: dict[int, tuple[Node, Grad]] = {}
         self.captured: dict[Any, Tensor] | None = None  # what arrived at the targets that are no leaves
         self.retained: list[tuple[Node, Tensor]] | None = None  # for retain_grad()
+        self.hooked = False  # whether a leaf has hooks
         self.shared = False  # whether somebody outside may hold gradients on their way
 
     def run(self, roots: list[tuple[Any, Tensor]]) -> None:
@@ -47,8 +47,10 @@ class Walk:
         while self.heap:
             self._chain(*self.pending.pop(-heappop(self.heap)))
         for leaf, g in self.leaves.items():
-            if leaf.hooks is not None and leaf.hooks.on_grad:
-                self.leaves[leaf] = self._hooked(leaf, g)
+            if leaf.hooks is not None:
+                self.hooked = True
+                if leaf.hooks.on_grad:
+                    self.leaves[leaf] = self._hooked(leaf, g)
 
     def _chain(self, n: Node, g: Grad) -> None:
         """Run the rules of a node, and go on with the next: while only one is pending, the heap is not touched."""
@@ -59,14 +61,17 @@ class Walk:
             if self.targets is not None and n in self.targets:
                 self.captured = self.captured or {}
                 self.captured[n] = g
-            if n.kept or n.saved is None:
-                _check_kept(n)
+            saved = n.saved
+            if saved is None:
+                _freed(n)
+            elif n.kept:
+                _check_kept(n, saved)
             following: Node | None = None
             following_grad: Grad = None
             prim = n.prim
             if prim.grads is not None:
                 self._push_all(n, prim.grads(g, n))
-            for e, rule in zip(n.edges, prim.rules, strict=False):
+            for e, rule in zip(n.edges, prim.rules):  # noqa: B905  (the keyword costs as much as the loop)
                 if e is None or rule is None or (needed is not None and e not in needed):
                     continue
                 ge = rule(g, n)
@@ -133,23 +138,25 @@ def _sum(a: Grad, b: Grad) -> Grad:
     return add(a, b)
 
 
-def _check_kept(n: Node) -> None:
-    """Raise where what a node kept is freed, or was overwritten after it was kept."""
-    if n.saved is None:
-        raise GradError(
-            f"backward through {n.prim.name} a second time: what it had kept is freed. Pass retain_graph=True to the first backward."
-        )
-    inputs, _, outputs, _ = n.saved
-    for t in inputs:
-        if t is not None and t.stamp is not None and t.stamp[0] > n.seq:
+def _freed(n: Node) -> NoReturn:
+    raise GradError(
+        f"backward through {n.prim.name} a second time: what it had kept is freed. Pass retain_graph=True to the first backward."
+    )
+
+
+def _check_kept(n: Node, saved: tuple[Any, ...]) -> None:
+    """Raise where what a node kept was overwritten after it was kept."""
+    seq = n.seq
+    for t in saved[0]:
+        if t is not None and t.stamp is not None and t.stamp[0] > seq:
             _overwritten(n, t.stamp)
-    if outputs is not None:
-        for _, stamp in outputs:
-            if stamp[0] > n.seq:
+    if saved[2] is not None:
+        for _, stamp in saved[2]:
+            if stamp[0] > seq:
                 _overwritten(n, stamp)
 
 
-def _overwritten(n: Node, stamp: list[Any]) -> None:
+def _overwritten(n: Node, stamp: list[Any]) -> NoReturn:
     raise GradError(
         f"backward of {n.prim.name}: a tensor that it kept was overwritten later by {stamp[1]}. "
         "Use the op without the trailing underscore, or clone() the tensor before writing to it."
@@ -183,24 +190,23 @@ os.register_at_fork(after_in_child=_fresh_lock)
 
 def _accumulate(walk: Walk, create_graph: bool, roots: list[tuple[Any, Tensor]]) -> None:
     """Write what arrived into .grad: taken over where nothing else holds it, added in place to what is there."""
-    given = {id(g.array) for _, g in roots}  # arrays that somebody holds
+    shared = walk.shared
+    given = {id(roots[0][1].array)} if len(roots) == 1 else {id(g.array) for _, g in roots}  # arrays that somebody holds
     with _accumulating:
-        written = []
         for n, g in walk.retained or ():
-            assert n.hooks is not None
-            kept = n.hooks.retained
-            n.hooks.retained = _own(g, given, walk.shared) if kept is None else add(kept, g)
+            kept = n.hooks.retained  # type: ignore[union-attr]
+            n.hooks.retained = _own(g, given, shared) if kept is None else add(kept, g)  # type: ignore[union-attr]
         # First everything that may fail, then the writes.
+        written = []
         for leaf, g in walk.leaves.items():
             old = leaf.grad
-            written.append((leaf, old, _own(g, given, walk.shared) if old is None else add(old, g)))
+            written.append((leaf, old, _own(g, given, shared) if old is None else add(old, g)))
         for leaf, old, g in written:
             if old is None or create_graph or old.node is not None:
                 leaf.grad = g
             else:
-                apply_many(COPY_, (old, g))
-    after = any(leaf.hooks is not None for leaf in walk.leaves)
-    if after:
+                COPY_.apply(old, g)
+    if walk.hooked:
         _run_after_accumulate(walk)
 
 
@@ -313,6 +319,11 @@ def backward(
     >>> x.grad.tolist()
     [2.0, 4.0]
     """
+    run_backward(tensors, grad_tensors, retain_graph, create_graph, inputs)
+
+
+def run_backward(tensors: Any, grad_tensors: Any, retain_graph: bool | None, create_graph: bool, inputs: Any) -> None:
+    """See backward; Tensor.backward calls it too."""
     roots = _roots(tensors, grad_tensors, "backward")
     targets = needed = None
     if inputs is not None:
@@ -323,13 +334,14 @@ def backward(
         needed = _needed([n for n, _ in roots], targets)
     walk = Walk(create_graph if retain_graph is None else retain_graph, targets, needed)
     m = current_mode()
-    token = None if m is create_graph else set_mode(with_grad(m, create_graph))
+    token = None if m is create_graph else set_mode(create_graph if m is True or m is False else with_grad(m, create_graph))
     try:
         walk.run(roots)
-        for n, g in (walk.captured or {}).items():
-            if n.hooks is None or not n.hooks.retains:
-                n.hooks = n.hooks or Hooks()
-                walk.retained = [*(walk.retained or ()), (n, g)]
+        if walk.captured is not None:
+            for n, g in walk.captured.items():
+                if n.hooks is None or not n.hooks.retains:
+                    n.hooks = n.hooks or Hooks()
+                    walk.retained = [*(walk.retained or ()), (n, g)]
         _accumulate(walk, create_graph, roots)
     finally:
         if token is not None:

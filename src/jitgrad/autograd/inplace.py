@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from jitgrad.autograd.door import apply, apply_many, make_node
+from jitgrad.autograd.door import make_node
 from jitgrad.autograd.mode import is_grad_enabled, no_grad
 from jitgrad.autograd.node import Leaf, Node, tick
 from jitgrad.autograd.primitive import Primitive
@@ -19,7 +19,7 @@ from jitgrad.autograd.primitives import (
     gather_strided,
     sum_to,
 )
-from jitgrad.autograd.tensor import Tensor, current_node, stamp_of
+from jitgrad.autograd.tensor import Tensor, current_node, offset_in_base, stamp_of
 from jitgrad.errors import DTypeError, GradError, ShapeError
 from jitgrad.shapes import Shape, broadcast_shapes, is_contiguous, memory_span
 
@@ -61,11 +61,11 @@ def _without_region(g: Tensor, x_shape: Shape, shape: Shape, strides: Any, offse
     item = g.array.dtype.itemsize
     zeros = filled(shape, 0, g)
     if is_contiguous(x_shape, x_strides, item):
-        return apply(AS_STRIDED_SCATTER, contiguous(g), zeros, p=(shape, strides, offset))
+        return AS_STRIDED_SCATTER.apply(contiguous(g), zeros, shape, strides, offset)
     low, high = memory_span(x_shape, x_strides, item)
-    flat = apply(AS_STRIDED_GRAD, g, p=(((high - low) // item,), (item,), x_shape, x_strides, -low))
-    flat = apply(AS_STRIDED_SCATTER, flat, zeros, p=(shape, strides, offset - low))
-    return apply(AS_STRIDED, flat, p=(x_shape, x_strides, -low, (item,)))
+    flat = AS_STRIDED_GRAD.apply(g, ((high - low) // item,), (item,), x_shape, x_strides, -low)
+    flat = AS_STRIDED_SCATTER.apply(flat, zeros, shape, strides, offset - low)
+    return AS_STRIDED.apply(flat, x_shape, x_strides, -low, (item,))
 
 
 def check_writable(t: Tensor, name: str) -> None:
@@ -149,14 +149,14 @@ def _written(t: Tensor, src: Tensor, after: Node | Leaf | None, name: str) -> Te
     """Write src into t's memory; while recording, ``after`` is the node of t's new value."""
     base = t.base
     before = None if base is None else base.node
-    apply_many(COPY_, (t, src))
+    COPY_.apply(t, src)
     stamp_of(t)[1] = name
     if is_grad_enabled():
         if base is None:
             t.node = after
         elif before is not None or after is not None:
             x, y = base.array, t.array
-            n = make_node(OVERWRITE_REGION, (before, after), ((None, None), (y.shape, y.strides, t.offset, x.strides), None, None))
+            n = make_node(OVERWRITE_REGION, (before, after), ((None, None), (y.shape, y.strides, offset_in_base(t), x.strides), None, None))
             n.shape, n.dtype = x.shape, x.dtype
             base.node = n
     return t

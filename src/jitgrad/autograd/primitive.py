@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jitgrad import kernels
+from jitgrad.autograd.door import AUX, OUTPUT
+from jitgrad.autograd.printed import door_of
 from jitgrad.autograd.tensor import saved_output
 from jitgrad.shapes import Shape, contiguous_strides
-
-# Bits of a keep mask beside the inputs' bits; SHAPES alone is nothing that backward would have to free.
-OUTPUT, AUX, SHAPES = 1 << 30, 1 << 29, 1 << 28
 
 
 class Spec:
@@ -78,7 +77,8 @@ class Primitive:
     mutates
         Names of the inputs that the kernel writes to; such a primitive returns its first mutated input.
     geometry
-        Given instead of infer and kernel for a view: ``geometry(x, *static)`` returns shape, strides, offset.
+        Given instead of infer for a view: ``geometry(x, *static)`` returns shape, strides, offset. Where a ``kernel`` is named
+        too, it makes the view itself (and raises ValueError where it cannot, for geometry to explain); else as_strided does.
     detaches
         Whether the output is cut from the graph (it still shares memory and version).
     broadcasts
@@ -90,9 +90,6 @@ class Primitive:
         say what is kept for backward: an input by its name, an output by its name, ``aux``, a static parameter by its
         name in infer (or geometry), or ``<arg>_shape`` and ``<arg>_dtype``. With several outputs g is a tuple, with None where no
         gradient came. A rule may return None: no gradient.
-    pointwise
-        NumPy's characters of the dtypes that a pointwise kernel takes. For these the door does not call infer: the launcher
-        works out the broadcast shape itself, and refuses the others.
     promote
         ``promote(a, b)``: what to do with two operands of different dtypes, instead of an error.
     grads
@@ -104,8 +101,8 @@ class Primitive:
     """
 
     __slots__ = (
-        "args", "broadcasts", "check", "detaches", "geometry", "grads", "impl", "infer", "keep",
-        "mutates", "name", "optional", "outputs", "plain", "pointwise", "promote", "recorded", "rules", "source", "special", "statics",
+        "apply", "args", "broadcasts", "check", "detaches", "geometry", "grads", "impl", "infer", "keep",
+        "mutates", "name", "optional", "outputs", "own_kernel", "plain", "promote", "recorded", "rules", "source", "special", "statics",
     )  # fmt: skip
 
     def __init__(
@@ -123,7 +120,6 @@ class Primitive:
         detaches: bool = False,
         broadcasts: bool = False,
         source: bool = False,
-        pointwise: str = "",
         promote: Callable[..., Any] | None = None,
         grads: Callable[..., Any] | None = None,
         impl: Callable[..., Any] | None = None,
@@ -142,13 +138,13 @@ class Primitive:
         self.broadcasts = broadcasts
         self.source = source
         self.optional = optional
-        self.pointwise = pointwise
+        self.own_kernel = geometry is not None and kernel is not None
         self.promote = promote
         self.infer = infer if infer is not None else self._infer_view
         described = geometry or infer
         assert described is not None, f"{name}: infer or geometry is needed"
-        self.statics = [n for n in inspect.signature(described).parameters if n not in self.args]
-        self.impl: dict[type, Callable[..., Any]] = _Launchers("as_strided" if geometry else kernel or name)
+        self.statics = list(inspect.signature(described).parameters)[1 if geometry else len(self.args) :]
+        self.impl: dict[type, Callable[..., Any]] = _Launchers(kernel or ("as_strided" if geometry else name))
         if impl is not None:
             self.impl = defaultdict(lambda: impl)
         variadic = "*" in args
@@ -158,7 +154,13 @@ class Primitive:
         given = [rules.get(f"grad_{a}") for a in self.args]
         self.rules = () if variadic or not any(given) else tuple(self._adapt(r, a) for r, a in zip(given, self.args, strict=True))
         self.keep = self._keep_table(given) if self.rules else ()
-        self.special = bool(geometry or mutates or source or variadic or len(self.outputs) != 1 or len(self.args) > 3)
+        self.special = bool(mutates or source or variadic or len(self.outputs) != 1 or len(self.args) > 3)
+        self.apply: Callable[..., Any] = self._first
+
+    def _first(self, *args: Any) -> Any:
+        """The first call prints the door."""
+        self.apply = door_of(self)
+        return self.apply(*args)
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"

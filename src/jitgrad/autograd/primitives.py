@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from jitgrad import kernels
-from jitgrad.autograd.door import apply, apply_many, make_node
+from jitgrad.autograd.door import make_node
 from jitgrad.autograd.node import Node
 from jitgrad.autograd.primitive import Primitive
-from jitgrad.autograd.tensor import Tensor, bind
-from jitgrad.dtypes import COMPUTED, float16, refuse_float16
+from jitgrad.autograd.tensor import Tensor, bind, offset_in_base
+from jitgrad.dtypes import float16, refuse_float16
 from jitgrad.errors import DTypeError
 from jitgrad.shapes import Shape, broadcast_shapes, check_new_shape, expand_geometry, is_contiguous, memory_span
 
 _FLOAT16 = float16.numpy
 
 
-def same(x: Any, *p: Any) -> tuple[Shape, Any]:
+def same(x: Any) -> tuple[Shape, Any]:
     """infer of an op whose output is like its input."""
     return x.shape, x.dtype
 
@@ -38,7 +38,7 @@ def broadcasting(name: str) -> Any:
     return infer
 
 
-ADD: Primitive = Primitive("add", "a b", broadcasting("add"), pointwise=COMPUTED, broadcasts=True, grad_a=lambda g: g, grad_b=lambda g: g)
+ADD: Primitive = Primitive("add", "a b", broadcasting("add"), broadcasts=True, grad_a=lambda g: g, grad_b=lambda g: g)
 SUM_TO: Primitive = Primitive("sum_to", "x", lambda x, shape: (shape, x.dtype), grad_x=lambda g, x_shape: broadcast_to(g, x_shape))
 BROADCAST_TO: Primitive = Primitive(
     "broadcast_to",
@@ -54,22 +54,22 @@ FULL: Primitive = Primitive(
 
 def add(a: Tensor, b: Tensor) -> Tensor:
     """a + b for Tensors of one dtype."""
-    return apply(ADD, a, b)
+    return ADD.apply(a, b)
 
 
 def sum_to(x: Tensor, shape: Shape) -> Tensor:
     """x summed over the dims along which shape would be broadcast to x's."""
-    return x if x.array.shape == shape else apply(SUM_TO, x, p=(shape,))
+    return x if x.array.shape == shape else SUM_TO.apply(x, shape)
 
 
 def broadcast_to(x: Tensor, shape: Shape) -> Tensor:
     """x as a view with another shape, NumPy's rules."""
-    return apply(BROADCAST_TO, x, p=(shape,))
+    return BROADCAST_TO.apply(x, shape)
 
 
 def clone(x: Tensor) -> Tensor:
     """A contiguous copy of x."""
-    return apply(CLONE, x)
+    return CLONE.apply(x)
 
 
 def contiguous(x: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ def contiguous(x: Tensor) -> Tensor:
 
 def filled(shape: Shape, value: float, like: Tensor) -> Tensor:
     """A new tensor of one constant, on the device and with the dtype of another."""
-    return apply_many(FULL, (), (kernels.of(like.array).device_type, shape, value, like.array.dtype))
+    return FULL.apply(kernels.of(like.array).device_type, shape, value, like.array.dtype)
 
 
 # ---- as_strided. Strides and offsets are in bytes; those of the memory that x lies in belong to the static parameters,
@@ -89,7 +89,7 @@ AS_STRIDED: Primitive = Primitive(
     "as_strided",
     "x",
     geometry=lambda x, shape, strides, offset, x_strides: (shape, strides, offset),
-    grad_x=lambda g, x_shape, x_strides, shape, strides, offset: apply(AS_STRIDED_GRAD, g, p=(x_shape, x_strides, shape, strides, offset)),
+    grad_x=lambda g, x_shape, x_strides, shape, strides, offset: AS_STRIDED_GRAD.apply(g, x_shape, x_strides, shape, strides, offset),
 )
 
 AS_STRIDED_GRAD: Primitive = Primitive(
@@ -104,7 +104,7 @@ AS_STRIDED_SCATTER: Primitive = Primitive(
     "as_strided_scatter",
     "x src",
     lambda x, src, shape, strides, offset: (x.shape, x.dtype),
-    grad_x=lambda g, shape, strides, offset: apply(AS_STRIDED_SCATTER, contiguous(g), filled(shape, 0, g), p=(shape, strides, offset)),
+    grad_x=lambda g, shape, strides, offset: AS_STRIDED_SCATTER.apply(contiguous(g), filled(shape, 0, g), shape, strides, offset),
     grad_src=lambda g, shape, strides, offset: gather_strided(g, g.shape, None, shape, strides, offset),
 )
 
@@ -114,10 +114,10 @@ def gather_strided(g: Tensor, x_shape: Shape, x_strides: Any, shape: Shape, stri
     item = g.array.dtype.itemsize
     if x_strides is None or is_contiguous(x_shape, x_strides, item):
         g = contiguous(g)
-        return apply(AS_STRIDED, g, p=(shape, strides, offset, g.array.strides))
+        return AS_STRIDED.apply(g, shape, strides, offset, g.array.strides)
     low, high = memory_span(x_shape, x_strides, item)
-    flat = apply(AS_STRIDED_GRAD, g, p=(((high - low) // item,), (item,), x_shape, x_strides, -low))
-    return apply(AS_STRIDED, flat, p=(shape, strides, offset - low, (item,)))
+    flat = AS_STRIDED_GRAD.apply(g, ((high - low) // item,), (item,), x_shape, x_strides, -low)
+    return AS_STRIDED.apply(flat, shape, strides, offset - low, (item,))
 
 
 def _regenerate(t: Tensor) -> None:
@@ -128,7 +128,7 @@ def _regenerate(t: Tensor) -> None:
     t.node = None
     if root is not None:
         x, y = base.array, t.array
-        n = t.node = make_node(AS_STRIDED, (root,), ((None,), (y.shape, y.strides, t.offset, x.strides), None, None))
+        n = t.node = make_node(AS_STRIDED, (root,), ((None,), (y.shape, y.strides, offset_in_base(t), x.strides), None, None))
         n.shape, n.dtype = y.shape, y.dtype
 
 

@@ -12,6 +12,7 @@ from jitgrad.autograd.node import Hook, Hooks, Leaf, Node, RemovableHandle, tick
 from jitgrad.device import device
 from jitgrad.dtypes import DType
 from jitgrad.errors import DeviceError, DTypeError, GradError, ShapeError
+from jitgrad.shapes import memory_span
 
 new = object.__new__
 # Inside Tensor these names are its casts.
@@ -32,15 +33,14 @@ class Tensor:
     """
 
     # stamp: [tick of the last write, its name], shared by all tensors on one memory; None until something shares or needs it.
-    # base, offset, seen (views only): the tensor that owns the memory, the bytes from it, its node when this view was made.
+    # base, seen (views only): the tensor that owns the memory, its node when this view was made.
     # parked: the Leaf of a tensor whose requires_grad was turned off; it may hold a gradient.
-    __slots__ = ("__weakref__", "array", "base", "node", "offset", "parked", "seen", "stamp")
+    __slots__ = ("__weakref__", "array", "base", "node", "parked", "seen", "stamp")
 
     array: Any
     node: Node | Leaf | None
     base: Tensor | None
     stamp: list[Any] | None
-    offset: int
     parked: Leaf
     seen: Node | Leaf | None
     # In-place results and reflected operators must be ours when a NumPy array stands on the left.
@@ -208,7 +208,7 @@ class Tensor:
 
     def storage_offset(self) -> int:
         """Elements between the start of the owner's memory and this tensor's first."""
-        return 0 if self.base is None else self.offset // self.itemsize
+        return offset_in_base(self) // self.itemsize
 
     # ---- operators and methods, bound by ops/_methods.py
     if TYPE_CHECKING:
@@ -345,6 +345,21 @@ def wrap(array: Any, node: Node | Leaf | None = None) -> Tensor:
     return t
 
 
+def offset_in_base(t: Tensor) -> int:
+    """Bytes from the first element of the memory's owner to that of t."""
+    base = t.base
+    if base is None or not t.array.size:
+        return 0
+    x, y = base.array, t.array
+    k = kernels.of(y)
+    offset: int = k.address(y) - k.address(x)
+    item = y.dtype.itemsize
+    (low, high), (first, last) = memory_span(y.shape, y.strides, item), memory_span(x.shape, x.strides, item)
+    if not first <= offset + low <= offset + high <= last:
+        raise GradError("this view no longer lies in the memory of its base: the base's .data was replaced. Make the view anew.")
+    return offset
+
+
 def stamp_of(t: Tensor) -> list[Any]:
     """The stamp that all tensors on the same memory share."""
     if t.stamp is None:
@@ -354,9 +369,10 @@ def stamp_of(t: Tensor) -> list[Any]:
 
 def saved_output(n: Node, i: int) -> Tensor:
     """Output i of a node as a fresh Tensor, recorded only where backward is; never the output Tensor itself, which would be a cycle."""
-    assert n.saved is not None
-    array, stamp = n.saved[2][i]
-    t = wrap(array)
+    array, stamp = n.saved[2][i]  # type: ignore[index]
+    t: Tensor = new(Tensor)
+    t.array = array
+    t.base = t.node = None
     t.stamp = stamp
     if is_grad_enabled() and array.dtype.kind == "f":
         t.node = n if n.shape is not None else output_node(n, i, len(n.saved[2]), array)

@@ -14,9 +14,8 @@ import numba
 import numpy as np
 from numba.core import config
 
+from jitgrad.kernels import PARALLEL_MIN
 from jitgrad.kernels.cache import say
-
-PARALLEL_MIN = 1 << 16  # elements of light work from which a parallel region, 2-5 us, is repaid
 
 config.THREADING_LAYER = "omp"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from jitgrad.autograd import Tensor, backward, check_writable, detach, tensor, tensor_repr, wrap
+from jitgrad.autograd import Tensor, check_writable, detach, run_backward, tensor, tensor_repr, wrap
 from jitgrad.dtypes import float32
 from jitgrad.errors import ShapeError
 from jitgrad.ops import convert, index, inplace, pointwise, reduce, views
@@ -80,7 +80,7 @@ def _backward(
     self: Tensor, gradient: Tensor | None = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None
 ) -> None:  # fmt: skip
     """Accumulate gradients in the leaves that this tensor was computed from; see jg.autograd.backward."""
-    backward(self, gradient, retain_graph, create_graph, inputs=inputs)
+    run_backward(self, gradient, retain_graph, create_graph, inputs)
 
 
 @_method("size")

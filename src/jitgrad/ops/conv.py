@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jitgrad.autograd import Primitive, Tensor, apply
+from jitgrad.autograd import Primitive, Tensor
 from jitgrad.errors import ShapeError
 from jitgrad.ops.matmul import layer_dtypes
 from jitgrad.ops.reduce import sum
@@ -45,11 +45,11 @@ def _conv2d_infer(x: Any, w: Any, b: Any, stride: Pair, padding: Pair, dilation:
 
 CONV2D: Primitive = Primitive(
     "conv2d", "x w b", _conv2d_infer, optional=True,
-    grad_x=lambda g, w, x_shape, stride, padding, dilation, groups: apply(
-        CONV2D_GRAD_X, g, w, p=(x_shape, stride, padding, dilation, groups)
+    grad_x=lambda g, w, x_shape, stride, padding, dilation, groups: CONV2D_GRAD_X.apply(
+        g, w, x_shape, stride, padding, dilation, groups
     ),
-    grad_w=lambda g, x, w_shape, stride, padding, dilation, groups: apply(
-        CONV2D_GRAD_W, g, x, p=(w_shape, stride, padding, dilation, groups)
+    grad_w=lambda g, x, w_shape, stride, padding, dilation, groups: CONV2D_GRAD_W.apply(
+        g, x, w_shape, stride, padding, dilation, groups
     ),
     grad_b=lambda g: sum(g, (0, 2, 3)),
 )  # fmt: skip
@@ -57,22 +57,22 @@ CONV2D: Primitive = Primitive(
 CONV2D_GRAD_X: Primitive = Primitive(
     "conv2d_grad_x", "g w", lambda g, w, x_shape, stride, padding, dilation, groups: (x_shape, g.dtype),
     grad_g=lambda u, w, stride, padding, dilation, groups: _plain(u, w, stride, padding, dilation, groups),
-    grad_w=lambda u, g, w_shape, stride, padding, dilation, groups: apply(
-        CONV2D_GRAD_W, g, u, p=(w_shape, stride, padding, dilation, groups)
+    grad_w=lambda u, g, w_shape, stride, padding, dilation, groups: CONV2D_GRAD_W.apply(
+        g, u, w_shape, stride, padding, dilation, groups
     ),
 )  # fmt: skip
 
 CONV2D_GRAD_W: Primitive = Primitive(
     "conv2d_grad_w", "g x", lambda g, x, w_shape, stride, padding, dilation, groups: (w_shape, g.dtype),
     grad_g=lambda u, x, stride, padding, dilation, groups: _plain(x, u, stride, padding, dilation, groups),
-    grad_x=lambda u, g, x_shape, stride, padding, dilation, groups: apply(
-        CONV2D_GRAD_X, g, u, p=(x_shape, stride, padding, dilation, groups)
+    grad_x=lambda u, g, x_shape, stride, padding, dilation, groups: CONV2D_GRAD_X.apply(
+        g, u, x_shape, stride, padding, dilation, groups
     ),
 )  # fmt: skip
 
 
 def _plain(x: Tensor, w: Tensor, *p: Any) -> Tensor:
-    return apply(CONV2D, x, w, None, p)
+    return CONV2D.apply(x, w, None, *p)
 
 
 def conv2d(
@@ -108,7 +108,7 @@ def conv2d(
     if isinstance(padding, str):
         padding = _named_padding(padding, weight.shape, s, d)
     p = (s, as_pair(padding, "padding"), d, groups)
-    return apply(CONV2D, input, weight, bias, p)
+    return CONV2D.apply(input, weight, bias, *p)
 
 
 def _named_padding(name: str, w_shape: Shape, stride: Pair, dilation: Pair) -> Pair:

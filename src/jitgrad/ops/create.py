@@ -6,7 +6,7 @@ from math import ceil, isfinite
 from typing import Any
 
 from jitgrad import dtypes, kernels
-from jitgrad.autograd import FULL, Primitive, Tensor, apply_many, as_device, broadcast_to, clone, filled, tensor
+from jitgrad.autograd import FULL, Primitive, Tensor, as_device, broadcast_to, clone, filled, tensor
 from jitgrad.dtypes import as_dtype
 from jitgrad.errors import ArgumentError, DTypeError
 from jitgrad.shapes import as_shape, check_new_shape
@@ -21,7 +21,7 @@ def _made(t: Tensor, requires_grad: bool) -> Tensor:
 
 def _constant(shape: tuple[Any, ...], value: int, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
     p = (as_device(device).type, as_shape(shape), value, as_dtype(dtype or dtypes.float32).numpy)
-    return _made(apply_many(FULL, (), p), requires_grad)
+    return _made(FULL.apply(*p), requires_grad)
 
 
 def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -52,7 +52,7 @@ def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     (2, 3)
     """
     p = (as_device(device).type, as_shape(size), as_dtype(dtype or dtypes.float32).numpy)
-    return _made(apply_many(EMPTY, (), p), requires_grad)
+    return _made(EMPTY.apply(*p), requires_grad)
 
 
 def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -88,12 +88,12 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, dev
     if kind is dtypes.bool_:
         raise DTypeError("arange: bool is not a dtype to count in.")
     n = ceil((end - start) / step) if isinstance(start + end + step, float) else -((start - end) // step)
-    return _made(apply_many(ARANGE, (), (as_device(device).type, start, step, n, kind.numpy)), requires_grad)
+    return _made(ARANGE.apply(as_device(device).type, start, step, n, kind.numpy), requires_grad)
 
 
 def arange_like(n: int, like: Tensor) -> Tensor:
     """0 to n - 1 as int64 on the device of another tensor."""
-    return apply_many(ARANGE, (), (kernels.of(like.array).device_type, 0, 1, n, dtypes.int64.numpy))
+    return ARANGE.apply(kernels.of(like.array).device_type, 0, 1, n, dtypes.int64.numpy)
 
 
 def zeros_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:

@@ -8,7 +8,6 @@ from jitgrad import dtypes, kernels
 from jitgrad.autograd import (
     Primitive,
     Tensor,
-    apply,
     as_tensor,
     broadcast_to,
     cast,
@@ -53,11 +52,11 @@ def _check_range(idx: Any, low: int, high: int, what: str) -> None:
 
 TAKE: Primitive = Primitive(
     "take", "x idx", _take_infer, check=_take_check,
-    grad_x=lambda g, idx, x_shape: apply(INDEX_ADD, g, idx, p=(x_shape[0],)),
+    grad_x=lambda g, idx, x_shape: INDEX_ADD.apply(g, idx, x_shape[0]),
 )  # fmt: skip
 INDEX_ADD: Primitive = Primitive(
     "index_add", "g idx", lambda g, idx, R: ((R, *g.shape[len(idx.shape) :]), g.dtype),
-    check=lambda g, idx, R: _check_range(idx, 0, R, "rows"), grad_g=lambda u, idx: apply(TAKE, u, idx),
+    check=lambda g, idx, R: _check_range(idx, 0, R, "rows"), grad_g=lambda u, idx: TAKE.apply(u, idx),
 )  # fmt: skip
 
 
@@ -70,7 +69,7 @@ def _index_put_infer(x: Any, idx: Any, v: Any) -> tuple[Shape, Any]:
 
 INDEX_PUT: Primitive = Primitive(
     "index_put", "x idx v", _index_put_infer, check=lambda x, idx, v: _take_check(x, idx),
-    grad_x=lambda g, idx: apply(INDEX_PUT, g, idx, filled(idx.shape + g.shape[1:], 0, g)),
+    grad_x=lambda g, idx: INDEX_PUT.apply(g, idx, filled(idx.shape + g.shape[1:], 0, g)),
     grad_v=lambda g, idx: _put_grad_v(g, idx),
 )  # fmt: skip
 NONZERO: Primitive = Primitive("nonzero", "x", lambda x: ((None, len(x.shape)), _INT64))
@@ -78,9 +77,9 @@ NONZERO: Primitive = Primitive("nonzero", "x", lambda x: ((None, len(x.shape)), 
 
 def _put_grad_v(g: Tensor, idx: Tensor) -> Tensor:
     """The rows of g by index; where several were written to one row, only the last, which is there, gets its gradient."""
-    rows = apply(TAKE, g, idx)
+    rows = TAKE.apply(g, idx)
     order = reshape(arange_like(idx.array.size, idx), idx.shape)
-    last = apply(TAKE, apply(INDEX_PUT, filled(g.shape[:1], 0, order), idx, order), idx)
+    last = TAKE.apply(INDEX_PUT.apply(filled(g.shape[:1], 0, order), idx, order), idx)
     return where(reshape(eq(last, order), (*idx.shape, *(1,) * (g.ndim - 1))), rows, 0)
 
 
@@ -115,9 +114,9 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
             raise OutOfRangeError(f"embedding: padding_idx {padding_idx} is out of range for {rows} rows.")
         # The row goes in as a constant, so that no gradient reaches it.
         real = reshape(ne(idx, padding_idx % rows), (*idx.shape, 1))
-        taken = apply(TAKE, weight, idx)
+        taken = TAKE.apply(weight, idx)
         return where(real, taken, taken.detach())
-    return apply(TAKE, weight, idx)
+    return TAKE.apply(weight, idx)
 
 
 def nonzero(input: Tensor) -> Tensor:
@@ -127,7 +126,7 @@ def nonzero(input: Tensor) -> Tensor:
     >>> jg.nonzero(jg.tensor([0, 3, 5])).tolist()
     [[1], [2]]
     """
-    return apply(NONZERO, input)
+    return NONZERO.apply(input)
 
 
 # ---- x[...]
@@ -201,9 +200,9 @@ def _index_tensors(k: Tensor, sizes: Shape) -> list[Tensor]:
         if k.shape != sizes:
             raise OutOfRangeError(f"a bool index of shape {k.shape} does not match the sizes {sizes} that it stands for.")
         where_true = nonzero(k)
-        return [apply(INDEX, where_true, p=(((0, 1, where_true.shape[0]), i),)) for i in range(k.ndim)]
+        return [INDEX.apply(where_true, ((0, 1, where_true.shape[0]), i)) for i in range(k.ndim)]
     n = sizes[0] if sizes else 0
-    return [apply(WRAP_INDEX, cast(k, _INT64), p=(n,))]
+    return [WRAP_INDEX.apply(cast(k, _INT64), n)]
 
 
 # Negative indices count from the end.
@@ -263,19 +262,19 @@ def getitem(x: Tensor, key: Any) -> Tensor:
     if type(key) is int:  # what a loop over rows does
         shape = x.array.shape
         if shape and -shape[0] <= key < shape[0]:
-            return apply(INDEX, x, p=((key + shape[0] if key < 0 else key,),))
+            return INDEX.apply(x, (key + shape[0] if key < 0 else key,))
     items, tensors = _parsed(x, key)
     if not tensors:
-        return apply(INDEX, x, p=(items,))
-    rows = _Rows(apply(INDEX, x, p=(items,)), tensors)
-    y = apply(TAKE, rows.x, rows.idx)
+        return INDEX.apply(x, items)
+    rows = _Rows(INDEX.apply(x, items), tensors)
+    y = TAKE.apply(rows.x, rows.idx)
     return contiguous(permute(y, rows.placing())) if rows.at else y
 
 
 def setitem(x: Tensor, key: Any, value: Any) -> None:
     """x[key] = value in place; value is cast to x's dtype as PyTorch does, and broadcasts."""
     items, tensors = _parsed(x, key)
-    target = apply(INDEX, x, p=(items,)) if items else x
+    target = INDEX.apply(x, items) if items else x
     if isinstance(value, (bool, int, float)):
         v = scalar(value, x.array.dtype, x)
     else:
@@ -294,7 +293,7 @@ def setitem(x: Tensor, key: Any, value: Any) -> None:
         values = permute(values, inverse_order(rows.placing()))
 
     def put() -> Tensor:
-        y = reshape(apply(INDEX_PUT, rows.x, rows.idx, values), rows.moved_shape)
+        y = reshape(INDEX_PUT.apply(rows.x, rows.idx, values), rows.moved_shape)
         return permute(y, inverse_order(rows.order))
 
     write(target, "__setitem__", put)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jitgrad import dtypes
-from jitgrad.autograd import Primitive, Tensor, apply_many, cast
+from jitgrad.autograd import Primitive, Tensor, cast
 from jitgrad.errors import DTypeError, ShapeError
 from jitgrad.ops.views import narrow, reshape, unsqueeze
 from jitgrad.shapes import Shape, normalize_dim
@@ -75,7 +75,7 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
         raise ShapeError("cat: numbers (0-d tensors) cannot be joined. Use jg.stack.")
     if len(ndims) > 1:  # PyTorch lets an empty 1-d tensor stand beside any other
         xs = _empties_fitted(xs, dim)
-    return apply_many(CAT, xs, (normalize_dim(dim, len(xs[0].array.shape)),))
+    return CAT.apply(xs, normalize_dim(dim, len(xs[0].array.shape)))
 
 
 def stack(tensors: Any, dim: int = 0) -> Tensor:
@@ -94,4 +94,4 @@ def stack(tensors: Any, dim: int = 0) -> Tensor:
                 f"stack: expected equal shapes, given {xs[0].shape} and, at {i}, {x.shape}. Use jg.cat for tensors of other sizes."
             )
     d = normalize_dim(dim, len(xs[0].array.shape) + 1)
-    return apply_many(CAT, [unsqueeze(x, d) for x in xs], (d,))
+    return CAT.apply([unsqueeze(x, d) for x in xs], d)

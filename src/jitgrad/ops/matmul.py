@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from jitgrad.autograd import Primitive, Tensor, apply
+from jitgrad.autograd import Primitive, Tensor
 from jitgrad.dtypes import COMPUTED_FLOATS, COMPUTED_NUMBERS, refuse_float16
 from jitgrad.errors import DTypeError, ShapeError
 from jitgrad.ops.reduce import SUM
 from jitgrad.ops.views import mT, squeeze, unsqueeze
-from jitgrad.shapes import Shape, broadcast_shapes, remembered
+from jitgrad.shapes import Shape, broadcast_shapes
 
 
 def _matmul_dtypes(a: Any, b: Any) -> None:
@@ -24,12 +24,18 @@ def _matmul_infer(a: Any, b: Any) -> tuple[Shape, Any]:
     dtype = a.dtype
     if b.dtype is not dtype or dtype.char not in COMPUTED_NUMBERS:
         _matmul_dtypes(a, b)
-    return _matmul_shape(a.shape, b.shape), dtype
+    return _matmul_shape(tuple(a.shape), tuple(b.shape)), dtype
 
 
-@remembered
+class _Vector(ShapeError):
+    """One operand has one dim, which matmul takes for a row or a column."""
+
+
 def _matmul_shape(sa: Shape, sb: Shape) -> Shape:
-    sa, sb = tuple(sa), tuple(sb)
+    if len(sa) < 2 or len(sb) < 2:
+        if not sa or not sb:
+            raise ShapeError(f"matmul: the {'second' if sa else 'first'} operand has no dims. Use * for a product with a number.")
+        raise _Vector(f"matmul: expected at least 2 dims, given {sa} and {sb}.")
     if sa[-1] != sb[-2]:
         raise ShapeError(
             "matmul: expected the last dim of the first to equal the second to last of the second, "
@@ -43,8 +49,8 @@ def _matmul_shape(sa: Shape, sb: Shape) -> Shape:
 
 MATMUL: Primitive = Primitive(
     "matmul", "a b", _matmul_infer, broadcasts=True,  # batch dims broadcast
-    grad_a=lambda g, b: apply(LINEAR, g, b) if len(b.array.shape) == 2 else apply(MATMUL, g, mT(b)),
-    grad_b=lambda g, a: apply(LINEAR_GRAD_W, a, g) if len(a.array.shape) == len(g.array.shape) == 2 else apply(MATMUL, mT(a), g),
+    grad_a=lambda g, b: LINEAR.apply(g, b, None) if len(b.array.shape) == 2 else MATMUL.apply(g, mT(b)),
+    grad_b=lambda g, a: LINEAR_GRAD_W.apply(a, g) if len(a.array.shape) == len(g.array.shape) == 2 else MATMUL.apply(mT(a), g),
 )  # fmt: skip
 
 
@@ -58,17 +64,14 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     >>> jg.matmul(jg.tensor([[1.0, 2.0]]), jg.tensor([[3.0], [4.0]])).tolist()
     [[11.0]]
     """
-    if not isinstance(input, Tensor) or not isinstance(other, Tensor):
-        raise TypeError(f"matmul: expected two Tensors, given {type(input).__name__} and {type(other).__name__}.")
-    m, n = input.array.ndim, other.array.ndim
-    if m > 1 and n > 1:
-        return apply(MATMUL, input, other)
-    if not m or not n:
-        raise ShapeError(f"matmul: the {'second' if m else 'first'} operand has no dims. Use * for a product with a number.")
-    row, column = m == 1, n == 1
+    try:
+        return MATMUL.apply(input, other)
+    except _Vector:
+        pass
+    row, column = input.ndim == 1, other.ndim == 1
     a = unsqueeze(input, 0) if row else input
     b = unsqueeze(other, 1) if column else other
-    y = apply(MATMUL, a, b)
+    y = MATMUL.apply(a, b)
     y = squeeze(y, -1) if column else y
     return squeeze(y, -1 if column else -2) if row else y
 
@@ -77,12 +80,10 @@ def _linear_infer(x: Any, w: Any, b: Any) -> tuple[Shape, Any]:
     dtype = x.dtype
     if w.dtype is not dtype or (b is not None and b.dtype is not dtype) or dtype.char not in COMPUTED_FLOATS:
         layer_dtypes("linear", x, w, b)
-    return _linear_shape(x.shape, w.shape, None if b is None else b.shape), dtype
+    return _linear_shape(tuple(x.shape), tuple(w.shape), None if b is None else tuple(b.shape)), dtype
 
 
-@remembered
 def _linear_shape(xs: Shape, ws: Shape, bs: Shape | None) -> Shape:
-    xs, ws = tuple(xs), tuple(ws)
     if len(ws) != 2:
         raise ShapeError(f"linear: expected a weight (out_features, in_features), given {ws}.")
     if not xs or xs[-1] != ws[1]:
@@ -108,14 +109,14 @@ def layer_dtypes(name: str, x: Any, w: Any, b: Any = None) -> None:
 
 LINEAR: Primitive = Primitive(
     "linear", "x w b", _linear_infer, optional=True,
-    grad_x=lambda g, w: apply(MATMUL, g, w) if len(g.array.shape) > 1 else matmul(g, w),
-    grad_w=lambda g, x: apply(LINEAR_GRAD_W, g, x),
-    grad_b=lambda g: apply(SUM, g, p=(tuple(range(len(g.array.shape) - 1)), False)) if len(g.array.shape) > 1 else g,
+    grad_x=lambda g, w: MATMUL.apply(g, w) if len(g.array.shape) > 1 else matmul(g, w),
+    grad_w=lambda g, x: LINEAR_GRAD_W.apply(g, x),
+    grad_b=lambda g: SUM.apply(g, tuple(range(len(g.array.shape) - 1)), False) if len(g.array.shape) > 1 else g,
 )  # fmt: skip
 # gw = sum over all rows of g^T x
 LINEAR_GRAD_W: Primitive = Primitive(
     "linear_grad_w", "g x", lambda g, x: ((g.shape[g.ndim - 1], x.shape[x.ndim - 1]), g.dtype),
-    grad_g=lambda u, x: apply(LINEAR, x, u),
+    grad_g=lambda u, x: LINEAR.apply(x, u, None),
     grad_x=lambda u, g: matmul(g, u),
 )  # fmt: skip
 
@@ -139,4 +140,4 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> jg.nn.functional.linear(jg.tensor([[1.0, 2.0]]), jg.tensor([[3.0, 4.0]]), jg.tensor([0.5])).tolist()
     [[11.5]]
     """
-    return apply(LINEAR, input, weight, bias)
+    return LINEAR.apply(input, weight, bias)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jitgrad.autograd import Primitive, Tensor, apply, apply_many, scalar
+from jitgrad.autograd import Primitive, Tensor, scalar
 from jitgrad.errors import ShapeError
 from jitgrad.ops.matmul import layer_dtypes
 from jitgrad.ops.pointwise import add, div, mul, neg, pointwise_float, sqrt, sub
@@ -37,19 +37,19 @@ NORMALIZE: Primitive = Primitive(
 # gx = rstd (g - mean(g) - xhat mean(g xhat)), which is linear in g and its own transpose
 NORMALIZE_GRAD: Primitive = Primitive(
     "normalize_grad", "g xhat rstd", lambda g, xhat, rstd, dims: (g.shape, g.dtype),
-    grad_g=lambda u, xhat, rstd, dims: apply(NORMALIZE_GRAD, u, xhat, rstd, p=(dims,)),
+    grad_g=lambda u, xhat, rstd, dims: NORMALIZE_GRAD.apply(u, xhat, rstd, dims),
     grad_xhat=lambda u, g, xhat, rstd, dims: neg(
         mul(rstd, add(mul(u, mean(mul(g, xhat), dims, True)), mul(g, mean(mul(u, xhat), dims, True))))
     ),
     grad_rstd=lambda u, g, xhat, rstd, dims: sum(
-        mul(u, div(apply(NORMALIZE_GRAD, g, xhat, rstd, p=(dims,)), rstd)), dims, True
+        mul(u, div(NORMALIZE_GRAD.apply(g, xhat, rstd, dims), rstd)), dims, True
     ),
 )  # fmt: skip
 
 
 def _normalize_rule(g: Any, xhat: Tensor, rstd: Tensor, dims: tuple[int, ...]) -> Tensor | None:
     g_xhat, _, _, g_rstd = g
-    gx = None if g_xhat is None else apply(NORMALIZE_GRAD, g_xhat, xhat, rstd, p=(dims,))
+    gx = None if g_xhat is None else NORMALIZE_GRAD.apply(g_xhat, xhat, rstd, dims)
     if g_rstd is None:
         return gx
     n = _count(xhat.shape, dims)
@@ -81,7 +81,7 @@ def layer_norm(
                 raise ShapeError(f"layer_norm: expected a {name} {wanted}, given {t.shape}.")
             layer_dtypes("layer_norm", input.array, t.array)
     dims = tuple(range(len(shape) - len(wanted), len(shape)))
-    y = apply(NORMALIZE, input, p=(dims, eps))[0]
+    y = NORMALIZE.apply(input, dims, eps)[0]
     y = y if weight is None else mul(y, weight)
     return y if bias is None else add(y, bias)
 
@@ -130,10 +130,10 @@ def batch_norm(
             raise ShapeError(
                 f"batch_norm: expected more than 1 value per channel while training, given {shape}. Use a larger batch, or model.eval()."
             )
-        xhat, batch_mean, batch_var, _ = apply(NORMALIZE, input, p=(dims, eps))
+        xhat, batch_mean, batch_var, _ = NORMALIZE.apply(input, dims, eps)
         if running_mean is not None:
             m = scalar(momentum, input.array.dtype, input)
-            apply_many(UPDATE_RUNNING_, (running_mean, running_var, batch_mean, batch_var, m), (n,))
+            UPDATE_RUNNING_.apply(running_mean, running_var, batch_mean, batch_var, m, n)
     else:
         if running_mean is None or running_var is None:
             raise ShapeError("batch_norm: expected running statistics outside training.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from jitgrad.autograd import Primitive, Tensor, apply_many, numbers
+from jitgrad.autograd import Primitive, Tensor, numbers
 from jitgrad.dtypes import COMPUTED_FLOATS
 from jitgrad.errors import DTypeError, ShapeError
 
@@ -36,9 +36,9 @@ def sgd_(
     """One step of SGD on all parameters, in place; with momentum, bufs (set to the gradients in step 1)."""
     hyper = numbers((lr, momentum, dampening, weight_decay, nesterov, maximize, step), params[0])
     if momentum:
-        apply_many(SGD_MOMENTUM_, (hyper, *params, *grads, *bufs))
+        SGD_MOMENTUM_.apply((hyper, *params, *grads, *bufs))
     else:
-        apply_many(SGD_, (hyper, *params, *grads))
+        SGD_.apply((hyper, *params, *grads))
 
 
 def adam_(
@@ -48,4 +48,4 @@ def adam_(
 ) -> None:  # fmt: skip
     """One step of Adam (decoupled: AdamW) on all parameters, in place. Source: Kingma and Ba, 2015, algorithm 1."""
     hyper = numbers((lr, *betas, eps, weight_decay, decoupled, maximize, step), params[0])
-    apply_many(ADAM_, (hyper, *params, *grads, *exp_avgs, *exp_avg_sqs))
+    ADAM_.apply((hyper, *params, *grads, *exp_avgs, *exp_avg_sqs))

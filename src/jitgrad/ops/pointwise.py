@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jitgrad import dtypes, kernels
-from jitgrad.autograd import ADD, Primitive, Tensor, apply, broadcasting, cast, scalar, tensor, weak_dtype
+from jitgrad.autograd import ADD, Primitive, Tensor, broadcasting, cast, scalar, tensor, weak_dtype
 from jitgrad.dtypes import DType, refuse_float16, result_type
 from jitgrad.errors import DTypeError
 from jitgrad.shapes import broadcast_shapes
@@ -84,23 +84,23 @@ def floating(x: Tensor) -> Tensor:
 
 # ---- arithmetic
 def _add_promoted(a: Tensor, b: Tensor) -> Tensor:
-    return apply(ADD, *operands("add", a, b))
+    return ADD.apply(*operands("add", a, b))
 
 
 ADD.promote = _add_promoted
 MUL: Primitive = Primitive(
-    "mul", "a b", broadcasting("mul"), pointwise=dtypes.COMPUTED, promote=lambda a, b: apply(MUL, *operands("mul", a, b)), broadcasts=True,
-    grad_a=lambda g, b: apply(MUL, g, b), grad_b=lambda g, a: apply(MUL, g, a),
+    "mul", "a b", broadcasting("mul"), promote=lambda a, b: MUL.apply(*operands("mul", a, b)), broadcasts=True,
+    grad_a=lambda g, b: MUL.apply(g, b), grad_b=lambda g, a: MUL.apply(g, a),
 )  # fmt: skip
 SUB: Primitive = Primitive(
-    "sub", "a b", broadcasting("sub"), pointwise=dtypes.COMPUTED_NUMBERS, promote=lambda a, b: sub(*operands("sub", a, b)), broadcasts=True,
+    "sub", "a b", broadcasting("sub"), promote=lambda a, b: sub(*operands("sub", a, b)), broadcasts=True,
     grad_a=lambda g: g, grad_b=lambda g: neg(g),
 )  # fmt: skip
 DIV: Primitive = Primitive(
-    "div", "a b", broadcasting("div"), pointwise=dtypes.COMPUTED_FLOATS, broadcasts=True,
-    grad_a=lambda g, b: apply(DIV, g, b), grad_b=lambda g, a, b: neg(apply(MUL, g, apply(DIV, apply(DIV, a, b), b))),
+    "div", "a b", broadcasting("div"), broadcasts=True,
+    grad_a=lambda g, b: DIV.apply(g, b), grad_b=lambda g, a, b: neg(MUL.apply(g, DIV.apply(DIV.apply(a, b), b))),
 )  # fmt: skip
-NEG: Primitive = Primitive("neg", "x", _numbers("neg"), pointwise=dtypes.COMPUTED_NUMBERS, grad_x=lambda g: neg(g))
+NEG: Primitive = Primitive("neg", "x", _numbers("neg"), grad_x=lambda g: neg(g))
 
 
 def _pow_check(a: Any, b: Any) -> None:
@@ -110,7 +110,7 @@ def _pow_check(a: Any, b: Any) -> None:
 
 POW: Primitive = Primitive(
     "pow", "a b", broadcasting("pow"), check=_pow_check, broadcasts=True,
-    grad_a=lambda g, a, b: apply(POW_GRAD_A, g, a, b), grad_b=lambda g, a, y: apply(POW_GRAD_B, g, a, y),
+    grad_a=lambda g, a, b: POW_GRAD_A.apply(g, a, b), grad_b=lambda g, a, y: POW_GRAD_B.apply(g, a, y),
 )  # fmt: skip
 
 
@@ -121,16 +121,16 @@ def _broadcasting3(a: Any, b: Any, c: Any) -> tuple[Any, Any]:
 # d/da a**b = b a**(b-1), 0 where b is 0. Its own rules follow from the formula.
 POW_GRAD_A: Primitive = Primitive(
     "pow_grad_a", "g a b", _broadcasting3, broadcasts=True,
-    grad_g=lambda u, a, b: apply(POW_GRAD_A, u, a, b),
-    grad_a=lambda u, g, a, b: apply(MUL, apply(MUL, u, g), apply(MUL, b, apply(POW_GRAD_A, _ones(u), a, sub(b, 1)))),
-    grad_b=lambda u, g, a, b: _pow_grad_a_grad_b(apply(MUL, u, g), a, b),
+    grad_g=lambda u, a, b: POW_GRAD_A.apply(u, a, b),
+    grad_a=lambda u, g, a, b: MUL.apply(MUL.apply(u, g), MUL.apply(b, POW_GRAD_A.apply(_ones(u), a, sub(b, 1)))),
+    grad_b=lambda u, g, a, b: _pow_grad_a_grad_b(MUL.apply(u, g), a, b),
 )  # fmt: skip
 # d/db a**b = a**b log(a), 0 where a and the power are 0.
 POW_GRAD_B: Primitive = Primitive(
     "pow_grad_b", "g a y", _broadcasting3, broadcasts=True,
-    grad_g=lambda u, a, y: apply(POW_GRAD_B, u, a, y),
-    grad_a=lambda u, g, a, y: apply(DIV, apply(MUL, apply(MUL, u, g), y), a),
-    grad_y=lambda u, g, a: apply(MUL, apply(MUL, u, g), where(eq(a, 0), scalar(0, a.array.dtype, a), log(a))),
+    grad_g=lambda u, a, y: POW_GRAD_B.apply(u, a, y),
+    grad_a=lambda u, g, a, y: DIV.apply(MUL.apply(MUL.apply(u, g), y), a),
+    grad_y=lambda u, g, a: MUL.apply(MUL.apply(u, g), where(eq(a, 0), scalar(0, a.array.dtype, a), log(a))),
 )  # fmt: skip
 
 
@@ -140,8 +140,8 @@ def _ones(x: Tensor) -> Tensor:
 
 def _pow_grad_a_grad_b(g: Tensor, a: Tensor, b: Tensor) -> Tensor:
     # d/db (b a**(b-1)) = a**(b-1) (1 + b log a)
-    power = apply(POW, a, sub(b, 1))
-    return apply(MUL, g, add(power, apply(MUL, b, apply(POW_GRAD_B, _ones(g), a, power))))
+    power = POW.apply(a, sub(b, 1))
+    return MUL.apply(g, add(power, MUL.apply(b, POW_GRAD_B.apply(_ones(g), a, power))))
 
 
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
@@ -157,7 +157,7 @@ def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
         other = mul(other, alpha) if isinstance(other, Tensor) else other * alpha
     if type(input) is not Tensor or type(other) is not Tensor:  # the door promotes Tensors of different dtypes
         input, other = operands("add", input, other)
-    return apply(ADD, input, other)
+    return ADD.apply(input, other)
 
 
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
@@ -175,7 +175,7 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
         input, other = operands("sub", input, other)
     if input.array.dtype.char == "?":
         raise DTypeError("sub: bool tensors are not supported. Try x.to(jg.int64), or jg.ne(a, b) for a difference of truths.")
-    return apply(SUB, input, other)
+    return SUB.apply(input, other)
 
 
 def mul(input: Any, other: Any) -> Tensor:
@@ -189,7 +189,7 @@ def mul(input: Any, other: Any) -> Tensor:
     """
     if type(input) is not Tensor or type(other) is not Tensor:  # the door promotes Tensors of different dtypes
         input, other = operands("mul", input, other)
-    return apply(MUL, input, other)
+    return MUL.apply(input, other)
 
 
 def div(input: Any, other: Any) -> Tensor:
@@ -202,7 +202,7 @@ def div(input: Any, other: Any) -> Tensor:
     [0.5, 1.0]
     """
     input, other = operands("div", input, other, floating=True)
-    return apply(DIV, input, other)
+    return DIV.apply(input, other)
 
 
 def neg(input: Tensor) -> Tensor:
@@ -214,7 +214,7 @@ def neg(input: Tensor) -> Tensor:
     >>> jg.neg(jg.tensor([1.0, -2.0])).tolist()
     [-1.0, 2.0]
     """
-    return apply(NEG, input)
+    return NEG.apply(input)
 
 
 def pow(input: Any, exponent: Any) -> Tensor:
@@ -230,21 +230,21 @@ def pow(input: Any, exponent: Any) -> Tensor:
     [4.0, 6.0]
     """
     a, b = operands("pow", input, exponent)
-    return apply(POW, a, b)
+    return POW.apply(a, b)
 
 
 # ---- elementary functions
-EXP: Primitive = Primitive("exp", "x", pointwise_float("exp"), pointwise=dtypes.COMPUTED_FLOATS, grad_x=lambda g, y: apply(MUL, g, y))
-LOG: Primitive = Primitive("log", "x", pointwise_float("log"), pointwise=dtypes.COMPUTED_FLOATS, grad_x=lambda g, x: apply(DIV, g, x))
+EXP: Primitive = Primitive("exp", "x", pointwise_float("exp"), promote=lambda x: exp(floating(x)), grad_x=lambda g, y: MUL.apply(g, y))
+LOG: Primitive = Primitive("log", "x", pointwise_float("log"), promote=lambda x: log(floating(x)), grad_x=lambda g, x: DIV.apply(g, x))
 SQRT: Primitive = Primitive(
-    "sqrt", "x", pointwise_float("sqrt"), pointwise=dtypes.COMPUTED_FLOATS, grad_x=lambda g, y: apply(DIV, g, add(y, y))
+    "sqrt", "x", pointwise_float("sqrt"), promote=lambda x: sqrt(floating(x)), grad_x=lambda g, y: DIV.apply(g, add(y, y))
 )
 TANH: Primitive = Primitive(
-    "tanh", "x", pointwise_float("tanh"), pointwise=dtypes.COMPUTED_FLOATS, grad_x=lambda g, y: apply(TANH_GRAD, g, y)
+    "tanh", "x", pointwise_float("tanh"), promote=lambda x: tanh(floating(x)), grad_x=lambda g, y: TANH_GRAD.apply(g, y)
 )
 TANH_GRAD: Primitive = Primitive(
-    "tanh_grad", "g y", broadcasting("tanh_grad"), pointwise=dtypes.COMPUTED_FLOATS,
-    grad_g=lambda u, y: apply(TANH_GRAD, u, y), grad_y=lambda u, g, y: mul(apply(MUL, apply(MUL, u, g), y), -2),
+    "tanh_grad", "g y", broadcasting("tanh_grad"),
+    grad_g=lambda u, y: TANH_GRAD.apply(u, y), grad_y=lambda u, g, y: mul(MUL.apply(MUL.apply(u, g), y), -2),
 )  # fmt: skip
 
 
@@ -257,7 +257,7 @@ def exp(input: Tensor) -> Tensor:
     >>> jg.exp(jg.tensor([0.0])).tolist()
     [1.0]
     """
-    return apply(EXP, floating(input))
+    return EXP.apply(input)
 
 
 def log(input: Tensor) -> Tensor:
@@ -269,7 +269,7 @@ def log(input: Tensor) -> Tensor:
     >>> jg.log(jg.tensor([1.0])).tolist()
     [0.0]
     """
-    return apply(LOG, floating(input))
+    return LOG.apply(input)
 
 
 def sqrt(input: Tensor) -> Tensor:
@@ -281,7 +281,7 @@ def sqrt(input: Tensor) -> Tensor:
     >>> jg.sqrt(jg.tensor([4.0])).tolist()
     [2.0]
     """
-    return apply(SQRT, floating(input))
+    return SQRT.apply(input)
 
 
 def tanh(input: Tensor) -> Tensor:
@@ -293,21 +293,19 @@ def tanh(input: Tensor) -> Tensor:
     >>> jg.tanh(jg.tensor([0.0])).tolist()
     [0.0]
     """
-    return apply(TANH, floating(input))
+    return TANH.apply(input)
 
 
 # ---- activations
-RELU: Primitive = Primitive("relu", "x", _numbers("relu"), pointwise=dtypes.COMPUTED_NUMBERS, grad_x=lambda g, y: apply(RELU_GRAD, g, y))
-RELU_GRAD: Primitive = Primitive(
-    "relu_grad", "g y", broadcasting("relu_grad"), pointwise=dtypes.COMPUTED_FLOATS, grad_g=lambda u, y: apply(RELU_GRAD, u, y)
-)
+RELU: Primitive = Primitive("relu", "x", _numbers("relu"), grad_x=lambda g, y: RELU_GRAD.apply(g, y))
+RELU_GRAD: Primitive = Primitive("relu_grad", "g y", broadcasting("relu_grad"), grad_g=lambda u, y: RELU_GRAD.apply(u, y))
 GELU: Primitive = Primitive(
-    "gelu", "x", pointwise_float("gelu"), pointwise=dtypes.COMPUTED_FLOATS, grad_x=lambda g, x: apply(MUL, g, apply(GELU_GRAD, x))
+    "gelu", "x", pointwise_float("gelu"), promote=lambda x: gelu(floating(x)), grad_x=lambda g, x: MUL.apply(g, GELU_GRAD.apply(x))
 )
 # gelu''(x) = phi(x) (2 - x^2) with the normal density phi
 GELU_GRAD: Primitive = Primitive(
-    "gelu_grad", "x", pointwise_float("gelu_grad"), pointwise=dtypes.COMPUTED_FLOATS,
-    grad_x=lambda g, x: mul(apply(MUL, g, mul(exp(mul(mul(x, x), -0.5)), sub(2, mul(x, x)))), 0.3989422804014327),
+    "gelu_grad", "x", pointwise_float("gelu_grad"),
+    grad_x=lambda g, x: mul(MUL.apply(g, mul(exp(mul(mul(x, x), -0.5)), sub(2, mul(x, x)))), 0.3989422804014327),
 )  # fmt: skip
 
 
@@ -320,7 +318,7 @@ def relu(input: Tensor) -> Tensor:
     >>> jg.relu(jg.tensor([-1.0, 2.0])).tolist()
     [0.0, 2.0]
     """
-    return apply(RELU, input)
+    return RELU.apply(input)
 
 
 def gelu(input: Tensor) -> Tensor:
@@ -333,11 +331,11 @@ def gelu(input: Tensor) -> Tensor:
     >>> round(jg.nn.functional.gelu(jg.tensor(1.0)).item(), 4)
     0.8413
     """
-    return apply(GELU, floating(input))
+    return GELU.apply(input)
 
 
 # ---- comparisons
-EQ, NE, LT, LE, GT, GE = (Primitive(n, "a b", _comparing(n), pointwise=dtypes.COMPUTED) for n in ("eq", "ne", "lt", "le", "gt", "ge"))
+EQ, NE, LT, LE, GT, GE = (Primitive(n, "a b", _comparing(n)) for n in ("eq", "ne", "lt", "le", "gt", "ge"))
 
 
 def eq(input: Any, other: Any) -> Tensor:
@@ -347,7 +345,7 @@ def eq(input: Any, other: Any) -> Tensor:
     >>> jg.eq(jg.tensor([1, 2]), 2).tolist()
     [False, True]
     """
-    return apply(EQ, *operands("eq", input, other))
+    return EQ.apply(*operands("eq", input, other))
 
 
 def ne(input: Any, other: Any) -> Tensor:
@@ -357,7 +355,7 @@ def ne(input: Any, other: Any) -> Tensor:
     >>> jg.ne(jg.tensor([1, 2]), 2).tolist()
     [True, False]
     """
-    return apply(NE, *operands("ne", input, other))
+    return NE.apply(*operands("ne", input, other))
 
 
 def lt(input: Any, other: Any) -> Tensor:
@@ -367,7 +365,7 @@ def lt(input: Any, other: Any) -> Tensor:
     >>> jg.lt(jg.tensor([1, 2]), 2).tolist()
     [True, False]
     """
-    return apply(LT, *operands("lt", input, other))
+    return LT.apply(*operands("lt", input, other))
 
 
 def le(input: Any, other: Any) -> Tensor:
@@ -377,7 +375,7 @@ def le(input: Any, other: Any) -> Tensor:
     >>> jg.le(jg.tensor([1, 3]), 2).tolist()
     [True, False]
     """
-    return apply(LE, *operands("le", input, other))
+    return LE.apply(*operands("le", input, other))
 
 
 def gt(input: Any, other: Any) -> Tensor:
@@ -387,7 +385,7 @@ def gt(input: Any, other: Any) -> Tensor:
     >>> jg.gt(jg.tensor([1, 3]), 2).tolist()
     [False, True]
     """
-    return apply(GT, *operands("gt", input, other))
+    return GT.apply(*operands("gt", input, other))
 
 
 def ge(input: Any, other: Any) -> Tensor:
@@ -397,7 +395,7 @@ def ge(input: Any, other: Any) -> Tensor:
     >>> jg.ge(jg.tensor([1, 2]), 2).tolist()
     [False, True]
     """
-    return apply(GE, *operands("ge", input, other))
+    return GE.apply(*operands("ge", input, other))
 
 
 # ---- where
@@ -411,8 +409,8 @@ def _where_infer(condition: Any, a: Any, b: Any) -> tuple[Any, Any]:
 
 WHERE: Primitive = Primitive(
     "where", "condition a b", _where_infer, broadcasts=True,
-    grad_a=lambda g, condition: apply(WHERE, condition, g, scalar(0, g.array.dtype, g)),
-    grad_b=lambda g, condition: apply(WHERE, condition, scalar(0, g.array.dtype, g), g),
+    grad_a=lambda g, condition: WHERE.apply(condition, g, scalar(0, g.array.dtype, g)),
+    grad_b=lambda g, condition: WHERE.apply(condition, scalar(0, g.array.dtype, g), g),
 )  # fmt: skip
 
 
@@ -432,4 +430,4 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
         a, b = _operand("where", input, dtype, condition), _operand("where", other, dtype, condition)
     else:
         a, b = operands("where", input, other)
-    return apply(WHERE, condition, a, b)
+    return WHERE.apply(condition, a, b)

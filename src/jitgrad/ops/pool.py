@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jitgrad import dtypes
-from jitgrad.autograd import Primitive, Tensor, apply
+from jitgrad.autograd import Primitive, Tensor
 from jitgrad.errors import DTypeError, ShapeError
 from jitgrad.ops.views import squeeze, unsqueeze
 from jitgrad.shapes import Shape, as_pair, pool_size, reaches_input
@@ -43,16 +43,16 @@ def _max_infer(x: Any, kernel_size: Pair, stride: Pair, padding: Pair, dilation:
 
 MAX_POOL2D: Primitive = Primitive(
     "max_pool2d", "x", _max_infer, outputs="y indices",
-    grad_x=lambda g, indices, x_shape: apply(MAX_POOL2D_GRAD, g[0], indices, p=(x_shape,)),
+    grad_x=lambda g, indices, x_shape: MAX_POOL2D_GRAD.apply(g[0], indices, x_shape),
 )  # fmt: skip
 # Indices go to and fro between windows and the flattened plane: two linear maps, each the other's transpose.
 MAX_POOL2D_GRAD: Primitive = Primitive(
     "max_pool2d_grad", "g indices", lambda g, indices, x_shape: (x_shape, g.dtype),
-    grad_g=lambda u, indices: apply(MAX_POOL2D_GATHER, u, indices),
+    grad_g=lambda u, indices: MAX_POOL2D_GATHER.apply(u, indices),
 )  # fmt: skip
 MAX_POOL2D_GATHER: Primitive = Primitive(
     "max_pool2d_gather", "x indices", lambda x, indices: (indices.shape, x.dtype),
-    grad_x=lambda g, indices, x_shape: apply(MAX_POOL2D_GRAD, g, indices, p=(x_shape,)),
+    grad_x=lambda g, indices, x_shape: MAX_POOL2D_GRAD.apply(g, indices, x_shape),
 )  # fmt: skip
 
 
@@ -62,15 +62,15 @@ def _avg_infer(x: Any, kernel_size: Pair, stride: Pair, padding: Pair, ceil_mode
 
 AVG_POOL2D: Primitive = Primitive(
     "avg_pool2d", "x", _avg_infer,
-    grad_x=lambda g, x_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor: apply(
-        AVG_POOL2D_GRAD, g, p=(x_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor)
+    grad_x=lambda g, x_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor: AVG_POOL2D_GRAD.apply(
+        g, x_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor
     ),
 )  # fmt: skip
 AVG_POOL2D_GRAD: Primitive = Primitive(
     "avg_pool2d_grad", "g",
     lambda g, x_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor: (x_shape, g.dtype),
-    grad_g=lambda u, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor: apply(
-        AVG_POOL2D, u, p=(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor)
+    grad_g=lambda u, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor: AVG_POOL2D.apply(
+        u, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor
     ),
 )  # fmt: skip
 
@@ -97,7 +97,7 @@ def max_pool2d(
     """
     x = unsqueeze(input, 0) if input.ndim == 3 else input
     p = (*_window(kernel_size, stride, padding), as_pair(dilation, "dilation"), ceil_mode)
-    y, indices = apply(MAX_POOL2D, x, p=p)
+    y, indices = MAX_POOL2D.apply(x, *p)
     if x is not input:
         y, indices = squeeze(y, 0), squeeze(indices, 0)
     return (y, indices) if return_indices else y
@@ -119,5 +119,5 @@ def avg_pool2d(
     if divisor_override == 0:
         raise ShapeError("avg_pool2d: divisor_override is expected not to be 0.")
     x = unsqueeze(input, 0) if input.ndim == 3 else input
-    y = apply(AVG_POOL2D, x, p=(*_window(kernel_size, stride, padding), ceil_mode, count_include_pad, divisor_override or 0))
+    y = AVG_POOL2D.apply(x, *_window(kernel_size, stride, padding), ceil_mode, count_include_pad, divisor_override or 0)
     return y if x is input else squeeze(y, 0)

@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Any
 
 from jitgrad import dtypes
-from jitgrad.autograd import Primitive, Tensor, apply, as_device, check_writable, tensor, to_device, write
+from jitgrad.autograd import Primitive, Tensor, as_device, check_writable, tensor, to_device, write
 from jitgrad.dtypes import as_dtype
 from jitgrad.errors import ArgumentError, DTypeError
 from jitgrad.kernels.scalars_random import counters
@@ -117,7 +117,7 @@ PERMUTATION: Primitive = Primitive("permutation", "state", lambda state, n: (che
 # The same state in backward draws the same mask: dropout is its own gradient.
 DROPOUT: Primitive = Primitive(
     "dropout", "x state", lambda x, state, prob: (x.shape, x.dtype),
-    grad_x=lambda g, state, prob: apply(DROPOUT, g, state, p=(prob,)),
+    grad_x=lambda g, state, prob: DROPOUT.apply(g, state, prob),
 )  # fmt: skip
 
 
@@ -129,7 +129,7 @@ def _float_draw(prim: Primitive, size: Any, dtype: Any, device: Any, generator: 
     for k in shape:
         n *= k
     state = (generator or default_generator).draw(n, kind.itemsize * 8, device)
-    y: Tensor = apply(prim, state, p=(shape, kind.numpy))
+    y: Tensor = prim.apply(state, shape, kind.numpy)
     return y.requires_grad_() if requires_grad else y
 
 
@@ -171,7 +171,7 @@ def randint(low: int, high: int, size: Any, *, generator: Generator | None = Non
     n = 1
     for k in shape:
         n *= k
-    return apply(RANDINT, (generator or default_generator).draw(n, 64, device), p=(shape, low, high))
+    return RANDINT.apply((generator or default_generator).draw(n, 64, device), shape, low, high)
 
 
 def randperm(n: int, *, generator: Generator | None = None, device: Any = None) -> Tensor:
@@ -182,7 +182,7 @@ def randperm(n: int, *, generator: Generator | None = None, device: Any = None) 
     10
     """
     (n,) = check_new_shape(as_shape((n,)), 8)
-    return apply(PERMUTATION, (generator or default_generator).draw(n, 64, device), p=(n,))
+    return PERMUTATION.apply((generator or default_generator).draw(n, 64, device), n)
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -207,5 +207,5 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         check_writable(input, "dropout")
     state = default_generator.draw(input.array.size, 32, input.device)
     if inplace:
-        return write(input, "dropout", lambda: apply(DROPOUT, input, state, p=(p,)))
-    return apply(DROPOUT, input, state, p=(p,))
+        return write(input, "dropout", lambda: DROPOUT.apply(input, state, p))
+    return DROPOUT.apply(input, state, p)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from jitgrad import dtypes
-from jitgrad.autograd import Primitive, Tensor, apply, broadcast_to, cast, scalar
+from jitgrad.autograd import BROADCAST_TO, Primitive, Tensor, broadcast_to, cast, scalar
 from jitgrad.errors import DTypeError, ShapeError
 from jitgrad.ops.create import arange_like
 from jitgrad.ops.pointwise import eq, mul, pointwise_float, sub, where
 from jitgrad.ops.views import reshape
-from jitgrad.shapes import Shape, normalize_dim, normalize_dims, reduced_shape
+from jitgrad.shapes import ALL_DIMS, Shape, normalize_dim, normalize_dims, reduced_shape
 
 Dim = int | tuple[int, ...] | list[int] | None
 
@@ -25,7 +25,10 @@ def _sum_infer(x: Any, dims: tuple[int, ...], keepdim: bool) -> tuple[Shape, Any
 
 def _float_infer(name: str) -> Any:
     check = pointwise_float(name)
-    return lambda x, dims, keepdim, *p: (reduced_shape(check(x)[0], dims, keepdim), x.dtype)
+    return lambda x, dims, keepdim: (reduced_shape(check(x)[0], dims, keepdim), x.dtype)
+
+
+_var_infer = _float_infer("var")
 
 
 def _nonempty(name: str, x: Any, dims: tuple[int, ...]) -> None:
@@ -81,17 +84,19 @@ def _over(g: Tensor, n: float) -> Tensor:
 
 SUM: Primitive = Primitive(
     "sum", "x", _sum_infer,
-    grad_x=lambda g, x_shape, dims, keepdim: _spread(g, x_shape, dims, keepdim),
+    grad_x=lambda g, x_shape, dims, keepdim: (
+        BROADCAST_TO.apply(g, x_shape) if len(dims) == len(x_shape) else _spread(g, x_shape, dims, keepdim)
+    ),
 )  # fmt: skip
 MEAN: Primitive = Primitive(
     "mean", "x", _float_infer("mean"),
     grad_x=lambda g, x_shape, dims, keepdim: _spread(_over(g, _count(x_shape, dims)), x_shape, dims, keepdim),
 )  # fmt: skip
 VAR: Primitive = Primitive(
-    "var", "x", lambda x, dims, keepdim, correction: _float_infer("var")(x, dims, keepdim),
+    "var", "x", lambda x, dims, keepdim, correction: _var_infer(x, dims, keepdim),
     grad_x=lambda g, x, dims, keepdim, correction: mul(
         _spread(_over(g, _freedom(x.shape, dims, correction) / 2), x.shape, dims, keepdim),
-        sub(x, apply(MEAN, x, p=(dims, True))),
+        sub(x, MEAN.apply(x, dims, True)),
     ),
 )  # fmt: skip
 AMAX: Primitive = Primitive("amax", "x", _amax_infer, grad_x=lambda g, x, y, dims, keepdim: _amax_grad(g, x, y, dims, keepdim))
@@ -106,7 +111,7 @@ def _amax_grad(g: Tensor, x: Tensor, y: Tensor, dims: tuple[int, ...], keepdim: 
     """g shared equally between the elements that are the maximum."""
     # Where the maximum is NaN nothing equals it, and the gradient is NaN: a NaN in training stays visible.
     at = cast(eq(x, _spread(y, x.shape, dims, keepdim)), x.array.dtype)
-    share = _spread(g / apply(SUM, at, p=(dims, keepdim)), x.shape, dims, keepdim)
+    share = _spread(g / SUM.apply(at, dims, keepdim), x.shape, dims, keepdim)
     return mul(at, share)
 
 
@@ -132,7 +137,7 @@ def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = N
     """
     if dtype is not None:
         input = cast(input, dtypes.as_dtype(dtype).numpy)
-    return apply(SUM, input, p=(normalize_dims(dim, input.array.ndim), keepdim))
+    return SUM.apply(input, ALL_DIMS[input.array.ndim] if dim is None else normalize_dims(dim, input.array.ndim), keepdim)
 
 
 def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
@@ -148,7 +153,7 @@ def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = 
         input = cast(input, dtypes.as_dtype(dtype).numpy)
     if input.array.dtype.kind != "f":
         raise DTypeError(f"mean: expected a float dtype, given {input.dtype}. Try x.float().mean().")
-    return apply(MEAN, input, p=(normalize_dims(dim, input.array.ndim), keepdim))
+    return MEAN.apply(input, normalize_dims(dim, input.array.ndim), keepdim)
 
 
 def var(input: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool = False) -> Tensor:
@@ -160,7 +165,7 @@ def var(input: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool 
     >>> jg.var(jg.tensor([1.0, 3.0])).item()
     2.0
     """
-    return apply(VAR, input, p=(normalize_dims(dim, input.array.ndim), keepdim, correction))
+    return VAR.apply(input, normalize_dims(dim, input.array.ndim), keepdim, correction)
 
 
 def amax(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
@@ -172,7 +177,7 @@ def amax(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     >>> jg.amax(jg.tensor([[1.0, 5.0], [3.0, 2.0]]), 1).tolist()
     [5.0, 3.0]
     """
-    return apply(AMAX, input, p=(normalize_dims(dim, input.array.ndim), keepdim))
+    return AMAX.apply(input, normalize_dims(dim, input.array.ndim), keepdim)
 
 
 class Max(NamedTuple):
@@ -194,7 +199,7 @@ def max(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """
     if dim is None:
         return amax(input, None, keepdim)
-    return Max(*apply(MAX_DIM, input, p=(normalize_dim(dim, input.array.ndim), keepdim)))
+    return Max(*MAX_DIM.apply(input, normalize_dim(dim, input.array.ndim), keepdim))
 
 
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
@@ -204,4 +209,4 @@ def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     >>> jg.argmax(jg.tensor([[1.0, 5.0], [3.0, 2.0]]), 1).tolist()
     [1, 0]
     """
-    return apply(ARGMAX, input, p=(None if dim is None else normalize_dim(dim, input.array.ndim), keepdim))
+    return ARGMAX.apply(input, None if dim is None else normalize_dim(dim, input.array.ndim), keepdim)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jitgrad import dtypes, kernels
-from jitgrad.autograd import Primitive, Tensor, apply, cast, wrap
+from jitgrad.autograd import Primitive, Tensor, cast, wrap
 from jitgrad.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError
 from jitgrad.ops.pointwise import DIV, add, div, exp, mul, neg, pointwise_float, sub
 from jitgrad.ops.reduce import sum
@@ -29,15 +29,15 @@ def _pair(g: Any, y: Any, dim: int) -> tuple[Shape, Any]:
     return g.shape, g.dtype
 
 
-SOFTMAX: Primitive = Primitive("softmax", "x", _along("softmax"), grad_x=lambda g, y, dim: apply(SOFTMAX_GRAD, g, y, p=(dim,)))
+SOFTMAX: Primitive = Primitive("softmax", "x", _along("softmax"), grad_x=lambda g, y, dim: SOFTMAX_GRAD.apply(g, y, dim))
 # gx = y (g - sum g y), linear in g
 SOFTMAX_GRAD: Primitive = Primitive(
     "softmax_grad", "g y", _pair,
-    grad_g=lambda u, y, dim: apply(SOFTMAX_GRAD, u, y, p=(dim,)),
+    grad_g=lambda u, y, dim: SOFTMAX_GRAD.apply(u, y, dim),
     grad_y=lambda u, g, y, dim: sub(mul(u, sub(g, sum(mul(g, y), dim, True))), mul(g, sum(mul(u, y), dim, True))),
 )  # fmt: skip
 LOG_SOFTMAX: Primitive = Primitive(
-    "log_softmax", "x", _along("log_softmax"), grad_x=lambda g, y, dim: apply(LOG_SOFTMAX_GRAD, g, y, p=(dim,))
+    "log_softmax", "x", _along("log_softmax"), grad_x=lambda g, y, dim: LOG_SOFTMAX_GRAD.apply(g, y, dim)
 )  # fmt: skip
 # gx = g - e^y sum g
 LOG_SOFTMAX_GRAD: Primitive = Primitive(
@@ -57,7 +57,7 @@ def softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     [0.5, 0.5]
     """
     x = input if dtype is None else input.to(dtype)
-    return apply(SOFTMAX, x, p=(normalize_dim(dim, x.array.ndim),))
+    return SOFTMAX.apply(x, dim if dim.__class__ is int and 0 <= dim < x.array.ndim else normalize_dim(dim, x.array.ndim))
 
 
 def log_softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
@@ -70,7 +70,7 @@ def log_softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     -0.6931
     """
     x = input if dtype is None else input.to(dtype)
-    return apply(LOG_SOFTMAX, x, p=(normalize_dim(dim, x.array.ndim),))
+    return LOG_SOFTMAX.apply(x, normalize_dim(dim, x.array.ndim))
 
 
 # ---- losses
@@ -104,15 +104,15 @@ def _check_labels(target: Any, C: int, ignore_index: int) -> None:
 NLL: Primitive = Primitive(
     "nll", "x target weight", _nll_infer, optional=True,
     check=lambda x, target, weight, ignore_index, reduction: _check_labels(target, x.shape[1], ignore_index),
-    grad_x=lambda g, target, weight, aux, x_shape, ignore_index, reduction: apply(
-        NLL_GRAD, apply(DIV, g, wrap(aux[0])) if reduction == "mean" else g, target, weight, (x_shape, ignore_index)
+    grad_x=lambda g, target, weight, aux, x_shape, ignore_index, reduction: NLL_GRAD.apply(
+        DIV.apply(g, wrap(aux[0])) if reduction == "mean" else g, target, weight, x_shape, ignore_index
     ),
 )  # fmt: skip
 # The transpose of NLL without its mean: g is one number, or one for each target.
 NLL_GRAD: Primitive = Primitive(
     "nll_grad", "g target weight", lambda g, target, weight, x_shape, ignore_index: (x_shape, g.dtype), optional=True,
-    grad_g=lambda u, target, weight, g_shape, ignore_index: apply(
-        NLL, u, target, weight, (ignore_index, "none" if g_shape else "sum")
+    grad_g=lambda u, target, weight, g_shape, ignore_index: NLL.apply(
+        u, target, weight, ignore_index, "none" if g_shape else "sum"
     ),
 )  # fmt: skip
 
@@ -140,8 +140,8 @@ def nll_loss(
         raise DTypeError(f"nll_loss: expected int labels, given {target.dtype}. Try target.long().")
     labels = cast(target, _INT64)
     if len(shape) > 1:
-        return apply(NLL, input, labels, weight, (ignore_index, reduction))
-    loss = apply(NLL, reshape(input, (1, *shape)), reshape(labels, (1,)), weight, (ignore_index, reduction))
+        return NLL.apply(input, labels, weight, ignore_index, reduction)
+    loss = NLL.apply(reshape(input, (1, *shape)), reshape(labels, (1,)), weight, ignore_index, reduction)
     return reshape(loss, ())
 
 

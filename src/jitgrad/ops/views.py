@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from jitgrad.autograd import AS_STRIDED, AS_STRIDED_GRAD, BROADCAST_TO, Primitive, Spec, Tensor, apply, contiguous
-from jitgrad.errors import GradError, OutOfRangeError, ShapeError
+from jitgrad.autograd import AS_STRIDED, AS_STRIDED_GRAD, BROADCAST_TO, Primitive, Tensor, contiguous
+from jitgrad.errors import GradError, ShapeError
 from jitgrad.shapes import (
     Geometry,
+    Item,
     Shape,
     as_shape,
+    contiguous_strides,
+    index_geometry,
     inferred_shape,
     memory_span,
     normalize_dim,
     normalize_dims,
     permute_geometry,
-    remembered,
     reshape_geometry,
 )
 
@@ -25,16 +27,17 @@ class NotAView(ShapeError):
 
 
 def _reshape(x: Any, shape: Shape) -> Geometry:
+    shape = inferred_shape(tuple(x.shape), as_shape(shape))
     geometry = reshape_geometry(x.shape, x.strides, x.dtype.itemsize, shape)
     if geometry is None:
         raise NotAView(f"view: shape {shape} cannot be had from {x.shape} with strides {x.strides} without a copy. Use x.reshape(...).")
     return geometry
 
 
-RESHAPE: Primitive = Primitive("reshape", "x", geometry=_reshape, grad_x=lambda g, x_shape: reshape(g, x_shape))
+RESHAPE: Primitive = Primitive("reshape", "x", geometry=_reshape, kernel="reshape", grad_x=lambda g, x_shape: reshape(g, x_shape))
 PERMUTE: Primitive = Primitive(
-    "permute", "x", geometry=lambda x, dims: permute_geometry(x.shape, x.strides, dims),
-    grad_x=lambda g, dims: apply(PERMUTE, g, p=(inverse_order(dims),)),
+    "permute", "x", kernel="permute", geometry=lambda x, dims: permute_geometry(x.shape, x.strides, dims),
+    grad_x=lambda g, dims: PERMUTE.apply(g, inverse_order(dims)),
 )  # fmt: skip
 
 
@@ -54,11 +57,11 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
     >>> jg.reshape(jg.arange(4), (2, -1)).tolist()
     [[0, 1], [2, 3]]
     """
-    target = inferred_shape(input.array.shape, as_shape(shape))
+    target = shape if len(shape) != 1 or type(shape[0]) is int else as_shape(shape)
     try:
-        return apply(RESHAPE, input, p=(target,))
+        return RESHAPE.apply(input, target)
     except NotAView:
-        return apply(RESHAPE, contiguous(input), p=(target,))
+        return RESHAPE.apply(contiguous(input), target)
 
 
 def view(input: Tensor, *shape: Any) -> Tensor:
@@ -68,7 +71,7 @@ def view(input: Tensor, *shape: Any) -> Tensor:
     >>> jg.arange(4).view(2, 2).tolist()
     [[0, 1], [2, 3]]
     """
-    return apply(RESHAPE, input, p=(inferred_shape(input.array.shape, as_shape(shape)),))
+    return RESHAPE.apply(input, as_shape(shape))
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -104,7 +107,7 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     order = tuple(normalize_dim(d, ndim) for d in given)
     if len(order) != ndim or len(set(order)) != ndim:
         raise ShapeError(f"permute: expected each of the {ndim} dims once, given {given}.")
-    return apply(PERMUTE, input, p=(order,))
+    return PERMUTE.apply(input, order)
 
 
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
@@ -119,7 +122,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     i, j = normalize_dim(dim0, ndim), normalize_dim(dim1, ndim)
     if ndim:
         order[i], order[j] = order[j], order[i]
-    return apply(PERMUTE, input, p=(tuple(order),))
+    return PERMUTE.apply(input, tuple(order))
 
 
 def t(input: Tensor) -> Tensor:
@@ -150,7 +153,7 @@ def expand(input: Tensor, *size: Any) -> Tensor:
     >>> jg.tensor([[1], [2]]).expand(2, 3).tolist()
     [[1, 1, 1], [2, 2, 2]]
     """
-    return apply(BROADCAST_TO, input, p=(as_shape(size),))
+    return BROADCAST_TO.apply(input, as_shape(size))
 
 
 def squeeze(input: Tensor, dim: Any = None) -> Tensor:
@@ -162,7 +165,7 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """
     shape = input.shape
     dims = range(len(shape)) if dim is None else normalize_dims(dim, len(shape)) if dim != () else ()
-    return apply(RESHAPE, input, p=(tuple(n for i, n in enumerate(shape) if n != 1 or i not in dims),))
+    return RESHAPE.apply(input, tuple(n for i, n in enumerate(shape) if n != 1 or i not in dims))
 
 
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
@@ -174,7 +177,7 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """
     shape = input.shape
     i = normalize_dim(dim, len(shape) + 1)
-    return apply(RESHAPE, input, p=((*shape[:i], 1, *shape[i:]),))
+    return RESHAPE.apply(input, (*shape[:i], 1, *shape[i:]))
 
 
 def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None = None) -> Tensor:
@@ -199,47 +202,20 @@ def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None
         raise ShapeError(f"as_strided: sizes {shape} and strides {steps} reach outside the elements of the input of shape {input.shape}.")
     if input.requires_grad and any(s == 0 and n > 1 for s, n in zip(a.strides, a.shape, strict=True)):
         raise GradError("as_strided: gradients through an expanded input are not supported. Try x.contiguous() first.")
-    return apply(AS_STRIDED, input, p=(shape, strides, offset, tuple(a.strides)))
+    return AS_STRIDED.apply(input, shape, strides, offset, tuple(a.strides))
 
 
-# ---- basic indexing. Items: an int selects, None adds a dim, (start, step, n) is a slice with its sizes resolved.
-Item = int | tuple[int, int, int] | None
-
-
+# ---- basic indexing
 def _index(x: Any, items: tuple[Item, ...]) -> Geometry:
-    return _index_geometry(tuple(x.shape), x.strides, items)
-
-
-@remembered
-def _index_geometry(xs: Shape, xt: tuple[int, ...], items: tuple[Item, ...]) -> Geometry:
-    shape, strides, offset, d = [], [], 0, 0
-    for item in items:
-        if item is None:
-            shape.append(1)
-            strides.append(0)
-            continue
-        if type(item) is int:
-            if not 0 <= item < xs[d]:
-                raise OutOfRangeError(f"index {item} is out of range for dim {d} of size {xs[d]}.")
-            offset += item * xt[d]
-        else:
-            start, step, n = item  # type: ignore[misc]
-            if n and not (0 <= start < xs[d] and 0 <= start + (n - 1) * step < xs[d]):
-                raise OutOfRangeError(f"slice from {start} is out of range for dim {d} of size {xs[d]}.")
-            if n:
-                offset += start * xt[d]
-            shape.append(n)
-            strides.append(step * xt[d])
-        d += 1
-    return (*shape, *xs[d:]), (*strides, *xt[d:]), offset
+    return index_geometry(tuple(x.shape), x.strides, items)
 
 
 def _index_grad(g: Tensor, x_shape: Shape, items: tuple[Item, ...]) -> Tensor:
-    memory = Spec(x_shape, g.array.dtype)
-    return apply(AS_STRIDED_GRAD, g, p=(x_shape, memory.strides, *_index(memory, items)))
+    strides = contiguous_strides(x_shape, g.array.dtype.itemsize)
+    return AS_STRIDED_GRAD.apply(g, x_shape, strides, *index_geometry(x_shape, strides, items))
 
 
-INDEX: Primitive = Primitive("index", "x", geometry=_index, grad_x=_index_grad)
+INDEX: Primitive = Primitive("index", "x", geometry=_index, kernel="index", grad_x=_index_grad)
 
 
 def resolve_slice(s: slice, size: int) -> tuple[int, int, int]:
@@ -261,4 +237,4 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     if length < 0 or not 0 <= first <= size - length:
         raise ShapeError(f"narrow: {length} elements from {start} do not fit dim {d} of size {size}.")
     full = tuple((0, 1, n) for n in input.array.shape[:d])
-    return apply(INDEX, input, p=((*full, (first, 1, length)),))
+    return INDEX.apply(input, (*full, (first, 1, length)))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from jitgrad.kernels.cpu.fma import BAND, add_1, add_8, dot, transpose_band
 from jitgrad.kernels.cpu.layout import or_nothing
-from jitgrad.kernels.jit import njit, parallel_form, pays, prange, workspace
+from jitgrad.kernels.jit import direct, njit, parallel_form, pays, prange, workspace
 from jitgrad.shapes import broadcast_shapes
 
 ROWS, COLUMNS = 32, 256  # tile of the result: 8 rows of b over it stay in L1 while 32 rows of a pass
@@ -146,6 +147,9 @@ def _small_transposed(a, b, out):
                 row[j] += number * b[k, j]
 
 
+_SMALL, _SMALL_LINEAR, _SMALL_TRANSPOSED = direct(_small), direct(_small_linear), direct(_small_transposed)
+
+
 def _run(a: np.ndarray, b: np.ndarray, bias: np.ndarray, out: np.ndarray, form: Form) -> np.ndarray:
     """Fills the 2-D out, which is returned."""
     if not out.size:
@@ -206,24 +210,37 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """out[..., i, j] = sum_k a[..., i, k] * b[..., k, j], batch dims broadcast."""
     if b.ndim != 2:
         return _batch_product(a, b)
-    if a.ndim == 2:
-        N = b.shape[1]
-        if a.size * N <= SMALL and a.flags.carray and b.flags.carray:
-            out = np.empty((a.shape[0], N), a.dtype)
-            _small(a, b, out)
-            return out
-        return _product(a, b, or_nothing(None, a.dtype), False)
-    return _rows(a, b, or_nothing(None, a.dtype), False)
+    if a.ndim != 2:
+        return _rows(a, b, or_nothing(None, a.dtype), False)
+    if _small_matmul(a, b) is not None and a.flags.carray and b.flags.carray:
+        out = np.empty((a.shape[0], b.shape[1]), a.dtype)
+        _SMALL[a.dtype](a, b, out)
+        return out
+    return _product(a, b, or_nothing(None, a.dtype), False)
+
+
+def _small_matmul(a: np.ndarray, b: np.ndarray) -> dict[Any, Any] | None:
+    return _SMALL if a.ndim == b.ndim == 2 and a.size * b.shape[1] <= SMALL else None
+
+
+matmul.direct = _small_matmul  # type: ignore[attr-defined]
 
 
 def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> np.ndarray:
     """y[..., f] = sum_k x[..., k] * w[f, k] + b[f]."""
     bias = or_nothing(b, x.dtype)
-    if x.ndim == 2 and x.shape[0] * w.size <= SMALL_DOTS and x.flags.carray and w.flags.carray:
+    if _small_dots(x, w) is not None and x.flags.carray and w.flags.carray:
         y = np.empty((x.shape[0], w.shape[0]), x.dtype)
-        _small_linear(x, w, bias, y)
+        _SMALL_LINEAR[x.dtype](x, w, bias, y)
         return y
     return _product(x, w, bias, True) if x.ndim == 2 else _rows(x, w, bias, True)
+
+
+def _small_dots(x: np.ndarray, w: np.ndarray) -> dict[Any, Any] | None:
+    return _SMALL_LINEAR if x.ndim == 2 and x.shape[0] * w.size <= SMALL_DOTS else None
+
+
+linear.direct = lambda x, w, b: None if b is None else _small_dots(x, w)  # type: ignore[attr-defined]
 
 
 def _rows(x: np.ndarray, w: np.ndarray, bias: np.ndarray, transposed: bool) -> np.ndarray:
@@ -236,9 +253,16 @@ def _rows(x: np.ndarray, w: np.ndarray, bias: np.ndarray, transposed: bool) -> n
 def linear_grad_w(g: np.ndarray, x: np.ndarray) -> np.ndarray:
     """gw[f, k] = sum over all rows of g[..., f] * x[..., k]."""
     F, K = g.shape[-1], x.shape[-1]
-    if g.ndim == 2 and g.size * K <= SMALL and g.flags.carray and x.flags.carray:
+    if _small_grad_w(g, x) is not None and g.flags.carray and x.flags.carray:
         gw = np.empty((F, K), g.dtype)
-        _small_transposed(g, x, gw)
+        _SMALL_TRANSPOSED[g.dtype](g, x, gw)
         return gw
     rows = g.size // F if F else 0
     return _product(g.reshape((rows, F)).T, x.reshape((rows, K)), or_nothing(None, g.dtype), False)
+
+
+def _small_grad_w(g: np.ndarray, x: np.ndarray) -> dict[Any, Any] | None:
+    return _SMALL_TRANSPOSED if g.ndim == 2 and g.size * x.shape[1] <= SMALL else None
+
+
+linear_grad_w.direct = _small_grad_w  # type: ignore[attr-defined]

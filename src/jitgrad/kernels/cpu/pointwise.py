@@ -81,7 +81,8 @@ def _large(entry: Pointwise, dtype: np.dtype, *arrays: ndarray) -> ndarray | Non
     return y
 
 
-# Three launchers by number of inputs: with *args a call would take a tenth longer.
+# Three launchers by number of inputs: with *args a call would take a tenth longer. A launcher's `loops` are those it has used, for
+# callers that know that one of them will do.
 
 
 def _unary(entry: Pointwise) -> Callable[..., ndarray]:
@@ -97,6 +98,7 @@ def _unary(entry: Pointwise) -> Callable[..., ndarray]:
         y = loop(x)
         return y if type(y) is ndarray else asarray(y)
 
+    launch.loops = loops  # type: ignore[attr-defined]
     return launch
 
 
@@ -113,6 +115,7 @@ def _binary(entry: Pointwise) -> Callable[..., ndarray]:
         y = loop(a, b)
         return y if type(y) is ndarray else asarray(y)
 
+    launch.loops = loops  # type: ignore[attr-defined]
     return launch
 
 
@@ -129,6 +132,7 @@ def _ternary(entry: Pointwise) -> Callable[..., ndarray]:
         y = loop(a, b, c)
         return y if type(y) is ndarray else asarray(y)
 
+    launch.loops = loops  # type: ignore[attr-defined]
     return launch
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from jitgrad.kernels.cpu.layout import grouped, has_gaps
-from jitgrad.kernels.jit import SUM, njit, parallel_form, pays, prange
+from jitgrad.kernels.jit import SUM, direct, njit, parallel_form, pays, prange
 from jitgrad.shapes import reduced_shape
 
 COLUMNS = 1024  # columns that one task sums: their float64 totals stay in the L1 cache
@@ -124,9 +125,10 @@ def _runs(dims: tuple[int, ...]) -> list[tuple[int, ...]]:
 
 @njit(fastmath=SUM)
 def _sum_all(x, out):
+    flat = x.reshape(x.size)
     total = 0.0
-    for i in range(x.size):
-        total += x[i]
+    for i in range(flat.size):
+        total += flat[i]
     out[()] = total
 
 
@@ -137,6 +139,9 @@ def _sum_rows(x, out):
         for i in range(x.shape[0]):
             total += x[i, j]
         out[j] = total
+
+
+_SUM_ALL, _SUM_ROWS = direct(_sum_all), direct(_sum_rows)
 
 
 def _sum_dims(x: np.ndarray, dims: tuple[int, ...], keepdim: bool, divisor: float) -> np.ndarray:
@@ -152,16 +157,22 @@ def _sum_dims(x: np.ndarray, dims: tuple[int, ...], keepdim: bool, divisor: floa
 
 def sum(x: np.ndarray, dims: tuple[int, ...], keepdim: bool) -> np.ndarray:
     """out[o, i] = sum_k x[o, k, i]; bools and ints give int64."""
-    if x.size <= SMALL and not keepdim and x.dtype.kind == "f" and x.flags.carray:  # one short call instead of a plan
-        if len(dims) == x.ndim:
-            out = np.empty((), x.dtype)
-            _sum_all(x.ravel(), out)
-            return out
-        if dims == (0,) and x.ndim == 2:
-            out = np.empty(x.shape[1], x.dtype)
-            _sum_rows(x, out)
-            return out
+    small = _small_sum(x, dims, keepdim)
+    if small is not None and x.flags.carray:
+        out = np.empty((x.shape[1],) if len(dims) == 1 else (), x.dtype)
+        small[x.dtype](x, out)
+        return out
     return _sum_dims(x, dims, keepdim, 1.0)
+
+
+def _small_sum(x: np.ndarray, dims: tuple[int, ...], keepdim: bool) -> dict[Any, Any] | None:
+    """One short call instead of a plan, for a small matrix: its sum, or the sum of its rows."""
+    if x.ndim != 2 or keepdim or x.size > SMALL or x.dtype.kind != "f":
+        return None
+    return _SUM_ALL if len(dims) == 2 else _SUM_ROWS if dims == (0,) else None
+
+
+sum.direct = _small_sum  # type: ignore[attr-defined]
 
 
 def mean(x: np.ndarray, dims: tuple[int, ...], keepdim: bool) -> np.ndarray:

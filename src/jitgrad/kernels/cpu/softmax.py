@@ -10,7 +10,7 @@ import numpy as np
 from jitgrad.kernels.cpu.formulas import exp, log
 from jitgrad.kernels.cpu.layout import as_outer_n_inner, contiguous, or_nothing
 from jitgrad.kernels.cpu.reduce import row_max, row_sum
-from jitgrad.kernels.jit import SUM, njit, parallel_form, pays, prange
+from jitgrad.kernels.jit import SUM, direct, njit, parallel_form, pays, prange
 
 MIN_WORK = 1 << 14  # elements from which threads pay: an exponential costs more than an addition
 
@@ -188,10 +188,6 @@ def _run(kernels: tuple[Kernels, Kernels], dim: int, *inputs: np.ndarray) -> np.
 
 def softmax(x: np.ndarray, dim: int) -> np.ndarray:
     """y[o, k, i] = exp(x[o, k, i] - m) / sum_k exp(x[o, k, i] - m), m the maximum over k."""
-    if x.ndim == 2 and dim == 1 and 0 < x.size < MIN_WORK and x.flags.carray:
-        out = np.empty(x.shape, x.dtype)
-        _softmax_rows(x, out)
-        return out
     return _run(_SOFTMAX, dim, x)
 
 
@@ -208,6 +204,18 @@ def softmax_grad(g: np.ndarray, y: np.ndarray, dim: int) -> np.ndarray:
 def log_softmax_grad(g: np.ndarray, y: np.ndarray, dim: int) -> np.ndarray:
     """gx[o, k, i] = g[o, k, i] - exp(y[o, k, i]) * sum_k g[o, k, i]."""
     return _run(_LOG_SOFTMAX_GRAD, dim, g, y)
+
+
+def _few_rows(kernels: tuple[Kernels, Kernels]) -> Any:
+    """The form for few rows, which is what a classifier has."""
+    rows = direct(kernels[0][0])
+    return lambda x, *rest: rows if x.ndim == 2 and rest[-1] == 1 and 0 < x.size < MIN_WORK else None
+
+
+softmax.direct = _few_rows(_SOFTMAX)  # type: ignore[attr-defined]
+log_softmax.direct = _few_rows(_LOG_SOFTMAX)  # type: ignore[attr-defined]
+softmax_grad.direct = _few_rows(_SOFTMAX_GRAD)  # type: ignore[attr-defined]
+log_softmax_grad.direct = _few_rows(_LOG_SOFTMAX_GRAD)  # type: ignore[attr-defined]
 
 
 # ---- negative log likelihood -----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import numpy as np
 
 from jitgrad.kernels.cpu.layout import contiguous
 from jitgrad.kernels.jit import njit
-from jitgrad.shapes import is_contiguous, memory_span
+from jitgrad.shapes import Item, index_key, is_contiguous, memory_span
 
 _ndarray = np.ndarray
 _HEADER = object.__basicsize__  # the data pointer is the first field of an array after Python's object header
@@ -52,6 +52,27 @@ def _as_strided_anywhere(x: np.ndarray, shape: tuple[int, ...], strides: tuple[i
 
 if _word_at(id(probe := np.empty(1)) + _HEADER).value != probe.__array_interface__["data"][0]:
     as_strided = _as_strided_anywhere  # an interpreter whose objects are laid out otherwise
+
+
+def reshape(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """y = x under another shape; ValueError where that takes a copy."""
+    return x.reshape(shape) if x.flags.c_contiguous else x.reshape(shape, copy=False)
+
+
+def permute(x: np.ndarray, dims: tuple[int, ...]) -> np.ndarray:
+    """y's dim i is dim dims[i] of `x`."""
+    return x.transpose(dims)
+
+
+def index(x: np.ndarray, items: tuple[Item, ...]) -> np.ndarray:
+    """y = x[items], with basic indexing."""
+    return x[index_key(items)]
+
+
+def address(x: np.ndarray) -> int:
+    """Address of element zero."""
+    at: int = x.__array_interface__["data"][0]
+    return at
 
 
 def clone(x: np.ndarray) -> np.ndarray:

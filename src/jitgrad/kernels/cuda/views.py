@@ -15,11 +15,12 @@ from jitgrad.kernels.cuda.layout import (
     flat,
     new,
     overlap,
+    permuted,
     strided,
     upload,
 )
 from jitgrad.kernels.jit import cuda_jit, launch
-from jitgrad.shapes import memory_span
+from jitgrad.shapes import Item, index_geometry, inferred_shape, memory_span, reshape_geometry
 
 _FLOAT32, _INT64 = np.dtype(np.float32), np.dtype(np.int64)
 _LOWEST = np.int64(-(2**63))
@@ -28,6 +29,24 @@ _LOWEST = np.int64(-(2**63))
 def as_strided(x: DeviceArray, shape: tuple[int, ...], strides: tuple[int, ...], offset: int) -> DeviceArray:
     """y[i] = the element at byte offset + sum(i * strides) after x[0]; a view on the memory of `x`."""
     return strided(x, shape, strides, offset)
+
+
+def reshape(x: DeviceArray, shape: tuple[int, ...]) -> DeviceArray:
+    """y = x under another shape; ValueError where that takes a copy."""
+    geometry = reshape_geometry(tuple(x.shape), x.strides, x.dtype.itemsize, inferred_shape(tuple(x.shape), shape))
+    if geometry is None:
+        raise ValueError("these strides cannot be had without a copy")
+    return strided(x, *geometry)
+
+
+def permute(x: DeviceArray, dims: tuple[int, ...]) -> DeviceArray:
+    """y's dim i is dim dims[i] of `x`."""
+    return permuted(x, dims)
+
+
+def index(x: DeviceArray, items: tuple[Item, ...]) -> DeviceArray:
+    """y = x[items], with basic indexing."""
+    return strided(x, *index_geometry(tuple(x.shape), x.strides, items))
 
 
 def clone(x: DeviceArray) -> DeviceArray:

@@ -1,0 +1,55 @@
+"""Listener: hears every operation at the door."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextvars import Token
+from typing import Any
+
+from jitgrad.autograd.door import apply_many
+from jitgrad.autograd.mode import Listening, current_mode, is_grad_enabled, reset_mode, set_mode
+from jitgrad.autograd.primitive import Primitive
+from jitgrad.autograd.tensor import Tensor
+
+
+class Listener:
+    """Hears every operation while it is entered: subclass it and override ``__call__``.
+
+    ``__call__(prim, inputs, p)`` gets the primitive, its input Tensors and its static parameters, and returns the outputs;
+    ``self.run(prim, inputs, p)`` computes them as if nobody listened. Forward, backward, optimizer updates, running
+    statistics, gradient accumulation and random draws all pass here. Listeners nest: the one entered last hears first.
+
+    >>> import jitgrad as jg
+    >>> class Names(jg.autograd.Listener):
+    ...     def __init__(self):
+    ...         self.names = []
+    ...     def __call__(self, prim, inputs, p):
+    ...         self.names.append(prim.name)
+    ...         return self.run(prim, inputs, p)
+    >>> x = jg.ones(2, requires_grad=True)
+    >>> with Names() as heard:
+    ...     y = (x * x).sum()
+    >>> heard.names
+    ['mul', 'sum']
+    """
+
+    _token: Token[bool | Listening] | None = None
+
+    def __enter__(self) -> Any:
+        if self._token is not None:
+            raise RuntimeError(f"{type(self).__name__} is already listening: make another one.")
+        self._token = set_mode(Listening(self, current_mode(), is_grad_enabled()))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        token, self._token = self._token, None
+        if token is not None:
+            reset_mode(token)
+
+    def __call__(self, prim: Primitive, inputs: Sequence[Tensor | None], p: tuple[Any, ...]) -> Any:
+        return self.run(prim, inputs, p)
+
+    @staticmethod
+    def run(prim: Primitive, inputs: Sequence[Tensor | None], p: tuple[Any, ...]) -> Any:
+        """Apply the primitive beneath this listener."""
+        return apply_many(prim, inputs, p)

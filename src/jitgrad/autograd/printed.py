@@ -1,0 +1,320 @@
+"""The doors of single primitives, printed from the templates below when first used.
+
+Every microsecond here is in every op, and a door that knows its primitive takes a third less than one that has to ask: how
+many inputs, which static parameters, what its rules keep. What a door does is in the templates, in this order: listener,
+checks, kernel, Tensor, node. A printed door shows in tracebacks and debuggers as any function does.
+"""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Callable, Sequence
+from functools import cache
+from textwrap import indent
+from typing import TYPE_CHECKING, Any
+
+from numpy import asarray, empty, generic, ndarray
+
+from jitgrad.autograd.door import AUX, OUTPUT, apply_many, refuse_mixed, refuse_others
+from jitgrad.autograd.mode import current_mode
+from jitgrad.autograd.node import Node, tick
+from jitgrad.autograd.tensor import Tensor, current_node, new
+from jitgrad.kernels import PARALLEL_MIN
+
+if TYPE_CHECKING:
+    from jitgrad.autograd.primitive import Primitive
+
+MOST_KNOWN = 1024  # answers of infer that one primitive remembers
+
+_OP = """\
+def apply({parameters}):
+    m = current_mode()
+    if m is not True and m is not False:
+        return apply_many(PRIM, {inputs}, {p})
+    try:
+        {arrays}
+    except AttributeError:
+        refuse_others(PRIM, {inputs})
+        raise
+{compute}
+    t = new(Tensor)
+    t.array = y
+    t.base = t.stamp = t.node = None
+{record}
+    return t
+"""
+
+# infer makes every check, then the kernel runs. What infer says of shapes, dtypes and static parameters it says again, so a program,
+# which meets the same few again and again, asks once.
+_CHECKED = """\
+    kind = type(x_a)
+    if {mixed}:
+        refuse_mixed(PRIM, {inputs})
+    key = {key}
+    if key in KNOWN:
+        shape, dtype, run = KNOWN[key]
+    else:
+        shape, dtype, run = known(KNOWN, key, infer({args}), IMPL[kind], {tuple})
+{check}
+{kernel}
+"""
+
+_KERNEL = """\
+    y = IMPL[kind]({args})
+    aux = None
+    if type(y) is not kind:
+        y, aux = unpacked(y)
+"""
+
+# Where the launcher has a compiled form for contiguous arrays of these shapes, the door calls that itself.
+_DIRECT = """\
+    if run is not None and kind is ndarray and {contiguous}:
+        y = empty(shape, dtype)
+        run({arrays_only}, y)
+    else:
+{kernel}
+"""
+
+# A pointwise loop works out the broadcast shape itself, so that infer is asked only about what it has not yet passed:
+# LOOPS holds the loops of the dtypes that have come through, for arrays on the CPU that one thread does best.
+_POINTWISE = """\
+    dtype = x_a.dtype
+    loop = LOOPS.get(dtype)
+    if loop is not None and {alike} and x_a.size < SMALL:
+        try:
+            y = loop({args})
+        except ValueError:
+            infer({args})
+            raise
+        if type(y) is not ndarray:
+            y = asarray(y)
+    else:
+{promote}
+{checked}
+        learn(LOOPS, IMPL[kind], {args})
+"""
+
+_RECORD = """\
+    if m:
+        {nodes}
+        if {wanted}:
+            t.node = n = Node()
+            n.prim = PRIM
+            n.seq = tick()
+            n.edges = {edges}
+            n.shape = {shape}
+            n.dtype = dtype
+            n.hooks = None
+            {keep}
+"""
+
+# A view: same memory, same stamp; recorded unless it detaches.
+_VIEW = """\
+def apply({parameters}):
+    m = current_mode()
+    if m is not True and m is not False:
+        return apply_many(PRIM, (a,), {p})
+    try:
+        x_a = a.array
+    except AttributeError:
+        refuse_others(PRIM, (a,))
+        raise
+{compute}
+    stamp = a.stamp
+    if stamp is None:
+        stamp = a.stamp = [0, ""]
+    t = new(Tensor)
+    t.array = y
+    t.stamp = stamp
+    t.node = None
+{base}
+    return t
+"""
+
+_VIEW_GEOMETRY = """\
+    shape, strides, offset = GEOMETRY({args})
+    y = IMPL[type(x_a)](x_a, shape, strides, offset)
+"""
+
+_VIEW_KERNEL = """\
+    try:
+        y = IMPL[type(x_a)]({args})
+    except (TypeError, ValueError):
+        infer({args})
+        raise
+"""
+
+_VIEW_BASE = """\
+    base = a.base
+    n_a = a.node if base is None else current_node(a)
+    t.base = base = a if base is None else base
+    t.seen = base.node
+    if m and n_a is not None:
+        t.node = n = Node()
+        n.prim = PRIM
+        n.seq = tick()
+        n.edges = (n_a,)
+        n.shape = y.shape
+        n.dtype = y.dtype
+        n.hooks = None
+        n.kept = {kept}
+        n.saved = (({a},), {p}, None, None)
+"""
+
+
+# Operands of different dtypes, and ints where floats are wanted.
+_PROMOTES = {1: "dtype.kind != 'f'", 2: "x_b.dtype is not dtype and x_b.dtype != dtype"}
+
+
+def door_of(prim: Primitive) -> Callable[..., Any]:
+    """The door of one primitive: ``apply(*inputs, *static parameters)``; a starred primitive takes its inputs as one sequence."""
+    n = len(prim.args)
+    if prim.plain < n:
+        return lambda inputs, *p: apply_many(prim, inputs, p)
+    if prim.special:
+        return lambda *args: apply_many(prim, args[:n], args[n:])
+    made: Callable[..., Any] = _maker(_view_text(prim) if prim.geometry is not None else _op_text(prim))(
+        prim, prim.infer, prim.geometry, prim.check, prim.impl, prim.keep, {}, {}
+    )
+    return made
+
+
+def _op_text(prim: Primitive) -> str:
+    """The template filled in for a primitive that is no view."""
+    inputs = "abc"[: len(prim.args)]
+    statics = [f"p{i}" for i in range(len(prim.statics))]
+    optional = inputs[-1] if prim.optional else ""
+    args = ", ".join([f"x_{i}" for i in inputs] + statics)
+    others = [f"type(x_{i}) is not kind" if i != optional else f"(x_{i} is not None and type(x_{i}) is not kind)" for i in inputs[1:]]
+    keys = [f"x_{i}.shape, x_{i}.dtype" if i != optional else f"x_{i} if x_{i} is None else (x_{i}.shape, x_{i}.dtype)" for i in inputs]
+    filled: dict[str, str] = {
+        "parameters": ", ".join([*inputs, *statics]), "inputs": _tuple(inputs), "p": _tuple(statics), "args": args,
+        "arrays": "\n        ".join(f"x_{i} = {i}.array" + (f" if {i} is not None else None" if i == optional else "") for i in inputs),
+        "mixed": " or ".join(others) or "False",
+        "alike": " and ".join([f"type(x_{i}) is ndarray" for i in inputs] + [f"x_{i}.dtype is dtype" for i in inputs[1:]]),
+        "key": _tuple([*keys, *statics]), "check": f"    check({args})" if prim.check is not None else "",
+        "tuple": _tuple([f"x_{i}" for i in inputs] + statics), "contiguous": " and ".join(f"x_{i}.flags.carray" for i in inputs),
+        "arrays_only": ", ".join(f"x_{i}" for i in inputs),
+        "promote": "" if prim.promote is None else (
+            f"        if {_PROMOTES[len(inputs)]}:\n            return PRIM.promote({', '.join(inputs)})"
+        ),
+    }  # fmt: skip
+    kernel = _KERNEL.format(**filled)
+    if hasattr(prim.impl[ndarray], "direct"):
+        kernel = _DIRECT.format(kernel=indent(kernel, "    "), **filled)
+    checked = _CHECKED.format(kernel=kernel, **filled)
+    fast = not statics and prim.check is None and not prim.optional and _is_pointwise(prim)
+    compute = _POINTWISE.format(checked=indent(checked, "    "), **filled) if fast else checked
+    record = _record_text(prim, inputs, optional, filled["p"], "y.shape" if fast else "shape") if prim.keep else ""
+    return _lean(_OP.format(compute=compute, record=record, **filled))
+
+
+def _record_text(prim: Primitive, inputs: str, optional: str, p: str, shape: str) -> str:
+    """The lines that make the node: what may be kept is known here, what is kept depends on which inputs want a gradient."""
+    masks = set(prim.keep[1:])
+    may = 0
+    for mask in masks:
+        may |= mask
+    which = " + ".join(f"{1 << i} * (n_{name} is not None)" for i, name in enumerate(inputs))
+
+    def keep(mask: int | None) -> list[str]:
+        """What is kept with a known mask of keep bits, or with k, which is known when the door runs."""
+
+        def kept(what: str, bit: int) -> str:
+            return "None" if not may & bit else f"{what} if k & {bit} else None" if mask is None else what if mask & bit else "None"
+
+        lines = ["k = KEEP[" + which.removeprefix("1 * ") + "]"] if mask is None else []
+        if may & OUTPUT and (mask is None or mask & OUTPUT):
+            lines += ["stamp = [0, '']", f"t.stamp = {kept('stamp', OUTPUT)}"]
+        saved = [kept(name, 1 << i) for i, name in enumerate(inputs)], p, kept("((y, stamp),)", OUTPUT), kept("aux", AUX)
+        return [*lines, f"n.saved = ({_tuple(saved[0])}, {', '.join(saved[1:])})", f"n.kept = {'k' if mask is None else mask}"]
+
+    if len(masks) == 1:
+        lines = keep(may)
+    elif len(inputs) == 2:
+        lines = ["if n_b is None:", *_indented(keep(prim.keep[1]))]
+        lines += ["elif n_a is None:", *_indented(keep(prim.keep[2])), "else:", *_indented(keep(prim.keep[3]))]
+    else:
+        lines = keep(None)
+    nodes = (f"n_{i} = {i}.node if {i}.base is None else current_node({i})" for i in inputs if i != optional)
+    last = [f"n_{i} = None if {i} is None else current_node({i})" for i in optional]
+    return _RECORD.format(
+        nodes="\n        ".join([*nodes, *last]), wanted=" or ".join(f"n_{i} is not None" for i in inputs),
+        edges=_tuple([f"n_{i}" for i in inputs]), shape=shape, keep="\n            ".join(lines),
+    )  # fmt: skip
+
+
+def _view_text(prim: Primitive) -> str:
+    """The template filled in for a view."""
+    statics = [f"p{i}" for i in range(len(prim.statics))]
+    filled = {"parameters": ", ".join(["a", *statics]), "p": _tuple(statics), "args": ", ".join(["x_a", *statics])}
+    kept = prim.keep[1] if prim.keep else 0
+    base = "    t.base = None" if prim.detaches else _VIEW_BASE.format(kept=kept, a="a" if kept & 1 else "None", **filled)
+    compute = _VIEW_KERNEL if prim.own_kernel else _VIEW_GEOMETRY
+    return _lean(_VIEW.format(compute=compute.format(**filled), base=base, **filled))
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"    {line}" for line in lines]
+
+
+def _tuple(names: Sequence[str]) -> str:
+    return "(" + ", ".join(names) + (",)" if len(names) == 1 else ")")
+
+
+def _lean(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if line.strip())
+
+
+def _is_pointwise(prim: Primitive) -> bool:
+    """Whether the primitive's kernel on the CPU is a table of loops by dtype."""
+    return hasattr(prim.impl[ndarray], "loops")
+
+
+@cache
+def _maker(text: str) -> Callable[..., Any]:
+    """A function that makes the door of any primitive with this text."""
+    file = f"<door {len(linecache.cache)}>"  # found by tracebacks and debuggers
+    source = "def make(PRIM, infer, GEOMETRY, check, IMPL, KEEP, LOOPS, KNOWN):\n" + indent(text, "    ") + "\n    return apply\n"
+    linecache.cache[file] = (len(source), None, source.splitlines(True), file)
+    space: dict[str, Any] = {}
+    exec(compile(source, file, "exec"), _NAMES, space)
+    made: Callable[..., Any] = space["make"]
+    return made
+
+
+# ---- what a printed door calls where it is not the usual
+def unpacked(y: Any) -> tuple[Any, Any]:
+    """What a kernel returned, as the output and aux."""
+    if type(y) is tuple:
+        return y[0], y[1:]
+    # NumPy turns 0-d results into scalars; a copy on another device is no NumPy array.
+    return (asarray(y) if isinstance(y, generic) else y), None
+
+
+def known(answers: dict[Any, Any], key: Any, described: tuple[Any, Any], launcher: Any, args: tuple[Any, ...]) -> Any:
+    """Remember what infer said, and the compiled form that fits."""
+    form = launcher.direct(*args) if hasattr(launcher, "direct") else None
+    run = None if form is None else form.get(described[1])
+    answer = (*described, run)
+    if form is None or run is not None:  # else the launcher is about to compile it
+        if len(answers) == MOST_KNOWN:
+            answers.clear()
+        answers[key] = answer
+    return answer
+
+
+def learn(loops: dict[Any, Any], launcher: Any, *arrays: Any) -> None:
+    """Remember the loop for a dtype that has passed infer, where all inputs have it."""
+    dtype = arrays[0].dtype
+    loop = getattr(launcher, "loops", loops).get(dtype)
+    if loop is not None and all(x.dtype == dtype for x in arrays):
+        loops[dtype] = loop
+
+
+_NAMES = {
+    "SMALL": PARALLEL_MIN, "Node": Node, "Tensor": Tensor, "apply_many": apply_many, "asarray": asarray,
+    "current_mode": current_mode, "current_node": current_node, "empty": empty, "known": known, "learn": learn,
+    "ndarray": ndarray, "new": new, "refuse_mixed": refuse_mixed, "refuse_others": refuse_others, "tick": tick,
+    "unpacked": unpacked,
+}  # fmt: skip
