@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from kernel_samples import FLOATS, LAYOUTS, check as close, check_signatures, sample
 
-from jitgrad.kernels.cpu import conv, matmul, pool, reduce, softmax
+from jitgrad.kernels.cpu import conv, loss, matmul, pool, reduce, softmax
 
 SMALL = 5000  # elements of the cases that run in both dtypes; larger ones, for the parallel forms, run in float32 only
 rng = np.random.default_rng(0)
@@ -18,11 +18,15 @@ def make(shape, dtype=FLOATS[1], layout="C"):
     return sample(shape, np.dtype(dtype), layout, seed=int(rng.integers(1 << 30)))
 
 
-def check(got, want, dtype):
-    """`want` may be float64 whatever the dtype."""
+def check(got, want, dtype, products=False):
+    """`want` may be float64 whatever the dtype. Sums of products err by what their largest terms are rounded by."""
     tol = {"f4": 2e-5, "f8": 1e-11}.get(np.dtype(dtype).str[1:], 0.0)
     assert got.dtype == dtype and got.flags.writeable
-    close(got, np.asarray(want).astype(dtype), tol)
+    want = np.asarray(want).astype(dtype)
+    scale = max(1.0, float(abs(want).max())) if products and want.size else 1.0
+    close(
+        got / got.dtype.type(scale) if products else got, want / want.dtype.type(scale) if products else want, tol / 10 if products else tol
+    )
 
 
 def runs(shape, dtype):
@@ -138,10 +142,10 @@ SHAPES = [(2, 4, 3), (1, 1, 1), (5, 40, 1), (1, 40, 5), (3, 7, 20), (40, 33, 20)
 def test_products(dtype, size):
     M, K, N = size
     for a, b in itertools.product((make((M, K), dtype), make((K, M), dtype).T), (make((K, N), dtype), make((N, K), dtype).T)):
-        check(matmul.matmul(a, b), a.astype(np.float64) @ b, dtype)
+        check(matmul.matmul(a, b), a.astype(np.float64) @ b, dtype, True)
         bias = make((N,), dtype)
-        check(matmul.linear(a, b.T, bias), a.astype(np.float64) @ b + bias, dtype)
-        check(matmul.linear(a, b.T, None), a.astype(np.float64) @ b, dtype)
+        check(matmul.linear(a, b.T, bias), a.astype(np.float64) @ b + bias, dtype, True)
+        check(matmul.linear(a, b.T, None), a.astype(np.float64) @ b, dtype, True)
 
 
 BATCHES = [((2,), ()), ((), (2,)), ((2,), (2,)), ((2, 3), (3,)), ((2, 1), (1, 3)), ((1, 1), (3,)), ((0,), ()), ((0,), (0,)), ((2,), (0, 1))]
@@ -380,17 +384,39 @@ def test_nll(dtype):
         if t != -100:
             losses[n, k] = -weight[t] * x[n, t, k]
             gx[n, t, k] = -weight[t] * g[n, k]
-    check(softmax.nll(x, target, weight, -100, "none")[0], losses, dtype)
-    check(softmax.nll_grad(g, target, weight, x.shape, -100), gx, dtype)
+    check(loss.nll(x, target, weight, -100, "none")[0], losses, dtype)
+    check(loss.nll_grad(g, target, weight, x.shape, -100), gx, dtype)
     total = weight[target[target != -100]].sum()
     for reduction, divisor in (("sum", 1.0), ("mean", total)):
-        loss, counted = softmax.nll(x, target, weight, -100, reduction)
-        check(loss, losses.sum() / divisor, dtype)
+        got, counted = loss.nll(x, target, weight, -100, reduction)
+        check(got, losses.sum() / divisor, dtype)
         check(counted, total, dtype)
     ones = np.where(gx != 0, -weight[None, :, None], 0)
-    check(softmax.nll_grad(np.ones((), dtype), target, weight, x.shape, -100), ones, dtype)
-    assert softmax.nll(np.empty((0, 4, 1)), np.empty((0, 1), np.int64), None, 0, "none")[0].shape == (0, 1)
+    check(loss.nll_grad(np.ones((), dtype), target, weight, x.shape, -100), ones, dtype)
+    assert loss.nll(np.empty((0, 4, 1)), np.empty((0, 1), np.int64), None, 0, "none")[0].shape == (0, 1)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("rows", [6, 20000])  # one thread, and several
+def test_cross_entropy(dtype, rows):
+    x, weight, g = make((rows, 4), dtype), np.abs(make((4,), dtype)) + dtype.type(0.5), make((rows,), dtype)
+    target = rng.integers(0, 4, rows)
+    target[1] = -100
+    p = np.exp(x.astype(np.float64) - x.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    counts, at = target != -100, np.where(target == -100, 0, target)
+    w = np.where(counts, weight[at], 0)
+    losses, gx = np.where(counts, -w * np.log(p[np.arange(rows), at]), 0), (g * w)[:, None] * (p - np.eye(4)[at])
+    for reduction, want in (("none", losses), ("sum", losses.sum()), ("mean", losses.sum() / w.sum())):
+        got, total, probabilities = loss.cross_entropy(x, target, weight, -100, reduction)
+        check(np.asarray(got / dtype.type(np.abs(want).max())), want / np.abs(want).max(), dtype)
+        check(probabilities, p, dtype)
+        np.testing.assert_allclose(total, w.sum(), rtol=1e-5)
+    check(loss.cross_entropy_grad(g, p.astype(dtype), target, weight, -100), gx, dtype)
+    check(loss.cross_entropy_grad(np.array(2, dtype), p.astype(dtype), target, weight, -100), (2 * w)[:, None] * (p - np.eye(4)[at]), dtype)
+    plain = np.where(counts[:, None], p - np.eye(4)[at], 0)
+    check(loss.cross_entropy_grad(np.ones((), dtype), p.astype(dtype), target, None, -100), plain, dtype)
 
 
 def test_one_signature_per_dtype():
-    check_signatures(reduce, matmul, conv, pool, softmax)
+    check_signatures(reduce, matmul, conv, pool, softmax, loss)

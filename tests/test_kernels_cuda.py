@@ -118,6 +118,7 @@ def twins(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 x234, x3344 = normal(2, 3, 4), normal(2, 4, 5, 5)
 pool_x = special(2, 2, 6, 5)
+LABELS = np.array([2, 0, -100, 1])
 log_p = np.log(np.full((2, 3, 2), 1 / 3, np.float32)) + normal(2, 3, 2)
 target = np.array([[0, 2], [-100, 1]])
 state = np.array([2**40 + 12345, 2**32 - 1], np.int64)
@@ -163,10 +164,14 @@ CASES: list[tuple[Any, ...]] = [
     *(("softmax.log_softmax", x, dim) for x in (x234 * 50, special(2, 3, 4)) for dim in (0, 1, 2)),
     *(("softmax.softmax_grad", normal(2, 3, 4), np.abs(x234), dim) for dim in (1, 2)),
     *(("softmax.log_softmax_grad", normal(2, 3, 4), -np.abs(x234), dim) for dim in (1, 2)),
-    *(("softmax.nll", log_p, target, normal(3), -100, reduction) for reduction in ("mean", "sum")),
-    ("softmax.nll", log_p, np.abs(target) % 3, None, 1, "mean"),
-    ("softmax.nll_grad", normal(2, 2), target, normal(3), log_p.shape, -100),
-    ("softmax.nll_grad", normal(), target, None, log_p.shape, -100),
+    *(("loss.nll", log_p, target, normal(3), -100, reduction) for reduction in ("mean", "sum")),
+    ("loss.nll", log_p, np.abs(target) % 3, None, 1, "mean"),
+    ("loss.nll_grad", normal(2, 2), target, normal(3), log_p.shape, -100),
+    ("loss.nll_grad", normal(), target, None, log_p.shape, -100),
+    *(("loss.cross_entropy", normal(4, 3), LABELS, normal(3), -100, reduction) for reduction in ("mean", "sum", "none")),
+    ("loss.cross_entropy", special(4, 3), np.abs(LABELS) % 3, None, 1, "sum"),
+    ("loss.cross_entropy_grad", normal(4), np.abs(normal(4, 3)), LABELS, normal(3), -100),
+    ("loss.cross_entropy_grad", normal(), np.abs(normal(4, 3)), np.abs(LABELS) % 3, None, 2),
     ("matmul.linear_grad_w", normal(2, 3, 4), normal(2, 3, 5)),
     *(("norm.normalize", x234, dims, 1e-5) for dims in ((0,), (2,), (0, 2), (1, 2))),
     ("norm.normalize_grad", normal(2, 3, 4), x234, normal(1, 3, 1), (0, 2)),

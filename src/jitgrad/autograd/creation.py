@@ -213,7 +213,7 @@ def scalar(value: Any, dtype: np.dtype[Any], like: Tensor) -> Tensor:
 
 def numbers(values: Sequence[float], like: Tensor) -> Tensor:
     """Python numbers as a 1-d float64 operand beside a Tensor."""
-    t = wrap(np.array([float(v) for v in values], np.float64))
+    t = wrap(np.array(values, np.float64))
     return t if type(like.array) is np.ndarray else to_device(t, like.device)
 
 

@@ -56,19 +56,15 @@ def _run(prim: Primitive, inputs: Sequence[Tensor | None], p: tuple[Any, ...]) -
     """Check and compute: what infer describes, and what the kernel returned."""
     if prim.source:
         return prim.infer(*p), prim.impl.on(p[0])(*p[1:])  # type: ignore[attr-defined]
-    refuse_others(prim, inputs)
-    arrays: list[Any] = []
-    kind = None
-    for t in inputs:
-        if t is None:
-            arrays.append(None)
-        else:
-            x = t.array
-            if kind is None:
-                kind = type(x)
-            elif type(x) is not kind:
-                refuse_mixed(prim, inputs)
-            arrays.append(x)
+    try:
+        arrays = [None if t is None else t.array for t in inputs]
+    except AttributeError:
+        refuse_others(prim, inputs)
+        raise
+    kind = type(arrays[0])
+    for x in arrays:
+        if type(x) is not kind and x is not None:
+            refuse_mixed(prim, inputs)
     args = arrays if prim.plain == len(prim.args) else prim.grouped(arrays)
     described = prim.infer(*args, *p)
     if prim.check is not None:
@@ -103,13 +99,16 @@ def _record(prim: Primitive, inputs: Any, nodes: list[Any], tensors: list[Tensor
 
 def _written(prim: Primitive, inputs: Sequence[Tensor | None]) -> Any:
     """Stamp what a mutating primitive wrote, and return it; the gradients of in-place ops are inplace.py's business."""
-    now = tick()
+    now, name = tick(), prim.name
     args = prim.grouped(inputs)
     for i in prim.mutates:
-        for t in args[i] if isinstance(args[i], tuple) else (args[i],):
+        for t in args[i] if type(args[i]) is tuple else (args[i],):
             if t is not None:
-                stamp = stamp_of(t)
-                stamp[0], stamp[1] = now, prim.name
+                stamp = t.stamp
+                if stamp is None:
+                    t.stamp = [now, name]
+                else:
+                    stamp[0], stamp[1] = now, name
     return args[prim.mutates[0]]
 
 

@@ -59,7 +59,7 @@ class _GradMode:
     def __enter__(self) -> None:
         m = current_mode()
         _outer.set((m, _outer.get()))
-        _mode.set(with_grad(m, self.grad))
+        set_mode(self.grad if m is True or m is False else with_grad(m, self.grad))
 
     def __exit__(self, *exc: object) -> None:
         m, rest = _outer.get()
@@ -115,8 +115,12 @@ class _GradMode:
 class _BareDecorator(type):
     """Lets ``@no_grad`` work without its parentheses."""
 
+    _made: Any = None
+
     def __call__(cls, *args: Any) -> Any:
-        made = super().__call__()
+        made = cls._made
+        if made is None:  # one object serves all: what it brings back is kept by context
+            made = cls._made = super().__call__()
         if not args:
             return made
         if len(args) == 1 and callable(args[0]):

@@ -70,7 +70,7 @@ class Primitive:
     check
         ``check(x, ..., *static)`` for what only the data shows, such as an index out of range.
     optional
-        Whether the last of three inputs may be None.
+        Whether the last of several inputs may be None.
     outputs
         Names of the outputs, ``"y"`` unless given; ``""`` where the kernel decides how many, with aux last. What the kernel
         returns beyond them is kept as the tuple ``aux`` where a rule names it.
@@ -154,7 +154,7 @@ class Primitive:
         given = [rules.get(f"grad_{a}") for a in self.args]
         self.rules = () if variadic or not any(given) else tuple(self._adapt(r, a) for r, a in zip(given, self.args, strict=True))
         self.keep = self._keep_table(given) if self.rules else ()
-        self.special = bool(mutates or source or variadic or len(self.outputs) != 1 or len(self.args) > 3)
+        self.special = bool(mutates or source or variadic or len(self.outputs) != 1 or len(self.args) > 4)
         self.apply: Callable[..., Any] = self._first
 
     def _first(self, *args: Any) -> Any:

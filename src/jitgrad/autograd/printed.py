@@ -181,7 +181,7 @@ def door_of(prim: Primitive) -> Callable[..., Any]:
 
 def _op_text(prim: Primitive) -> str:
     """The template filled in for a primitive that is no view."""
-    inputs = "abc"[: len(prim.args)]
+    inputs = "abcd"[: len(prim.args)]
     statics = [f"p{i}" for i in range(len(prim.statics))]
     optional = inputs[-1] if prim.optional else ""
     args = ", ".join([f"x_{i}" for i in inputs] + statics)

@@ -10,7 +10,9 @@ import numpy as np
 
 Array = Any  # numpy.ndarray, or numba's device array
 PARALLEL_MIN = 1 << 16  # elements of light work from which a parallel region, 2-5 us, is repaid
-FAMILIES = ["views", "create", "cat", "pointwise", "reduce", "matmul", "conv", "pool", "softmax", "norm", "index", "random", "optim"]
+FAMILIES = [
+    "views", "create", "cat", "pointwise", "reduce", "matmul", "conv", "pool", "softmax", "loss", "norm", "index", "random", "optim",
+]  # fmt: skip
 
 
 class Backend:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jitgrad.autograd import Tensor
 from jitgrad.nn.module import Module
-from jitgrad.ops.softmax import cross_entropy, nll_loss
+from jitgrad.ops.loss import cross_entropy, nll_loss
 
 
 class _ClassLoss(Module):

@@ -11,12 +11,14 @@ from jitgrad.errors import DTypeError, ShapeError
 
 
 def _infer(hyper: Any, params: Any, *others: Any) -> list[Any]:
-    described = [(tuple(param.shape), param.dtype) for param in params]
-    for i, (shape, dtype) in enumerate(described):
+    described = []
+    for i, param in enumerate(params):
+        shape, dtype = param.shape, param.dtype
+        described.append((shape, dtype))
         for kind in others:
             other = kind[i]
             if other.shape != shape:
-                raise ShapeError(f"optimizer: parameter {i} has shape {shape}, its gradient or state {tuple(other.shape)}.")
+                raise ShapeError(f"optimizer: parameter {i} has shape {tuple(shape)}, its gradient or state {tuple(other.shape)}.")
             if other.dtype is not dtype and other.dtype != dtype:
                 raise DTypeError(f"optimizer: parameter {i} is {dtype}, its gradient or state {other.dtype}: expected one dtype.")
         if dtype.char not in COMPUTED_FLOATS:
@@ -30,7 +32,7 @@ ADAM_ = Primitive("adam_", "hyper *params *grads *exp_avgs *exp_avg_sqs", _infer
 
 
 def sgd_(
-    params: Sequence[Tensor], grads: Sequence[Tensor], bufs: Sequence[Tensor], *, lr: float, momentum: float = 0.0,
+    params: Sequence[Tensor], grads: Sequence[Tensor], bufs: Sequence[Tensor], lr: float, momentum: float = 0.0,
     dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False, maximize: bool = False, step: int = 1,
 ) -> None:  # fmt: skip
     """One step of SGD on all parameters, in place; with momentum, bufs (set to the gradients in step 1)."""
@@ -42,9 +44,8 @@ def sgd_(
 
 
 def adam_(
-    params: Sequence[Tensor], grads: Sequence[Tensor], exp_avgs: Sequence[Tensor], exp_avg_sqs: Sequence[Tensor], *,
-    lr: float, betas: tuple[float, float], eps: float, weight_decay: float = 0.0, decoupled: bool = False,
-    maximize: bool = False, step: int,
+    params: Sequence[Tensor], grads: Sequence[Tensor], exp_avgs: Sequence[Tensor], exp_avg_sqs: Sequence[Tensor],
+    lr: float, betas: tuple[float, float], eps: float, weight_decay: float, decoupled: bool, maximize: bool, step: int,
 ) -> None:  # fmt: skip
     """One step of Adam (decoupled: AdamW) on all parameters, in place. Source: Kingma and Ba, 2015, algorithm 1."""
     hyper = numbers((lr, *betas, eps, weight_decay, decoupled, maximize, step), params[0])

@@ -52,13 +52,12 @@ class Adam(Optimizer):
         if group["amsgrad"]:
             raise NotImplementedError(f"{type(self).__name__}: amsgrad is not supported. Leave it False.")
 
-    def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
-        for step, some in self._by_step(params, _zeros).items():
+    def _update(self, params: list[Tensor], grads: list[Tensor], group: dict[str, Any]) -> None:
+        for step, (some, some_grads) in self._by_step(params, grads, _zeros).items():
             states = [self.state[p] for p in some]
             adam_(
-                some, [p.grad for p in some], [s["exp_avg"] for s in states], [s["exp_avg_sq"] for s in states],  # type: ignore[misc]
-                lr=group["lr"], betas=group["betas"], eps=group["eps"], weight_decay=group["weight_decay"],
-                decoupled=self._decoupled, maximize=group["maximize"], step=step,
+                some, some_grads, [s["exp_avg"] for s in states], [s["exp_avg_sq"] for s in states], group["lr"], group["betas"],
+                group["eps"], group["weight_decay"], self._decoupled, group["maximize"], step,
             )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from jitgrad.autograd import Tensor, detach, enable_grad, no_grad
 from jitgrad.errors import GradError, ShapeError, StateDictError
@@ -78,6 +78,8 @@ class Optimizer:
         for option in ("lr", "eps", "weight_decay", "momentum"):
             if option in group:
                 value = group[option]
+                if type(value) is float and value >= 0.0:
+                    continue
                 if isinstance(value, Tensor):
                     value = group[option] = float(value.item())
                 if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -98,42 +100,59 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         with no_grad():
-            self._check_ready()
-            for group in self.param_groups:
-                ready = [p for p in group["params"] if p.grad is not None]
-                for some in _by_device(ready):
-                    self._update(some, group)
+            # Everything that may be refused, before any parameter or state changes.
+            ready = [self._ready(group) for group in self.param_groups]
+            for group, by_device in zip(self.param_groups, ready, strict=True):
+                for params, grads in by_device.values():
+                    self._update(params, grads, group)
         return loss
 
-    def _check_ready(self) -> None:
-        """Raise, before any parameter or state changes, where a gradient or a state does not fit its parameter."""
-        name = type(self).__name__
-        for group in self.param_groups:
-            self._check(group)
-            for p in group["params"]:
-                g = p.grad
-                if g is None:
-                    continue
-                for what, t in (("gradient", g), *self.state.get(p, {}).items()):
-                    if isinstance(t, Tensor) and (t.array.shape != p.array.shape or t.array.dtype != p.array.dtype):
-                        raise ShapeError(
-                            f"{name}: a parameter is {p.shape} {p.dtype}, its {what} {t.shape} {t.dtype}: expected equal ones. "
-                            "Was the parameter's .data replaced? Set its .grad to None, and make a new optimizer."
-                        )
+    def _ready(self, group: dict[str, Any]) -> dict[type, tuple[list[Tensor], list[Tensor]]]:
+        """Parameters of a group that have gradients, and these, by type of array; raises where one or a state does not fit."""
+        self._check(group)
+        ready: dict[type, tuple[list[Tensor], list[Tensor]]] = {}
+        states = self.state
+        for p in group["params"]:
+            g = p.grad
+            if g is None:
+                continue
+            x, u = p.array, g.array
+            if u.shape != x.shape or u.dtype != x.dtype:
+                self._refuse(p, "gradient", g)
+            if p in states:
+                for what, t in states[p].items():
+                    if isinstance(t, Tensor) and (t.array.shape != x.shape or t.array.dtype != x.dtype):
+                        self._refuse(p, what, t)
+            if type(x) not in ready:
+                ready[type(x)] = [], []
+            params, grads = ready[type(x)]
+            params.append(p)
+            grads.append(g)
+        return ready
 
-    def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
+    def _refuse(self, p: Tensor, what: str, t: Tensor) -> NoReturn:
+        raise ShapeError(
+            f"{type(self).__name__}: a parameter is {p.shape} {p.dtype}, its {what} {t.shape} {t.dtype}: expected equal ones. "
+            "Was the parameter's .data replaced? Set its .grad to None, and make a new optimizer."
+        )
+
+    def _update(self, params: list[Tensor], grads: list[Tensor], group: dict[str, Any]) -> None:
         """One step on parameters of a group that have gradients and are on one device."""
-        raise NotImplementedError(f"{type(self).__name__} does not define _update(params, group).")
+        raise NotImplementedError(f"{type(self).__name__} does not define _update(params, grads, group).")
 
-    def _by_step(self, params: list[Tensor], fresh: Callable[[Tensor], dict[str, Any]]) -> dict[int, list[Tensor]]:
+    def _by_step(
+        self, params: list[Tensor], grads: list[Tensor], fresh: Callable[[Tensor], dict[str, Any]]
+    ) -> dict[int, tuple[list[Tensor], list[Tensor]]]:  # fmt: skip
         """Count a step for each parameter (fresh makes its first state), and group them by it: one update is for one count."""
-        groups: dict[int, list[Tensor]] = {}
-        for p in params:
+        groups: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
+        for p, g in zip(params, grads, strict=True):
             state = self.state[p]
             if not state:
                 state.update(step=0, **fresh(p))
             state["step"] += 1
-            groups.setdefault(state["step"], []).append(p)
+            some = groups.setdefault(state["step"], ([], []))
+            some[0].append(p)
+            some[1].append(g)
         return groups
 
     # ---- state
@@ -173,13 +192,6 @@ class Optimizer:
             lines.append(f"Parameter Group {i}")
             lines += [f"    {k}: {v}" for k, v in sorted(group.items()) if k != "params"]
         return "\n".join([*lines, ")"])
-
-
-def _by_device(params: list[Tensor]) -> Iterable[list[Tensor]]:
-    groups: dict[type, list[Tensor]] = {}
-    for p in params:
-        groups.setdefault(type(p.array), []).append(p)
-    return groups.values()
 
 
 def _owned(value: Any, p: Tensor) -> Any:

@@ -49,17 +49,18 @@ class SGD(Optimizer):
                 f"SGD: nesterov is expected with momentum above 0 and no dampening, given {group['momentum']} and {group['dampening']}."
             )
 
-    def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
-        options = {k: group[k] for k in ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")}
+    def _update(self, params: list[Tensor], grads: list[Tensor], group: dict[str, Any]) -> None:
+        options = group["lr"], group["momentum"], group["dampening"], group["weight_decay"], group["nesterov"], group["maximize"]
         if not group["momentum"]:
-            sgd_(params, [p.grad for p in params], [], **options)  # type: ignore[misc]
+            sgd_(params, grads, (), *options)
             return
         # Only the first step is special, so that later ones are one group.
-        new = [p for p in params if "momentum_buffer" not in self.state[p]]
-        old = [p for p in params if "momentum_buffer" in self.state[p]]
-        for p in new:
+        pairs = list(zip(params, grads, strict=True))
+        new = [(p, g) for p, g in pairs if "momentum_buffer" not in self.state[p]]
+        old = [(p, g) for p, g in pairs if "momentum_buffer" in self.state[p]] if new else pairs
+        for p, _ in new:
             self.state[p]["momentum_buffer"] = zeros_like(p)
         for step, some in ((1, new), (2, old)):
             if some:
-                bufs = [self.state[p]["momentum_buffer"] for p in some]
-                sgd_(some, [p.grad for p in some], bufs, step=step, **options)  # type: ignore[misc]
+                bufs = [self.state[p]["momentum_buffer"] for p, _ in some]
+                sgd_([p for p, _ in some], [g for _, g in some], bufs, *options, step)

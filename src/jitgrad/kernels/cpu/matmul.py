@@ -1,4 +1,8 @@
-"""Matrix products of C-contiguous 2-D operands, each as it is or transposed; a batch is matrices one below the other."""
+"""Matrix products of C-contiguous 2-D operands, each as it is or transposed; a batch is matrices one below the other.
+
+The work is done by the vector tiles of simd.py. Small products go straight to them. Large ones first copy b into panels as
+wide as a tile, so that a tile reads memory in one run, and cut k into stretches for which a panel stays in the L1 cache.
+"""
 
 from __future__ import annotations
 
@@ -7,144 +11,160 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.kernels.cpu.fma import BAND, add_1, add_8, dot, transpose_band
 from jitgrad.kernels.cpu.layout import or_nothing
 from jitgrad.kernels.jit import direct, njit, parallel_form, pays, prange, workspace
+from jitgrad.kernels.simd import DOT_COLUMNS, DOT_ROWS, ROWS, VECTOR_BYTES, VECTORS, dots, tile
 from jitgrad.shapes import broadcast_shapes
 
-ROWS, COLUMNS = 32, 256  # tile of the result: 8 rows of b over it stay in L1 while 32 rows of a pass
-SMALL = 1 << 16  # products up to which a plain loop beats tiles, which take longer to call
-SMALL_DOTS = 1 << 12  # the same for products with the rows of w
-MIN_WORK = 1 << 18  # products from which threads pay
-FEW_ROWS, FEW_COLUMNS, LONG = 4, 16, 32  # where dot products over K >= LONG beat sums of rows
+BAND = 8 * ROWS  # rows of a that one task takes over all of b
+DEPTH = 256  # of k at a time: a panel of b of so many rows is 32 kB
+MIN_WORK = 1 << 18  # products from which threads pay; below, tiles read b as it lies
+SMALL_DOTS = 1 << 16  # products up to which dot products with the rows of w beat copying w
+FEW = 2 * ROWS  # rows for which b is not worth a copy
 
 # form = (batches, matrices in a, matrices in b, a is transposed, b is transposed); one matrix serves a whole batch.
 Form = tuple[int, int, int, bool, bool]
 
 
-@njit
-def _tile(a, b, out, batch, top, left, sizes):
-    """Adds a[batch] @ b[batch] to one tile of out, eight rows of b at a time; all flat, b is (K, N)."""
-    M, N, K, a_batch, b_batch, a_row, a_step = sizes
-    width, pitch, step = np.uint64(min(left + COLUMNS, N) - left), np.uint64(N), np.uint64(a_step)
-    for k in range(0, K - 7, 8):
-        b0 = np.uint64(batch * b_batch + k * N + left)
-        b2, b4 = b0 + pitch + pitch, b0 + pitch + pitch + pitch + pitch
-        b6 = b4 + pitch + pitch
-        starts = (b0, b0 + pitch, b2, b2 + pitch, b4, b4 + pitch, b6, b6 + pitch)
-        for i in range(top, min(top + ROWS, M)):
-            at = np.uint64(batch * a_batch + i * a_row + k * a_step)
-            add_8(out, np.uint64((batch * M + i) * N + left), width, a, at, step, b, starts)
-    for i in range(top, min(top + ROWS, M)):
-        for k in range(K // 8 * 8, K):
-            number = a[batch * a_batch + i * a_row + k * a_step]
-            start = np.uint64(batch * b_batch + k * N + left)
-            add_1(out, np.uint64((batch * M + i) * N + left), width, number, b, start)
+@njit(inline=True)
+def _width(x):
+    """Columns of a tile."""
+    return VECTORS * VECTOR_BYTES // x.itemsize
 
 
 @njit
-def _tile_of_dots(a, b, out, batch, top, left, sizes):
-    """Adds a[batch] @ b[batch] to one tile of out, element by element; all flat, here b is (N, K)."""
-    M, N, K, a_batch, b_batch, _, _ = sizes
-    for i in range(top, min(top + ROWS, M)):
-        row = np.uint64(batch * a_batch + i * K)
-        for j in range(left, min(left + COLUMNS, N)):
-            out[(batch * M + i) * N + j] += dot(np.uint64(K), a, row, b, np.uint64(batch * b_batch + j * K))
-
-
-@njit
-def _start_tile(out, bias, top, bottom, left):
-    """Sets one tile to the bias of its columns, or to zero where there is none."""
-    right = min(left + COLUMNS, out.shape[1])
-    for i in range(top, bottom):
-        for j in range(left, right):
-            out[i, j] = bias[j] if bias.size else 0
+def _pack(b, work, to, at, b_row, b_step, K, width):
+    """work[to + k * columns of a tile + j] = b[at + k * b_row + j * b_step], one panel."""
+    # Positions count in uint64: Numba then emits no test for negative ones, and LLVM makes vector code.
+    columns, n = np.uint64(_width(b)), np.uint64(width)
+    target, source, row, step = np.uint64(to), np.uint64(at), np.uint64(b_row), np.uint64(b_step)
+    if b_step == 1:
+        for k in range(np.uint64(K)):
+            for j in range(n):
+                work[target + k * columns + j] = b[source + k * row + j]
+        return
+    for top in range(np.uint64(0), np.uint64(K), np.uint64(16)):  # blocks that suit both directions
+        for j in range(n):
+            for k in range(top, min(top + np.uint64(16), np.uint64(K))):
+                work[target + k * columns + j] = b[source + k * row + j * step]
 
 
 @njit
 def _matmul(a, b, bias, out, work, form):
-    """out = bias + a @ b; `work` takes the transposed b."""
+    """out = bias + a @ b; `work` takes the panels of b, or is empty and b is read as it lies."""
     batches, a_count, b_count, a_transposed, b_transposed = form
     M, N = out.shape[0] // batches, out.shape[1]
     K = a.shape[0] // a_count if a_transposed else a.shape[1]
     a_flat, b_flat, out_flat = a.reshape(a.size), b.reshape(b.size), out.reshape(out.size)
     a_row, a_step = (1, M) if a_transposed else (K, 1)
-    a_batch, b_batch = (M * K if a_count > 1 else 0), (K * N if b_count > 1 else 0)
-    # Rows of dot products run over k, rows of sums over the columns.
-    dots = not a_transposed and ((M < FEW_ROWS and b_transposed) or (N < FEW_COLUMNS and K >= LONG))
-    if dots != b_transposed:
-        rows, columns = (N, K) if b_transposed else (K, N)
-        bands = (rows + BAND - 1) // BAND
-        for task in prange(b_count * bands):
-            batch, band = divmod(np.int64(task), bands)  # Numba counts parallel loops in uint64
-            transpose_band(b_flat, work, rows, columns, batch * K * N, band * BAND)
-        b_flat = work
-    sizes = (M, N, K, a_batch, b_batch, a_row, a_step)
-    tall, wide = (M + ROWS - 1) // ROWS, (N + COLUMNS - 1) // COLUMNS
-    for task in prange(batches * tall * wide):
-        rest, column = divmod(np.int64(task), wide)
-        batch, row = divmod(rest, tall)
-        top, left = row * ROWS, column * COLUMNS
-        _start_tile(out, bias, batch * M + top, batch * M + min(top + ROWS, M), left)
-        if dots:
-            _tile_of_dots(a_flat, b_flat, out_flat, batch, top, left, sizes)
-        else:
-            _tile(a_flat, b_flat, out_flat, batch, top, left, sizes)
+    b_row, b_step = (1, K) if b_transposed else (N, 1)
+    columns = _width(out)
+    panels = (N + columns - 1) // columns
+    packed = work.size > 0
+    for task in prange(b_count * panels if packed else 0):
+        batch, panel = divmod(np.int64(task), panels)  # Numba counts parallel loops in uint64
+        left = panel * columns
+        at = batch * K * N + left * b_step
+        _pack(b_flat, work, np.int64(task) * K * columns, at, b_row, b_step, K, min(columns, N - left))
+    bands = (M + BAND - 1) // BAND
+    pieces = 1 if bands * batches > 8 else panels  # few rows: threads share the columns
+    share = (panels + pieces - 1) // pieces
+    for task in prange(batches * bands * pieces):
+        rest, piece = divmod(np.int64(task), pieces)
+        batch, band = divmod(rest, bands)
+        top, bottom = band * BAND, min((band + 1) * BAND, M)
+        from_a = batch * M * K if a_count > 1 else 0
+        from_b = (batch if b_count > 1 else 0) * (panels * columns if packed else N) * K
+        for k in range(0, max(K, 1), DEPTH):
+            depth = min(DEPTH, K - k)
+            for panel in range(piece * share, min((piece + 1) * share, panels)):
+                left = panel * columns
+                start = from_b + ((panel * K + k) * columns if packed else k * N + left)
+                for i in range(top, bottom, ROWS):
+                    to = (batch * M + i) * N + left
+                    at = from_a + i * a_row + k * a_step
+                    first, first_at, first_pitch = (bias, left, 0) if k == 0 else (out_flat, to, N)
+                    rows, width = min(ROWS, bottom - i), min(columns, N - left)
+                    source, pitch = (work, columns) if packed else (b_flat, N)
+                    tile(out_flat, to, N, rows, width, first, first_at, first_pitch, a_flat, at, a_row, a_step, source, start, pitch, depth)
 
 
 _matmul_parallel = parallel_form(_matmul)
 
 
 @njit
-def _small(a, b, out):
-    """out = a @ b without tiles or packing; all 2-D and C-contiguous."""
-    M, N = out.shape
+def _few_columns(a, b, bias, out, form):
+    """out = bias + a @ b where dot products do best: b is (N, K)."""
+    batches, a_count, b_count, _, _ = form
+    M, N = out.shape[0] // batches, out.shape[1]
     K = a.shape[1]
-    for i in range(M):
-        row = out[i]
-        for j in range(N):
-            row[j] = 0
-        for k in range(0, K - 3, 4):  # four rows of b at once: a quarter of the loads and stores of out
-            _add_4(row, a[i, k], a[i, k + 1], a[i, k + 2], a[i, k + 3], b, k)
-        for k in range(K // 4 * 4, K):
-            number = a[i, k]
-            for j in range(N):
-                row[j] += number * b[k, j]
+    a_flat, b_flat, out_flat = a.reshape(a.size), b.reshape(b.size), out.reshape(out.size)
+    bands = (M + DOT_ROWS - 1) // DOT_ROWS
+    for task in prange(batches * bands):
+        batch, band = divmod(np.int64(task), bands)
+        i = band * DOT_ROWS
+        at = (batch * M * K if a_count > 1 else 0) + i * K
+        for j in range(0, N, DOT_COLUMNS):
+            start = (batch * N * K if b_count > 1 else 0) + j * K
+            rows, columns = min(DOT_ROWS, M - i), min(DOT_COLUMNS, N - j)
+            dots(out_flat, (batch * M + i) * N + j, N, rows, columns, bias, j, a_flat, at, K, b_flat, start, K, K)
 
 
-@njit(inline=True)
-def _add_4(row, p, q, r, s, b, k):
-    b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
-    for j in range(row.size):
-        row[j] += (p * b0[j] + q * b1[j]) + (r * b2[j] + s * b3[j])
+_few_columns_parallel = parallel_form(_few_columns)
 
 
 @njit
-def _small_linear(x, w, b, out):
-    """out = x @ w.T + b without tiles or packing."""
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            total = b[j] if b.size else x.dtype.type(0)
-            for k in range(x.shape[1]):
-                total += x[i, k] * w[j, k]
-            out[i, j] = total
+def _ints(a, b, out, form):
+    """out = a @ b"""
+    batches, a_count, b_count, a_transposed, b_transposed = form
+    M, N = out.shape[0] // batches, out.shape[1]
+    K = a.shape[0] // a_count if a_transposed else a.shape[1]
+    a_flat, b_flat = a.reshape(a.size), b.reshape(b.size)
+    a_row, a_step = (1, M) if a_transposed else (K, 1)
+    b_row, b_step = (1, K) if b_transposed else (N, 1)
+    for row in range(out.shape[0]):
+        batch, i = divmod(row, M)
+        at = (batch * M * K if a_count > 1 else 0) + i * a_row
+        start = batch * N * K if b_count > 1 else 0
+        for j in range(N):
+            out[row, j] = 0
+            for k in range(K):
+                out[row, j] += a_flat[at + k * a_step] * b_flat[start + k * b_row + j * b_step]
+
+
+@njit
+def _tiles(a, a_row, a_step, b, out, K):
+    """out = a @ b, all flat but out; b is (K, N)."""
+    M, N = out.shape
+    flat, columns = out.reshape(out.size), _width(out)
+    for j in range(0, N, columns):
+        for i in range(0, M, ROWS):
+            rows, width = min(ROWS, M - i), min(columns, N - j)
+            tile(flat, i * N + j, N, rows, width, flat[:0], 0, 0, a, i * a_row, a_row, a_step, b, j, N, K)
+
+
+@njit
+def _small(a, b, out):
+    """out = a @ b"""
+    _tiles(a.reshape(a.size), a.shape[1], 1, b.reshape(b.size), out, a.shape[1])
 
 
 @njit
 def _small_transposed(a, b, out):
-    """out = a.T @ b without tiles or packing."""
+    """out = a.T @ b"""
+    _tiles(a.reshape(a.size), 1, a.shape[1], b.reshape(b.size), out, a.shape[0])
+
+
+@njit
+def _small_linear(x, w, b, out):
+    """out = x @ w.T + b"""
     M, N = out.shape
-    K = a.shape[0]
-    for i in range(M):
-        row = out[i]
-        for j in range(N):
-            row[j] = 0
-        for k in range(0, K - 3, 4):
-            _add_4(row, a[k, i], a[k + 1, i], a[k + 2, i], a[k + 3, i], b, k)
-        for k in range(K // 4 * 4, K):
-            number = a[k, i]
-            for j in range(N):
-                row[j] += number * b[k, j]
+    K = x.shape[1]
+    x_flat, w_flat, flat = x.reshape(x.size), w.reshape(w.size), out.reshape(out.size)
+    for i in range(0, M, DOT_ROWS):
+        for j in range(0, N, DOT_COLUMNS):
+            rows, columns = min(DOT_ROWS, M - i), min(DOT_COLUMNS, N - j)
+            dots(flat, i * N + j, N, rows, columns, b, j, x_flat, i * K, K, w_flat, j * K, K, K)
 
 
 _SMALL, _SMALL_LINEAR, _SMALL_TRANSPOSED = direct(_small), direct(_small_linear), direct(_small_transposed)
@@ -154,12 +174,18 @@ def _run(a: np.ndarray, b: np.ndarray, bias: np.ndarray, out: np.ndarray, form: 
     """Fills the 2-D out, which is returned."""
     if not out.size:
         return out
-    # _matmul packs b at most once, where its rows lie in the wrong direction.
-    work = workspace(b.size, b.dtype) if form[4] or out.shape[1] < FEW_COLUMNS else bias
-    if pays(b.size * (out.shape[0] // form[2]), MIN_WORK):
-        _matmul_parallel(a, b, bias, out, work, form)
+    threads = pays(b.size * (out.shape[0] // form[2]), MIN_WORK)
+    batches, _, _, a_transposed, b_transposed = form
+    if a.dtype.kind != "f":
+        _ints(a, b, out, form)
+    elif b_transposed and not a_transposed and min(out.shape[0] // batches, out.shape[1]) < FEW:
+        (_few_columns_parallel if threads else _few_columns)(a, b, bias, out, form)
     else:
-        _matmul(a, b, bias, out, work, form)
+        size = 0
+        if b_transposed or out.shape[0] // batches > FEW:
+            columns = VECTORS * VECTOR_BYTES // a.dtype.itemsize
+            size = -(-out.shape[1] // columns) * columns * (b.size // out.shape[1])
+        (_matmul_parallel if threads else _matmul)(a, b, bias, out, workspace(size, b.dtype), form)
     return out
 
 
@@ -172,8 +198,6 @@ def _product(a: np.ndarray, b: np.ndarray, bias: np.ndarray, transposed: bool) -
     if not b.flags.carray:
         b, b_transposed = _stored(b)
         transposed = transposed != b_transposed
-    if a_transposed and out.shape[1] < FEW_COLUMNS:  # dot products want rows of a
-        a, a_transposed = a.T.copy(), False
     return _run(a, b, bias, out, (1, 1, 1, a_transposed, transposed))
 
 
@@ -220,7 +244,7 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _small_matmul(a: np.ndarray, b: np.ndarray) -> dict[Any, Any] | None:
-    return _SMALL if a.ndim == b.ndim == 2 and a.size * b.shape[1] <= SMALL else None
+    return _SMALL if a.ndim == b.ndim == 2 and a.dtype.kind == "f" and a.size * b.shape[1] <= MIN_WORK else None
 
 
 matmul.direct = _small_matmul  # type: ignore[attr-defined]
@@ -262,7 +286,7 @@ def linear_grad_w(g: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def _small_grad_w(g: np.ndarray, x: np.ndarray) -> dict[Any, Any] | None:
-    return _SMALL_TRANSPOSED if g.ndim == 2 and g.size * x.shape[1] <= SMALL else None
+    return _SMALL_TRANSPOSED if g.ndim == 2 and g.size * x.shape[1] <= MIN_WORK else None
 
 
 linear_grad_w.direct = _small_grad_w  # type: ignore[attr-defined]

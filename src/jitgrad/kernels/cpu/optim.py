@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from jitgrad.kernels.cpu.layout import contiguous
-from jitgrad.kernels.jit import njit, parallel_form, pays, prange
+from jitgrad.kernels.jit import direct, njit, parallel_form, pays, prange
 
 Arrays = tuple[np.ndarray, ...]
 
 
 @njit
-def _sgd(hyper, param, grad, buf):
+def _sgd(param, grad, buf, hyper):
     real = param.dtype.type
     lr, momentum, damped = real(hyper[0]), real(hyper[1]), real(1.0 - hyper[2])
     weight_decay, nesterov, first = real(hyper[3]), hyper[4] != 0.0, hyper[6] == 1.0
@@ -31,7 +30,7 @@ def _sgd(hyper, param, grad, buf):
 
 
 @njit
-def _adam(hyper, param, grad, exp_avg, exp_avg_sq):
+def _adam(param, grad, exp_avg, exp_avg_sq, hyper):
     real = param.dtype.type
     lr, beta1, beta2, step = hyper[0], hyper[1], hyper[2], hyper[7]
     eps, weight_decay, decoupled = real(hyper[3]), real(hyper[4]), hyper[5] != 0.0
@@ -55,6 +54,7 @@ def _adam(hyper, param, grad, exp_avg, exp_avg_sq):
 
 _sgd_parallel = parallel_form(_sgd)
 _adam_parallel = parallel_form(_adam)
+_SGD, _ADAM = direct(_sgd), direct(_adam)
 
 
 def sgd_(hyper: np.ndarray, params: Arrays, grads: Arrays, bufs: Arrays = ()) -> None:
@@ -64,12 +64,11 @@ def sgd_(hyper: np.ndarray, params: Arrays, grads: Arrays, bufs: Arrays = ()) ->
     Without momentum `bufs` is not touched and may be ().
     """
     for param, grad, buf in zip(params, grads, bufs or params, strict=True):
-        p, b = param.ravel(), buf.ravel()
-        (_sgd_parallel if pays(param.size) else _sgd)(hyper, p, contiguous(grad).ravel(), b)
-        if b.base is None and bufs:  # ravel() had to copy
-            buf[...] = b.reshape(buf.shape)
-        if p.base is None:
-            param[...] = p.reshape(param.shape)
+        p = param.ravel()
+        g, b = (grad if grad.flags.carray else grad.copy()).ravel(), buf.ravel() if bufs else p
+        (_sgd_parallel if pays(param.size) else _SGD[p.dtype])(p, g, b, hyper)
+        if p.base is None or b.base is None:
+            _write_back((param, p), (buf, b))
 
 
 def adam_(hyper: np.ndarray, params: Arrays, grads: Arrays, exp_avgs: Arrays, exp_avg_sqs: Arrays) -> None:
@@ -79,7 +78,14 @@ def adam_(hyper: np.ndarray, params: Arrays, grads: Arrays, exp_avgs: Arrays, ex
     """
     for param, grad, exp_avg, exp_avg_sq in zip(params, grads, exp_avgs, exp_avg_sqs, strict=True):
         p, m, v = param.ravel(), exp_avg.ravel(), exp_avg_sq.ravel()
-        (_adam_parallel if pays(param.size) else _adam)(hyper, p, contiguous(grad).ravel(), m, v)
-        for array, flat in ((param, p), (exp_avg, m), (exp_avg_sq, v)):
-            if flat.base is None:  # ravel() had to copy
-                array[...] = flat.reshape(array.shape)
+        g = (grad if grad.flags.carray else grad.copy()).ravel()
+        (_adam_parallel if pays(param.size) else _ADAM[p.dtype])(p, g, m, v, hyper)
+        if p.base is None or m.base is None or v.base is None:
+            _write_back((param, p), (exp_avg, m), (exp_avg_sq, v))
+
+
+def _write_back(*pairs: tuple[np.ndarray, np.ndarray]) -> None:
+    """Where ravel() had to copy an array, put what the kernel wrote into it."""
+    for array, flat in pairs:
+        if flat.base is None and flat is not array:
+            array[...] = flat.reshape(array.shape)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from jitgrad.kernels.cpu.formulas import exp, log
-from jitgrad.kernels.cpu.layout import as_outer_n_inner, contiguous, or_nothing
+from jitgrad.kernels.cpu.layout import as_outer_n_inner, contiguous
 from jitgrad.kernels.cpu.reduce import row_max, row_sum
 from jitgrad.kernels.jit import SUM, direct, njit, parallel_form, pays, prange
 
@@ -19,7 +18,7 @@ MIN_WORK = 1 << 14  # elements from which threads pay: an exponential costs more
 
 
 @njit
-def _exponentials(row, out):
+def exponentials(row, out):
     """out = exp(row - maximum); the maximum and the sum."""
     high = row_max(row)
     for k in range(row.size):
@@ -31,7 +30,7 @@ def _exponentials(row, out):
 def _softmax_rows(x, out):
     for o in prange(x.shape[0]):
         y = out[o]
-        total = x.dtype.type(_exponentials(x[o], y)[1])
+        total = x.dtype.type(exponentials(x[o], y)[1])
         for k in range(y.size):
             y[k] /= total
 
@@ -40,7 +39,7 @@ def _softmax_rows(x, out):
 def _log_softmax_rows(x, out):
     for o in prange(x.shape[0]):
         row, y = x[o], out[o]
-        high, total = _exponentials(row, y)
+        high, total = exponentials(row, y)
         low = x.dtype.type(log(total))
         for k in range(y.size):
             y[k] = row[k] - high - low
@@ -216,78 +215,3 @@ softmax.direct = _few_rows(_SOFTMAX)  # type: ignore[attr-defined]
 log_softmax.direct = _few_rows(_LOG_SOFTMAX)  # type: ignore[attr-defined]
 softmax_grad.direct = _few_rows(_SOFTMAX_GRAD)  # type: ignore[attr-defined]
 log_softmax_grad.direct = _few_rows(_LOG_SOFTMAX_GRAD)  # type: ignore[attr-defined]
-
-
-# ---- negative log likelihood -----------------------------------------------------------------------------------------
-
-
-@njit
-def _nll(x, target, weight, losses, ignore_index):
-    N, _, K = x.shape
-    for n in prange(N):
-        for k in range(K):
-            t = target[n, k]
-            losses[n, k] = 0 if t == ignore_index else -x[n, t, k] * (weight[t] if weight.size else 1)
-
-
-_nll_parallel = parallel_form(_nll)
-
-
-@njit
-def _nll_reduced(x, target, weight, out, ignore_index, mean):
-    """out = the sum or mean of the losses, and the sum of the weights that count."""
-    N, _, K = x.shape
-    loss = total = 0.0
-    for n in range(N):
-        for k in range(K):
-            t = target[n, k]
-            if t != ignore_index:
-                w = weight[t] if weight.size else 1
-                loss -= w * x[n, t, k]
-                total += w
-    out[0] = loss if not mean else loss / total if total != 0 else np.nan
-    out[1] = total
-
-
-@njit
-def _nll_grad(g, target, weight, gx, ignore_index):
-    """g has one element, or one for each target."""
-    N, K = target.shape
-    single = g.size == 1
-    for n in prange(N):
-        for c in range(gx.shape[1]):
-            for k in range(K):
-                gx[n, c, k] = 0
-        for k in range(K):
-            t = target[n, k]
-            if t != ignore_index:
-                gx[n, t, k] = -g[0 if single else n * K + k] * (weight[t] if weight.size else 1)
-
-
-_nll_grad_parallel = parallel_form(_nll_grad)
-
-
-def _sizes(x_shape: tuple[int, ...]) -> tuple[int, int, int]:
-    return x_shape[0], x_shape[1], prod(x_shape[2:])
-
-
-def nll(x: np.ndarray, target: np.ndarray, weight: np.ndarray | None, ignore_index: int, reduction: str) -> tuple[np.ndarray, np.ndarray]:
-    """losses[n, ...] = -weight[t] * x[n, t, ...] with t = target[n, ...], 0 where t == ignore_index; reduced; and the weights' sum."""
-    N, C, K = _sizes(x.shape)
-    x, labels, w = contiguous(x).reshape(N, C, K), contiguous(target).reshape(N, K), or_nothing(weight, x.dtype)
-    if reduction == "none":
-        losses = np.empty(target.shape, x.dtype)
-        (_nll_parallel if pays(target.size) else _nll)(x, labels, w, losses.reshape(N, K), ignore_index)
-        return losses, np.zeros((), x.dtype)
-    out = np.empty(2, x.dtype)
-    _nll_reduced(x, labels, w, out, ignore_index, reduction == "mean")
-    return out[:1].reshape(()), out[1:].reshape(())
-
-
-def nll_grad(g: np.ndarray, target: np.ndarray, weight: np.ndarray | None, x_shape: tuple[int, ...], ignore_index: int) -> np.ndarray:
-    """gx[n, t, ...] = -weight[t] * g[n, ...] (or g, if one number) with t = target[n, ...], zero elsewhere and where t == ignore_index."""
-    gx = np.empty(x_shape, g.dtype)
-    N, C, K = _sizes(x_shape)
-    run = _nll_grad_parallel if pays(gx.size) else _nll_grad
-    run(contiguous(g).reshape(g.size), contiguous(target).reshape(N, K), or_nothing(weight, g.dtype), gx.reshape(N, C, K), ignore_index)
-    return gx

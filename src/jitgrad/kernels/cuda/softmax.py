@@ -1,4 +1,4 @@
-"""Softmax, its logarithm and the losses on it: one thread per row, in stable form, with float64 sums.
+"""Softmax and its logarithm: one thread per row, in stable form, with float64 sums.
 
 A row is the elements along `dim`; they lie `inner` apart, and neighbouring threads take neighbouring rows.
 """
@@ -11,10 +11,7 @@ from math import prod
 import numpy as np
 from numba import cuda
 
-from jitgrad.kernels.cuda.create import full
 from jitgrad.kernels.cuda.layout import DeviceArray, flat, new
-from jitgrad.kernels.cuda.pointwise import div
-from jitgrad.kernels.cuda.reduce import sum
 from jitgrad.kernels.jit import cuda_jit, launch
 
 
@@ -122,53 +119,3 @@ def _log_softmax_grad(g, y, sizes, out):
             total += g[i]
         for i in range(first, last, inner):
             out[i] = g[i] - math.exp(y[i]) * total
-
-
-def nll(
-    x: DeviceArray, target: DeviceArray, weight: DeviceArray | None, ignore_index: int, reduction: str
-) -> tuple[DeviceArray, DeviceArray]:
-    """losses[n, ...] = -weight[t] * x[n, t, ...] with t = target[n, ...], 0 where t == ignore_index; reduced; and the weights' sum."""
-    C, K = x.shape[1], prod(tuple(x.shape)[2:])
-    w = full((C,), 1, x.dtype) if weight is None else weight
-    losses, counted = new(tuple(target.shape), x.dtype), new(tuple(target.shape), x.dtype)
-    launch(_nll, losses.size, flat(x), flat(target), flat(w), K, ignore_index, flat(losses), flat(counted))
-    dims = tuple(range(len(target.shape)))
-    total = sum(counted, dims, False)
-    if reduction == "none":
-        return losses, total
-    loss = sum(losses, dims, False)
-    return (div(loss, total) if reduction == "mean" else loss), total
-
-
-@cuda_jit
-def _nll(x, target, weight, K, ignore_index, out, counted):
-    i = cuda.grid(1)
-    if i < out.size:
-        t = target[i]
-        out[i] = 0
-        counted[i] = 0
-        if t != ignore_index:
-            out[i] = -weight[t] * x[(i // K * weight.size + t) * K + i % K]
-            counted[i] = weight[t]
-
-
-def nll_grad(g: DeviceArray, target: DeviceArray, weight: DeviceArray | None, x_shape: tuple[int, ...], ignore_index: int) -> DeviceArray:
-    """gx[n, t, ...] = -weight[t] * g[n, ...] (or g, if one number) with t = target[n, ...], zero elsewhere and where t == ignore_index."""
-    C, K = x_shape[1], prod(x_shape[2:])
-    w = full((C,), 1, g.dtype) if weight is None else weight
-    gx = new(x_shape, g.dtype)
-    launch(_nll_grad, gx.size, flat(g), flat(target), flat(w), K, ignore_index, flat(gx))
-    return gx
-
-
-@cuda_jit
-def _nll_grad(g, target, weight, K, ignore_index, out):
-    i = cuda.grid(1)
-    if i < out.size:
-        C = weight.size
-        c = i // K % C
-        at = i // (K * C) * K + i % K
-        t = target[at]
-        out[i] = 0
-        if t == c and t != ignore_index:
-            out[i] = -weight[c] * g[0 if g.size == 1 else at]

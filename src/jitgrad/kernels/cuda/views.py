@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda
 
+from jitgrad.kernels.cuda import layout
 from jitgrad.kernels.cuda.create import full
 from jitgrad.kernels.cuda.layout import (
     DeviceArray,
@@ -47,6 +48,11 @@ def permute(x: DeviceArray, dims: tuple[int, ...]) -> DeviceArray:
 def index(x: DeviceArray, items: tuple[Item, ...]) -> DeviceArray:
     """y = x[items], with basic indexing."""
     return strided(x, *index_geometry(tuple(x.shape), x.strides, items))
+
+
+def address(x: DeviceArray) -> int:
+    """Address of element zero."""
+    return layout.address(x)
 
 
 def clone(x: DeviceArray) -> DeviceArray:

@@ -1,0 +1,165 @@
+"""Losses on class scores: negative log likelihood of (N, C, ...), cross entropy of (N, C)."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from jitgrad.kernels.cpu.formulas import log
+from jitgrad.kernels.cpu.layout import contiguous, or_nothing
+from jitgrad.kernels.cpu.softmax import MIN_WORK, exponentials
+from jitgrad.kernels.jit import direct, njit, parallel_form, pays, prange
+
+
+@njit
+def _nll(x, target, weight, losses, ignore_index):
+    N, _, K = x.shape
+    for n in prange(N):
+        for k in range(K):
+            t = target[n, k]
+            losses[n, k] = 0 if t == ignore_index else -x[n, t, k] * (weight[t] if weight.size else 1)
+
+
+_nll_parallel = parallel_form(_nll)
+
+
+@njit
+def _nll_reduced(x, target, weight, out, ignore_index, mean):
+    """out = the sum or mean of the losses, and the sum of the weights that count."""
+    N, _, K = x.shape
+    loss = total = 0.0
+    for n in range(N):
+        for k in range(K):
+            t = target[n, k]
+            if t != ignore_index:
+                w = weight[t] if weight.size else 1
+                loss -= w * x[n, t, k]
+                total += w
+    out[0] = loss if not mean else loss / total if total != 0 else np.nan
+    out[1] = total
+
+
+@njit
+def _nll_grad(g, target, weight, gx, ignore_index):
+    """g has one element, or one for each target."""
+    N, K = target.shape
+    single = g.size == 1
+    for n in prange(N):
+        for c in range(gx.shape[1]):
+            for k in range(K):
+                gx[n, c, k] = 0
+        for k in range(K):
+            t = target[n, k]
+            if t != ignore_index:
+                gx[n, t, k] = -g[0 if single else n * K + k] * (weight[t] if weight.size else 1)
+
+
+_nll_grad_parallel = parallel_form(_nll_grad)
+
+
+def _sizes(x_shape: tuple[int, ...]) -> tuple[int, int, int]:
+    return x_shape[0], x_shape[1], prod(x_shape[2:])
+
+
+def nll(x: np.ndarray, target: np.ndarray, weight: np.ndarray | None, ignore_index: int, reduction: str) -> tuple[np.ndarray, np.ndarray]:
+    """losses[n, ...] = -weight[t] * x[n, t, ...] with t = target[n, ...], 0 where t == ignore_index; reduced; and the weights' sum."""
+    N, C, K = _sizes(x.shape)
+    x, labels, w = contiguous(x).reshape(N, C, K), contiguous(target).reshape(N, K), or_nothing(weight, x.dtype)
+    if reduction == "none":
+        losses = np.empty(target.shape, x.dtype)
+        (_nll_parallel if pays(target.size) else _nll)(x, labels, w, losses.reshape(N, K), ignore_index)
+        return losses, np.zeros((), x.dtype)
+    out = np.empty(2, x.dtype)
+    _nll_reduced(x, labels, w, out, ignore_index, reduction == "mean")
+    return out[0, ...], out[1, ...]
+
+
+def nll_grad(g: np.ndarray, target: np.ndarray, weight: np.ndarray | None, x_shape: tuple[int, ...], ignore_index: int) -> np.ndarray:
+    """gx[n, t, ...] = -weight[t] * g[n, ...] (or g, if one number) with t = target[n, ...], zero elsewhere and where t == ignore_index."""
+    gx = np.empty(x_shape, g.dtype)
+    N, C, K = _sizes(x_shape)
+    run = _nll_grad_parallel if pays(gx.size) else _nll_grad
+    run(contiguous(g).reshape(g.size), contiguous(target).reshape(N, K), or_nothing(weight, g.dtype), gx.reshape(N, C, K), ignore_index)
+    return gx
+
+
+# ---- cross entropy
+
+
+@njit
+def _cross_entropy(x, target, weight, p, losses, ignore_index):
+    """p = softmax(x), losses = -weight[t] log p[t]"""
+    for n in prange(x.shape[0]):
+        high, total = exponentials(x[n], p[n])
+        for c in range(p.shape[1]):
+            p[n, c] /= x.dtype.type(total)
+        label = target[n]
+        loss = 0.0
+        if label != ignore_index:
+            loss = log(total) - (x[n, label] - high)
+            if weight.size:
+                loss *= weight[label]
+        losses[n] = loss
+
+
+_cross_entropy_parallel = parallel_form(_cross_entropy)
+
+
+@njit
+def _reduced(losses, target, weight, out, ignore_index, mean):
+    """out = the sum or mean of the losses, and the sum of the weights that count."""
+    loss = total = 0.0
+    for n in range(losses.size):
+        t = target[n]
+        if t != ignore_index:
+            loss += losses[n]
+            total += weight[t] if weight.size else 1.0
+    out[0] = loss if not mean else loss / total if total != 0 else np.nan
+    out[1] = total
+
+
+@njit
+def _cross_entropy_grad(g, p, target, weight, gx, ignore_index):
+    """g has one element, or one for each row."""
+    single = g.size == 1
+    for n in prange(p.shape[0]):
+        t = target[n]
+        if t == ignore_index:
+            for c in range(p.shape[1]):
+                gx[n, c] = 0
+        else:
+            at = np.int64(0) if single else np.int64(n)  # Numba counts parallel loops in uint64
+            scale = g[at] * (weight[t] if weight.size else 1)
+            for c in range(p.shape[1]):
+                gx[n, c] = scale * p[n, c]
+            gx[n, t] -= scale
+
+
+_cross_entropy_grad_parallel = parallel_form(_cross_entropy_grad)
+_ROWS, _REDUCED, _ROWS_GRAD = direct(_cross_entropy), direct(_reduced), direct(_cross_entropy_grad)
+
+
+def cross_entropy(
+    x: np.ndarray, target: np.ndarray, weight: np.ndarray | None, ignore_index: int, reduction: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """losses[n] = -weight[t] log p[n, t] with t = target[n] and p = softmax(x[n]), 0 where t == ignore_index; reduced.
+
+    And the sum of the weights that count, and p.
+    """
+    dtype = x.dtype
+    x, labels, w = contiguous(x), contiguous(target), or_nothing(weight, dtype)
+    p, losses = np.empty(x.shape, dtype), np.empty(labels.shape, dtype)
+    run = _cross_entropy_parallel if pays(x.size, MIN_WORK) else _ROWS[dtype]
+    run(x, labels, w, p, losses, ignore_index)
+    out = np.empty(2, dtype)
+    _REDUCED[dtype](losses, labels, w, out, ignore_index, reduction == "mean")
+    return losses if reduction == "none" else out[0, ...], out[1, ...], p
+
+
+def cross_entropy_grad(g: np.ndarray, p: np.ndarray, target: np.ndarray, weight: np.ndarray | None, ignore_index: int) -> np.ndarray:
+    """gx[n, c] = weight[t] g[n] (or g, if one number) (p[n, c] - (c == t)), 0 where t == ignore_index."""
+    gx = np.empty(p.shape, p.dtype)
+    run = _cross_entropy_grad_parallel if pays(gx.size) else _ROWS_GRAD[p.dtype]
+    run(contiguous(g).ravel(), contiguous(p), contiguous(target), or_nothing(weight, p.dtype), gx, ignore_index)
+    return gx

@@ -1,0 +1,93 @@
+"""Losses on class scores: negative log likelihood of (N, C, ...), cross entropy of (N, C)."""
+
+from __future__ import annotations
+
+from math import prod
+
+from numba import cuda
+
+from jitgrad.kernels.cuda.create import full
+from jitgrad.kernels.cuda.layout import DeviceArray, flat, new
+from jitgrad.kernels.cuda.pointwise import div
+from jitgrad.kernels.cuda.reduce import sum
+from jitgrad.kernels.cuda.softmax import log_softmax, softmax
+from jitgrad.kernels.jit import cuda_jit, launch
+
+
+def nll(
+    x: DeviceArray, target: DeviceArray, weight: DeviceArray | None, ignore_index: int, reduction: str
+) -> tuple[DeviceArray, DeviceArray]:
+    """losses[n, ...] = -weight[t] * x[n, t, ...] with t = target[n, ...], 0 where t == ignore_index; reduced; and the weights' sum."""
+    C, K = x.shape[1], prod(tuple(x.shape)[2:])
+    w = full((C,), 1, x.dtype) if weight is None else weight
+    losses, counted = new(tuple(target.shape), x.dtype), new(tuple(target.shape), x.dtype)
+    launch(_nll, losses.size, flat(x), flat(target), flat(w), K, ignore_index, flat(losses), flat(counted))
+    dims = tuple(range(len(target.shape)))
+    total = sum(counted, dims, False)
+    if reduction == "none":
+        return losses, total
+    loss = sum(losses, dims, False)
+    return (div(loss, total) if reduction == "mean" else loss), total
+
+
+@cuda_jit
+def _nll(x, target, weight, K, ignore_index, out, counted):
+    i = cuda.grid(1)
+    if i < out.size:
+        t = target[i]
+        out[i] = 0
+        counted[i] = 0
+        if t != ignore_index:
+            out[i] = -weight[t] * x[(i // K * weight.size + t) * K + i % K]
+            counted[i] = weight[t]
+
+
+def nll_grad(g: DeviceArray, target: DeviceArray, weight: DeviceArray | None, x_shape: tuple[int, ...], ignore_index: int) -> DeviceArray:
+    """gx[n, t, ...] = -weight[t] * g[n, ...] (or g, if one number) with t = target[n, ...], zero elsewhere and where t == ignore_index."""
+    C, K = x_shape[1], prod(x_shape[2:])
+    w = full((C,), 1, g.dtype) if weight is None else weight
+    gx = new(x_shape, g.dtype)
+    launch(_nll_grad, gx.size, flat(g), flat(target), flat(w), K, ignore_index, flat(gx))
+    return gx
+
+
+@cuda_jit
+def _nll_grad(g, target, weight, K, ignore_index, out):
+    i = cuda.grid(1)
+    if i < out.size:
+        C = weight.size
+        c = i // K % C
+        at = i // (K * C) * K + i % K
+        t = target[at]
+        out[i] = 0
+        if t == c and t != ignore_index:
+            out[i] = -weight[c] * g[0 if g.size == 1 else at]
+
+
+def cross_entropy(
+    x: DeviceArray, target: DeviceArray, weight: DeviceArray | None, ignore_index: int, reduction: str
+) -> tuple[DeviceArray, DeviceArray, DeviceArray]:
+    """losses[n] = -weight[t] log p[n, t] with t = target[n] and p = softmax(x[n]), 0 where t == ignore_index; reduced.
+
+    And the sum of the weights that count, and p.
+    """
+    return *nll(log_softmax(x, 1), target, weight, ignore_index, reduction), softmax(x, 1)
+
+
+def cross_entropy_grad(g: DeviceArray, p: DeviceArray, target: DeviceArray, weight: DeviceArray | None, ignore_index: int) -> DeviceArray:
+    """gx[n, c] = weight[t] g[n] (or g, if one number) (p[n, c] - (c == t)), 0 where t == ignore_index."""
+    w = full((p.shape[1],), 1, p.dtype) if weight is None else weight
+    gx = new(tuple(p.shape), p.dtype)
+    launch(_cross_entropy_grad, gx.size, flat(g), flat(p), flat(target), flat(w), ignore_index, flat(gx))
+    return gx
+
+
+@cuda_jit
+def _cross_entropy_grad(g, p, target, weight, ignore_index, out):
+    i = cuda.grid(1)
+    if i < out.size:
+        n, c = i // weight.size, i % weight.size
+        t = target[n]
+        out[i] = 0
+        if t != ignore_index:
+            out[i] = g[0 if g.size == 1 else n] * weight[t] * (p[i] - (1 if c == t else 0))

@@ -1,0 +1,213 @@
+"""Losses on class scores: nll_loss, cross_entropy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jitgrad import dtypes, kernels
+from jitgrad.autograd import Primitive, Tensor, cast, filled, is_grad_enabled, wrap
+from jitgrad.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError
+from jitgrad.ops.pointwise import DIV, add, div, mul, neg
+from jitgrad.ops.reduce import sum
+from jitgrad.ops.softmax import log_softmax, softmax
+from jitgrad.ops.views import reshape
+from jitgrad.shapes import Shape
+
+_INT64 = dtypes.int64.numpy
+
+
+def _nll_infer(x: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> tuple[Shape, Any]:
+    shape = tuple(x.shape)
+    if len(shape) < 2 or tuple(target.shape) != (shape[0], *shape[2:]) or target.dtype != _INT64:
+        raise ShapeError(
+            f"nll_loss: expected an input (N, C, ...) and int64 targets (N, ...), given {shape} and {target.dtype} {tuple(target.shape)}."
+        )
+    if weight is not None and (tuple(weight.shape) != (shape[1],) or weight.dtype != x.dtype):
+        raise ShapeError(f"nll_loss: expected a weight ({shape[1]},) of {x.dtype}, given {tuple(weight.shape)} {weight.dtype}.")
+    if x.dtype.char not in dtypes.COMPUTED_FLOATS:
+        raise DTypeError(f"nll_loss: expected float32 or float64, given {x.dtype}. Try x.float().")
+    return (tuple(target.shape) if reduction == "none" else ()), x.dtype
+
+
+def _check_labels(target: Any, C: int, ignore_index: int) -> None:
+    """Every label is a class, or ignore_index."""
+    k = kernels.of(target)
+    if k.first_outside(target, 0, C) < 0:
+        return
+    labels = k.to_host(target).reshape(-1)
+    bad = labels[((labels < 0) | (labels >= C)) & (labels != ignore_index)]
+    if bad.size:
+        raise OutOfRangeError(
+            f"target {bad[0]} is out of range: expected labels 0 to {C - 1} for {C} classes, or ignore_index={ignore_index}."
+        )
+
+
+# aux is the sum of the weights that count, by which a mean is divided.
+NLL: Primitive = Primitive(
+    "nll", "x target weight", _nll_infer, optional=True,
+    check=lambda x, target, weight, ignore_index, reduction: _check_labels(target, x.shape[1], ignore_index),
+    grad_x=lambda g, target, weight, aux, x_shape, ignore_index, reduction: NLL_GRAD.apply(
+        DIV.apply(g, wrap(aux[0])) if reduction == "mean" else g, target, weight, x_shape, ignore_index
+    ),
+)  # fmt: skip
+# The transpose of NLL without its mean: g is one number, or one for each target.
+NLL_GRAD: Primitive = Primitive(
+    "nll_grad", "g target weight", lambda g, target, weight, x_shape, ignore_index: (x_shape, g.dtype), optional=True,
+    grad_g=lambda u, target, weight, g_shape, ignore_index: NLL.apply(
+        u, target, weight, ignore_index, "none" if g_shape else "sum"
+    ),
+)  # fmt: skip
+
+
+def _cross_entropy_infer(x: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> tuple[Shape, Any]:
+    described = _nll_infer(x, target, weight, ignore_index, reduction)
+    if len(x.shape) != 2:
+        raise ShapeError(f"cross_entropy: expected logits (N, C), given {tuple(x.shape)}.")
+    return described
+
+
+# aux is the sum of the weights that count, and softmax(x).
+CROSS_ENTROPY: Primitive = Primitive(
+    "cross_entropy", "x target weight", _cross_entropy_infer, optional=True,
+    check=lambda x, target, weight, ignore_index, reduction: _check_labels(target, x.shape[1], ignore_index),
+    grad_x=lambda g, x, target, weight, aux, ignore_index, reduction: CROSS_ENTROPY_GRAD.apply(
+        DIV.apply(g, wrap(aux[0])) if reduction == "mean" else g,
+        softmax(x, 1) if is_grad_enabled() else wrap(aux[1]), target, weight, ignore_index,
+    ),
+)  # fmt: skip
+# weight[t] g (p - onehot(t)), 0 where t is ignored; g is one number, or one for each target.
+CROSS_ENTROPY_GRAD: Primitive = Primitive(
+    "cross_entropy_grad", "g p target weight", lambda g, p, target, weight, ignore_index: (p.shape, p.dtype), optional=True,
+    grad_g=lambda u, p, target, weight, g_shape, ignore_index: _to_targets(u, p, target, weight, g_shape, ignore_index),
+    grad_p=lambda u, g, target, weight, ignore_index: mul(u, reshape(mul(g, _counted(u, target, weight, ignore_index)), (-1, 1))),
+)  # fmt: skip
+
+
+def _counted(like: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> Tensor:
+    """The weight of each target, 0 where it is ignored."""
+    return NLL.apply(filled(like.shape, -1, like), target, weight, ignore_index, "none")
+
+
+def _to_targets(u: Tensor, p: Tensor, target: Tensor, weight: Tensor | None, g_shape: Shape, ignore_index: int) -> Tensor:
+    """The transpose of cross_entropy_grad in g."""
+    each = add(mul(sum(mul(u, p), 1), _counted(u, target, weight, ignore_index)), NLL.apply(u, target, weight, ignore_index, "none"))
+    return each if g_shape else sum(each)
+
+
+def nll_loss(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"
+) -> Tensor:  # fmt: skip
+    """Negative log likelihood: ``-weight[t] x[t]`` at each target t.
+
+    input (N, C, ...) log-probabilities or (C,), target (N, ...) int labels. "mean" divides by the weights of the targets that count.
+    Raises OutOfRangeError (an IndexError) for a label that is no class. Gradient: -weight[t] g at each target.
+
+    >>> import jitgrad as jg
+    >>> jg.nn.functional.nll_loss(jg.tensor([[-1.0, -2.0]]), jg.tensor([1])).item()
+    2.0
+    """
+    _check_reduction("nll_loss", reduction)
+    shape = input.shape
+    if not shape:
+        raise ShapeError("nll_loss: expected an input (N, C, ...) or (C,), given a number.")
+    expected = (shape[0], *shape[2:]) if len(shape) > 1 else ()
+    if target.shape != expected:
+        raise ShapeError(f"nll_loss: expected targets of shape {expected} for the input {shape}, given {target.shape}.")
+    if target.array.dtype.kind not in "iu":
+        raise DTypeError(f"nll_loss: expected int labels, given {target.dtype}. Try target.long().")
+    labels = cast(target, _INT64)
+    if len(shape) > 1:
+        return NLL.apply(input, labels, weight, ignore_index, reduction)
+    loss = NLL.apply(reshape(input, (1, *shape)), reshape(labels, (1,)), weight, ignore_index, reduction)
+    return reshape(loss, ())
+
+
+def _check_reduction(name: str, reduction: str) -> None:
+    if reduction not in ("none", "mean", "sum"):
+        raise ArgumentError(f"{name}: reduction is expected to be 'none', 'mean' or 'sum', given {reduction!r}.")
+
+
+def cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100,
+    reduction: str = "mean", label_smoothing: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """Cross entropy of logits against labels or class probabilities: ``-sum_c q[c] log_softmax(x)[c]``.
+
+    Parameters
+    ----------
+    input
+        (N, C, ...) or (C,) logits.
+    target
+        Labels (N, ...), each a class from 0 to C - 1 or ignore_index; or probabilities with the shape of input.
+    weight
+        (C,): a weight for each class.
+    reduction
+        "mean" (over the weights of the targets that count), "sum" or "none".
+    label_smoothing
+        0 to 1: mixes so much of the uniform distribution into the target.
+
+    Raises ShapeError, DTypeError, OutOfRangeError (an IndexError) for a label that is no class.
+    Gradient to input, for labels and reduction "none": g (softmax(x) - onehot(t)).
+
+    >>> import jitgrad as jg
+    >>> x = jg.tensor([[0.0, 0.0]], requires_grad=True)
+    >>> jg.nn.functional.cross_entropy(x, jg.tensor([1])).backward()
+    >>> x.grad.tolist()
+    [[0.5, -0.5]]
+    """
+    _check_reduction("cross_entropy", reduction)
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ArgumentError(f"cross_entropy: label_smoothing is expected between 0 and 1, given {label_smoothing}.")
+    shape = input.shape
+    if not shape:
+        raise ShapeError("cross_entropy: expected logits (N, C, ...) or (C,), given a number.")
+    if len(shape) == 2 and not label_smoothing and target.array.dtype.kind in "iu" and target.shape == shape[:1]:
+        return CROSS_ENTROPY.apply(input, cast(target, _INT64), weight, ignore_index, reduction)
+    dim = 0 if len(shape) == 1 else 1
+    log_p = log_softmax(input, dim)
+    if target.shape == shape and target.array.dtype.kind == "f":
+        return _soft_cross_entropy(log_p, target, weight, reduction, label_smoothing, dim)
+    loss = nll_loss(log_p, target, weight, ignore_index, reduction)
+    if not label_smoothing:
+        return loss
+    # Uniform part: the mean over classes of -weight[c] log p[c], where the target counts.
+    weighted = log_p if weight is None else mul(log_p, _by_class(weight, len(shape), dim))
+    counts = (target != ignore_index).to(input.dtype)
+    smooth = neg(mul(sum(weighted, dim), counts))
+    total = None
+    if reduction == "mean":
+        total = sum(counts if weight is None else mul(counts, _weights_of(weight, target, ignore_index)))
+    uniform = div(_reduced(smooth, reduction, total), shape[dim])
+    return add(mul(loss, 1.0 - label_smoothing), mul(uniform, label_smoothing))
+
+
+def _reduced(losses: Tensor, reduction: str, total: Tensor | None = None) -> Tensor:
+    """The losses themselves, their sum, or that over total."""
+    if reduction == "none":
+        return losses
+    return sum(losses) if total is None else div(sum(losses), total)
+
+
+def _weights_of(weight: Tensor, target: Tensor, ignore_index: int) -> Tensor:
+    counted = target != ignore_index
+    return weight[(target * counted).to(dtypes.int64)]
+
+
+def _by_class(weight: Tensor, ndim: int, dim: int) -> Tensor:
+    return reshape(weight, tuple(-1 if i == dim else 1 for i in range(ndim)))
+
+
+def _soft_cross_entropy(log_p: Tensor, q: Tensor, weight: Tensor | None, reduction: str, smoothing: float, dim: int) -> Tensor:
+    C = log_p.shape[dim]
+    if smoothing:
+        q = add(mul(q, 1.0 - smoothing), smoothing / C)
+    terms = mul(log_p, q)
+    if weight is not None:
+        terms = mul(terms, _by_class(weight, log_p.ndim, dim))
+    losses = neg(sum(terms, dim))
+    if reduction == "mean":
+        count = 1
+        for n in losses.shape:
+            count *= n
+        return div(sum(losses), count)
+    return _reduced(losses, reduction)
