@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -211,9 +212,15 @@ def scalar(value: Any, dtype: np.dtype[Any], like: Tensor) -> Tensor:
     return t
 
 
+@lru_cache(maxsize=64)
+def _float64s(values: tuple[float, ...]) -> np.ndarray:
+    """The same learning rate comes in every step."""
+    return np.array(values, np.float64)
+
+
 def numbers(values: Sequence[float], like: Tensor) -> Tensor:
     """Python numbers as a 1-d float64 operand beside a Tensor."""
-    t = wrap(np.array(values, np.float64))
+    t = wrap(_float64s(tuple(values)))
     return t if type(like.array) is np.ndarray else to_device(t, like.device)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from numpy import asarray, generic
 
 from jitgrad.autograd.mode import Listening, current_mode, reset_mode, set_mode
-from jitgrad.autograd.node import Node, tick
+from jitgrad.autograd.node import Node, last_write, tick
 from jitgrad.autograd.tensor import Tensor, current_node, output_node, stamp_of, wrap
 from jitgrad.errors import DeviceError, InputTypeError
 
@@ -100,6 +100,7 @@ def _record(prim: Primitive, inputs: Any, nodes: list[Any], tensors: list[Tensor
 def _written(prim: Primitive, inputs: Sequence[Tensor | None]) -> Any:
     """Stamp what a mutating primitive wrote, and return it; the gradients of in-place ops are inplace.py's business."""
     now, name = tick(), prim.name
+    last_write[0] = now
     args = prim.grouped(inputs)
     for i in prim.mutates:
         for t in args[i] if type(args[i]) is tuple else (args[i],):

@@ -12,7 +12,7 @@ from jitgrad.autograd.creation import scalar
 from jitgrad.autograd.door import SHAPES
 from jitgrad.autograd.inplace import COPY_
 from jitgrad.autograd.mode import current_mode, reset_mode, set_mode, with_grad
-from jitgrad.autograd.node import Hooks, Leaf, Node
+from jitgrad.autograd.node import Hooks, Leaf, Node, last_write
 from jitgrad.autograd.primitives import add, clone, filled, sum_to
 from jitgrad.autograd.tensor import Tensor, current_node
 from jitgrad.errors import DeviceError, DTypeError, GradError, ShapeError
@@ -46,10 +46,9 @@ class Walk:
                 self._push(node, g)
         while self.heap:
             self._chain(*self.pending.pop(-heappop(self.heap)))
-        for leaf, g in self.leaves.items():
-            if leaf.hooks is not None:
-                self.hooked = True
-                if leaf.hooks.on_grad:
+        if self.hooked:
+            for leaf, g in self.leaves.items():
+                if leaf.hooks is not None and leaf.hooks.on_grad:
                     self.leaves[leaf] = self._hooked(leaf, g)
 
     def _chain(self, n: Node, g: Grad) -> None:
@@ -64,7 +63,7 @@ class Walk:
             saved = n.saved
             if saved is None:
                 _freed(n)
-            elif n.kept:
+            elif n.kept and last_write[0] > n.seq:
                 _check_kept(n, saved)
             following: Node | None = None
             following_grad: Grad = None
@@ -77,11 +76,14 @@ class Walk:
                 ge = rule(g, n)
                 if ge is None:
                     continue
-                if e.shape is not None and (ge.array.shape != e.shape or ge.array.dtype is not e.dtype):
-                    ge = _checked(prim, e, ge)
+                if e.shape is not None:
+                    u = ge.array
+                    if u.shape != e.shape or u.dtype is not e.dtype:
+                        ge = _checked(prim, e, ge)
                 if type(e) is Leaf:
-                    old = leaves.get(e)
-                    leaves[e] = ge if old is None else add(old, ge)
+                    leaves[e] = ge if e not in leaves else add(leaves[e], ge)
+                    if e.hooks is not None:
+                        self.hooked = True
                 elif following is None and not heap:
                     following, following_grad = e, ge
                 elif following is e:
@@ -102,6 +104,7 @@ class Walk:
         if type(e) is Leaf:
             old = self.leaves.get(e)
             self.leaves[e] = g if old is None else add(old, g)
+            self.hooked |= e.hooks is not None
             return
         waiting = self.pending.get(e.seq)
         if waiting is None:
@@ -193,15 +196,23 @@ def _accumulate(walk: Walk, create_graph: bool, roots: list[tuple[Any, Tensor]])
     shared = walk.shared
     given = {id(roots[0][1].array)} if len(roots) == 1 else {id(g.array) for _, g in roots}  # arrays that somebody holds
     with _accumulating:
-        for n, g in walk.retained or ():
-            kept = n.hooks.retained  # type: ignore[union-attr]
-            n.hooks.retained = _own(g, given, shared) if kept is None else add(kept, g)  # type: ignore[union-attr]
+        if walk.retained is not None:
+            for n, g in walk.retained:
+                kept = n.hooks.retained  # type: ignore[union-attr]
+                n.hooks.retained = _own(g, given, shared) if kept is None else add(kept, g)  # type: ignore[union-attr]
         # First everything that may fail, then the writes.
         written = []
         for leaf, g in walk.leaves.items():
             old = leaf.grad
-            written.append((leaf, old, _own(g, given, shared) if old is None else add(old, g)))
-        for leaf, old, g in written:
+            if old is not None:
+                g = add(old, g)
+            elif shared or g.base is not None or id(g.array) in given:
+                g = clone(g)
+            else:
+                given.add(id(g.array))
+            written.append((leaf, g))
+        for leaf, g in written:
+            old = leaf.grad
             if old is None or create_graph or old.node is not None:
                 leaf.grad = g
             else:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from jitgrad.autograd.tensor import Tensor
 
 tick = count(1).__next__  # one clock for the order of nodes and for writes; atomic under the GIL
+last_write = [0]  # when an op last wrote into any tensor: nodes made since need not look at what they kept
 
 Hook = Callable[["Tensor"], "Tensor | None"]
 

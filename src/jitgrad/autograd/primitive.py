@@ -215,9 +215,11 @@ class Primitive:
 
     def grouped(self, inputs: Sequence[Any]) -> list[Any]:
         """Inputs as kernel and infer get them: plain ones, then a tuple for each starred name."""
-        stars = len(self.args) - self.plain
+        plain, stars = self.plain, len(self.args) - self.plain
         if not stars:
             return list(inputs)
-        n = (len(inputs) - self.plain) // stars
-        starts = range(self.plain, self.plain + n * stars, n) if n else ()
-        return [*inputs[: self.plain], *(tuple(inputs[i : i + n]) for i in starts)]
+        n = (len(inputs) - plain) // stars
+        result = list(inputs[:plain])
+        for at in range(plain, plain + n * stars, n) if n else (plain,) * stars:
+            result.append(tuple(inputs[at : at + n]))
+        return result

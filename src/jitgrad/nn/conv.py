@@ -8,7 +8,7 @@ from jitgrad.autograd import Tensor
 from jitgrad.errors import ShapeError
 from jitgrad.nn import init
 from jitgrad.nn.module import Module
-from jitgrad.nn.parameter import Parameter
+from jitgrad.nn.parameter import Parameter, weight_and_bias
 from jitgrad.ops.conv import conv2d
 from jitgrad.ops.create import empty
 from jitgrad.shapes import as_pair
@@ -72,7 +72,7 @@ class Conv2d(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to (N, F, OH, OW)."""
-        return conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return conv2d(input, *weight_and_bias(self), self.stride, self.padding, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
         parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]

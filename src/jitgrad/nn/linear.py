@@ -7,7 +7,7 @@ from typing import Any
 from jitgrad.autograd import Tensor
 from jitgrad.nn import init
 from jitgrad.nn.module import Module
-from jitgrad.nn.parameter import Parameter
+from jitgrad.nn.parameter import Parameter, weight_and_bias
 from jitgrad.ops.create import empty
 from jitgrad.ops.matmul import linear
 from jitgrad.ops.views import flatten
@@ -87,7 +87,7 @@ class Linear(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """(..., in_features) to (..., out_features)."""
-        return linear(input, self.weight, self.bias)
+        return linear(input, *weight_and_bias(self))
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

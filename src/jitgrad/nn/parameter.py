@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from jitgrad.autograd import Tensor, detach, tensor_repr
 
 
@@ -39,3 +41,12 @@ class Parameter(Tensor):
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + tensor_repr(detach(self).requires_grad_(self.requires_grad))
+
+
+def weight_and_bias(module: Any) -> tuple[Any, Any]:
+    """A layer's weight and bias from the table where they are registered: attributes take a detour as long as a small kernel."""
+    own = module._parameters
+    try:
+        return own["weight"], own["bias"]
+    except KeyError:  # one was replaced by a plain tensor
+        return module.weight, module.bias

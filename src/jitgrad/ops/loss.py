@@ -122,8 +122,11 @@ def nll_loss(
     return reshape(loss, ())
 
 
+_REDUCTIONS = ("none", "mean", "sum")
+
+
 def _check_reduction(name: str, reduction: str) -> None:
-    if reduction not in ("none", "mean", "sum"):
+    if reduction not in _REDUCTIONS:
         raise ArgumentError(f"{name}: reduction is expected to be 'none', 'mean' or 'sum', given {reduction!r}.")
 
 
@@ -155,14 +158,15 @@ def cross_entropy(
     >>> x.grad.tolist()
     [[0.5, -0.5]]
     """
-    _check_reduction("cross_entropy", reduction)
+    if reduction not in _REDUCTIONS:
+        _check_reduction("cross_entropy", reduction)
     if not 0.0 <= label_smoothing <= 1.0:
         raise ArgumentError(f"cross_entropy: label_smoothing is expected between 0 and 1, given {label_smoothing}.")
-    shape = input.shape
+    shape, labels = tuple(input.array.shape), target.array
+    if len(shape) == 2 and not label_smoothing and labels.dtype.kind in "iu" and tuple(labels.shape) == shape[:1]:
+        return CROSS_ENTROPY.apply(input, cast(target, _INT64), weight, ignore_index, reduction)
     if not shape:
         raise ShapeError("cross_entropy: expected logits (N, C, ...) or (C,), given a number.")
-    if len(shape) == 2 and not label_smoothing and target.array.dtype.kind in "iu" and target.shape == shape[:1]:
-        return CROSS_ENTROPY.apply(input, cast(target, _INT64), weight, ignore_index, reduction)
     dim = 0 if len(shape) == 1 else 1
     log_p = log_softmax(input, dim)
     if target.shape == shape and target.array.dtype.kind == "f":

@@ -9,7 +9,7 @@ from jitgrad.dtypes import COMPUTED_FLOATS, COMPUTED_NUMBERS, refuse_float16
 from jitgrad.errors import DTypeError, ShapeError
 from jitgrad.ops.reduce import SUM
 from jitgrad.ops.views import mT, squeeze, unsqueeze
-from jitgrad.shapes import Shape, broadcast_shapes
+from jitgrad.shapes import ALL_DIMS, Shape, broadcast_shapes
 
 
 def _matmul_dtypes(a: Any, b: Any) -> None:
@@ -49,8 +49,8 @@ def _matmul_shape(sa: Shape, sb: Shape) -> Shape:
 
 MATMUL: Primitive = Primitive(
     "matmul", "a b", _matmul_infer, broadcasts=True,  # batch dims broadcast
-    grad_a=lambda g, b: LINEAR.apply(g, b, None) if len(b.array.shape) == 2 else MATMUL.apply(g, mT(b)),
-    grad_b=lambda g, a: LINEAR_GRAD_W.apply(a, g) if len(a.array.shape) == len(g.array.shape) == 2 else MATMUL.apply(mT(a), g),
+    grad_a=lambda g, b: LINEAR.apply(g, b, None) if b.array.ndim == 2 else MATMUL.apply(g, mT(b)),
+    grad_b=lambda g, a: LINEAR_GRAD_W.apply(a, g) if a.array.ndim == g.array.ndim == 2 else MATMUL.apply(mT(a), g),
 )  # fmt: skip
 
 
@@ -109,9 +109,9 @@ def layer_dtypes(name: str, x: Any, w: Any, b: Any = None) -> None:
 
 LINEAR: Primitive = Primitive(
     "linear", "x w b", _linear_infer, optional=True,
-    grad_x=lambda g, w: MATMUL.apply(g, w) if len(g.array.shape) > 1 else matmul(g, w),
+    grad_x=lambda g, w: MATMUL.apply(g, w) if g.array.ndim > 1 else matmul(g, w),
     grad_w=lambda g, x: LINEAR_GRAD_W.apply(g, x),
-    grad_b=lambda g: SUM.apply(g, tuple(range(len(g.array.shape) - 1)), False) if len(g.array.shape) > 1 else g,
+    grad_b=lambda g: SUM.apply(g, ALL_DIMS[g.array.ndim - 1], False) if g.array.ndim > 1 else g,
 )  # fmt: skip
 # gw = sum over all rows of g^T x
 LINEAR_GRAD_W: Primitive = Primitive(

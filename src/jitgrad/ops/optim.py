@@ -11,19 +11,16 @@ from jitgrad.errors import DTypeError, ShapeError
 
 
 def _infer(hyper: Any, params: Any, *others: Any) -> list[Any]:
-    described = []
-    for i, param in enumerate(params):
-        shape, dtype = param.shape, param.dtype
-        described.append((shape, dtype))
-        for kind in others:
-            other = kind[i]
-            if other.shape != shape:
-                raise ShapeError(f"optimizer: parameter {i} has shape {tuple(shape)}, its gradient or state {tuple(other.shape)}.")
-            if other.dtype is not dtype and other.dtype != dtype:
-                raise DTypeError(f"optimizer: parameter {i} is {dtype}, its gradient or state {other.dtype}: expected one dtype.")
-        if dtype.char not in COMPUTED_FLOATS:
-            raise DTypeError(f"optimizer: parameter {i} is {dtype}: expected float32 or float64.")
-    return described
+    for kind in others:
+        for param, other in zip(params, kind, strict=True):
+            if other.shape != param.shape:
+                raise ShapeError(f"optimizer: a parameter has shape {tuple(param.shape)}, its gradient or state {tuple(other.shape)}.")
+            if other.dtype is not param.dtype and other.dtype != param.dtype:
+                raise DTypeError(f"optimizer: a parameter is {param.dtype}, its gradient or state {other.dtype}: expected one dtype.")
+    for param in params:
+        if param.dtype.char not in COMPUTED_FLOATS:
+            raise DTypeError(f"optimizer: a parameter is {param.dtype}: expected float32 or float64.")
+    return [(param.shape, param.dtype) for param in params]
 
 
 SGD_ = Primitive("sgd_", "hyper *params *grads", _infer, mutates="params")

@@ -155,7 +155,7 @@ def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """
     if alpha != 1:
         other = mul(other, alpha) if isinstance(other, Tensor) else other * alpha
-    if type(input) is not Tensor or type(other) is not Tensor:  # the door promotes Tensors of different dtypes
+    if not (isinstance(input, Tensor) and isinstance(other, Tensor)):  # the door promotes Tensors of different dtypes
         input, other = operands("add", input, other)
     return ADD.apply(input, other)
 
@@ -171,7 +171,7 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """
     if alpha != 1:
         other = mul(other, alpha) if isinstance(other, Tensor) else other * alpha
-    if type(input) is not Tensor or type(other) is not Tensor:
+    if not (isinstance(input, Tensor) and isinstance(other, Tensor)):
         input, other = operands("sub", input, other)
     if input.array.dtype.char == "?":
         raise DTypeError("sub: bool tensors are not supported. Try x.to(jg.int64), or jg.ne(a, b) for a difference of truths.")
@@ -187,7 +187,7 @@ def mul(input: Any, other: Any) -> Tensor:
     >>> jg.mul(jg.tensor([1.0, 2.0]), jg.tensor([3.0, 4.0])).tolist()
     [3.0, 8.0]
     """
-    if type(input) is not Tensor or type(other) is not Tensor:  # the door promotes Tensors of different dtypes
+    if not (isinstance(input, Tensor) and isinstance(other, Tensor)):  # the door promotes Tensors of different dtypes
         input, other = operands("mul", input, other)
     return MUL.apply(input, other)
 

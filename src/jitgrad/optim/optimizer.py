@@ -112,20 +112,21 @@ class Optimizer:
         self._check(group)
         ready: dict[type, tuple[list[Tensor], list[Tensor]]] = {}
         states = self.state
+        kind = None
         for p in group["params"]:
             g = p.grad
             if g is None:
                 continue
             x, u = p.array, g.array
-            if u.shape != x.shape or u.dtype != x.dtype:
+            if u.shape != x.shape or (u.dtype is not x.dtype and u.dtype != x.dtype):
                 self._refuse(p, "gradient", g)
-            if p in states:
+            if states and p in states:
                 for what, t in states[p].items():
                     if isinstance(t, Tensor) and (t.array.shape != x.shape or t.array.dtype != x.dtype):
                         self._refuse(p, what, t)
-            if type(x) not in ready:
-                ready[type(x)] = [], []
-            params, grads = ready[type(x)]
+            if type(x) is not kind:
+                kind = type(x)
+                params, grads = ready.setdefault(kind, ([], []))
             params.append(p)
             grads.append(g)
         return ready

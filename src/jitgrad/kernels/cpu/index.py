@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from jitgrad.kernels.cpu.layout import contiguous
-from jitgrad.kernels.jit import njit, parallel_form, pays, prange
+from jitgrad.kernels.jit import direct, njit, parallel_form, pays, prange
 
 _HALF = np.dtype(np.float16)
 _SLICES = 16  # parts into which a parallel index_add cuts the rows of its output
@@ -149,11 +149,14 @@ def nonzero(x: np.ndarray) -> np.ndarray:
     return y
 
 
+_FIRST_OUTSIDE = direct(_first_outside)
+
+
 def first_outside(idx: np.ndarray, low: int, high: int) -> int:
     """The position in C order of the first element with not low <= idx[i] < high, or -1."""
     if idx.ndim != 1 or not idx.flags.c_contiguous or not idx.flags.writeable:
         idx = contiguous(idx).ravel()
-    return _first_outside(idx, low, high)
+    return _FIRST_OUTSIDE[idx.dtype](idx, low, high)
 
 
 def wrap_index(idx: np.ndarray, size: int) -> np.ndarray:

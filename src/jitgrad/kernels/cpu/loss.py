@@ -6,9 +6,10 @@ from math import prod
 
 import numpy as np
 
-from jitgrad.kernels.cpu.formulas import log
+from jitgrad.kernels.cpu.formulas import exp, log
 from jitgrad.kernels.cpu.layout import contiguous, or_nothing
-from jitgrad.kernels.cpu.softmax import MIN_WORK, exponentials
+from jitgrad.kernels.cpu.reduce import row_max, row_sum
+from jitgrad.kernels.cpu.softmax import MIN_WORK
 from jitgrad.kernels.jit import direct, njit, parallel_form, pays, prange
 
 
@@ -86,21 +87,36 @@ def nll_grad(g: np.ndarray, target: np.ndarray, weight: np.ndarray | None, x_sha
 
 # ---- cross entropy
 
+BLOCK = 1 << 10  # scores
+
 
 @njit
 def _cross_entropy(x, target, weight, p, losses, ignore_index):
     """p = softmax(x), losses = -weight[t] log p[t]"""
-    for n in prange(x.shape[0]):
-        high, total = exponentials(x[n], p[n])
-        for c in range(p.shape[1]):
-            p[n, c] /= x.dtype.type(total)
-        label = target[n]
-        loss = 0.0
-        if label != ignore_index:
-            loss = log(total) - (x[n, label] - high)
-            if weight.size:
-                loss *= weight[label]
-        losses[n] = loss
+    N, C = x.shape
+    flat_x, flat_p = x.reshape(x.size), p.reshape(p.size)
+    block = max(BLOCK // C, 1)  # rows whose exponentials are one loop, as vectors of few classes would be half empty
+    for task in prange((N + block - 1) // block):
+        top = np.int64(task) * block
+        bottom = min(top + block, N)
+        for n in range(top, bottom):
+            high = row_max(flat_x[n * C : (n + 1) * C])
+            for i in range(n * C, (n + 1) * C):
+                flat_p[i] = flat_x[i] - high
+            label = target[n]
+            losses[n] = flat_p[n * C + label] if label != ignore_index else 0
+        part = flat_p[top * C : bottom * C]
+        for i in range(part.size):
+            part[i] = exp(part[i])
+        for n in range(top, bottom):
+            total = row_sum(flat_p[n * C : (n + 1) * C])
+            one = x.dtype.type(total)
+            for i in range(n * C, (n + 1) * C):
+                flat_p[i] /= one
+            label = target[n]
+            if label != ignore_index:
+                loss = log(total) - losses[n]
+                losses[n] = loss * weight[label] if weight.size else loss
 
 
 _cross_entropy_parallel = parallel_form(_cross_entropy)
@@ -136,8 +152,15 @@ def _cross_entropy_grad(g, p, target, weight, gx, ignore_index):
             gx[n, t] -= scale
 
 
+@njit
+def _all(x, target, weight, p, losses, out, ignore_index, mean):
+    """_cross_entropy and _reduced in one call."""
+    _cross_entropy(x, target, weight, p, losses, ignore_index)
+    _reduced(losses, target, weight, out, ignore_index, mean)
+
+
 _cross_entropy_grad_parallel = parallel_form(_cross_entropy_grad)
-_ROWS, _REDUCED, _ROWS_GRAD = direct(_cross_entropy), direct(_reduced), direct(_cross_entropy_grad)
+_ALL, _ROWS_GRAD = direct(_all), direct(_cross_entropy_grad)
 
 
 def cross_entropy(
@@ -149,11 +172,12 @@ def cross_entropy(
     """
     dtype = x.dtype
     x, labels, w = contiguous(x), contiguous(target), or_nothing(weight, dtype)
-    p, losses = np.empty(x.shape, dtype), np.empty(labels.shape, dtype)
-    run = _cross_entropy_parallel if pays(x.size, MIN_WORK) else _ROWS[dtype]
-    run(x, labels, w, p, losses, ignore_index)
-    out = np.empty(2, dtype)
-    _REDUCED[dtype](losses, labels, w, out, ignore_index, reduction == "mean")
+    p, losses, out = np.empty(x.shape, dtype), np.empty(labels.shape, dtype), np.empty(2, dtype)
+    if pays(x.size, MIN_WORK):
+        _cross_entropy_parallel(x, labels, w, p, losses, ignore_index)
+        _reduced(losses, labels, w, out, ignore_index, reduction == "mean")
+    else:
+        _ALL[dtype](x, labels, w, p, losses, out, ignore_index, reduction == "mean")
     return losses if reduction == "none" else out[0, ...], out[1, ...], p
 
 

@@ -18,7 +18,7 @@ MIN_WORK = 1 << 14  # elements from which threads pay: an exponential costs more
 
 
 @njit
-def exponentials(row, out):
+def _exponentials(row, out):
     """out = exp(row - maximum); the maximum and the sum."""
     high = row_max(row)
     for k in range(row.size):
@@ -30,7 +30,7 @@ def exponentials(row, out):
 def _softmax_rows(x, out):
     for o in prange(x.shape[0]):
         y = out[o]
-        total = x.dtype.type(exponentials(x[o], y)[1])
+        total = x.dtype.type(_exponentials(x[o], y)[1])
         for k in range(y.size):
             y[k] /= total
 
@@ -39,7 +39,7 @@ def _softmax_rows(x, out):
 def _log_softmax_rows(x, out):
     for o in prange(x.shape[0]):
         row, y = x[o], out[o]
-        high, total = exponentials(row, y)
+        high, total = _exponentials(row, y)
         low = x.dtype.type(log(total))
         for k in range(y.size):
             y[k] = row[k] - high - low
