@@ -69,7 +69,7 @@ def _run(prim: Primitive, inputs: Sequence[Tensor | None], p: tuple[Any, ...]) -
     described = prim.infer(*args, *p)
     if prim.check is not None:
         prim.check(*args, *p)
-    return described, prim.impl[kind](*args, *p)  # type: ignore[index]
+    return described, prim.impl[kind](*args, *p)
 
 
 def _record(prim: Primitive, inputs: Any, nodes: list[Any], tensors: list[Tensor], p: Any, aux: Any, described: Any) -> None:

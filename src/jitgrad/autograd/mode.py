@@ -43,7 +43,7 @@ def is_grad_enabled() -> bool:
     False
     """
     m = current_mode()
-    return m if m is True or m is False else m.grad  # type: ignore[union-attr]
+    return m if m is True or m is False else m.grad
 
 
 def with_grad(m: bool | Listening, grad: bool) -> bool | Listening:

@@ -369,7 +369,8 @@ def stamp_of(t: Tensor) -> list[Any]:
 
 def saved_output(n: Node, i: int) -> Tensor:
     """Output i of a node as a fresh Tensor, recorded only where backward is; never the output Tensor itself, which would be a cycle."""
-    array, stamp = n.saved[2][i]  # type: ignore[index]
+    assert n.saved is not None
+    array, stamp = n.saved[2][i]
     t: Tensor = new(Tensor)
     t.array = array
     t.base = t.node = None

@@ -22,8 +22,8 @@ from jitgrad.autograd import (
 from jitgrad.errors import DTypeError, JitgradError, OutOfRangeError, ShapeError
 from jitgrad.ops.create import arange_like
 from jitgrad.ops.pointwise import add, eq, mul, ne, where
-from jitgrad.ops.views import INDEX, Item, inverse_order, permute, reshape, resolve_slice
-from jitgrad.shapes import Shape, broadcast_shapes
+from jitgrad.ops.views import INDEX, inverse_order, permute, reshape, resolve_slice
+from jitgrad.shapes import Item, Shape, broadcast_shapes
 
 _INT64 = dtypes.int64.numpy
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from jitgrad.autograd import Primitive, Tensor, scalar
 from jitgrad.errors import ShapeError
+from jitgrad.ops._operands import pointwise_float
 from jitgrad.ops.matmul import layer_dtypes
-from jitgrad.ops.pointwise import add, div, mul, neg, pointwise_float, sqrt, sub
+from jitgrad.ops.pointwise import add, div, mul, neg, sqrt, sub
 from jitgrad.ops.reduce import mean, sum
 from jitgrad.ops.views import reshape
 from jitgrad.shapes import Shape, reduced_shape

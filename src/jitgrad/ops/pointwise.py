@@ -4,82 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from jitgrad import dtypes, kernels
-from jitgrad.autograd import ADD, Primitive, Tensor, broadcasting, cast, scalar, tensor, weak_dtype
-from jitgrad.dtypes import DType, refuse_float16, result_type
+from jitgrad import kernels
+from jitgrad.autograd import ADD, Primitive, Tensor, broadcasting, scalar
 from jitgrad.errors import DTypeError
+from jitgrad.ops._operands import broadcasting3, common_dtype, comparing, floating, operand, operands, pointwise_float, pointwise_number
 from jitgrad.shapes import broadcast_shapes
-
-
-# ---- operands
-def operands(name: str, a: Any, b: Any, *, floating: bool = False) -> tuple[Tensor, Tensor]:
-    """Both operands as Tensors of the promoted dtype; with floating, ints and bools become float32."""
-    dtype = _common_dtype(name, a, b)
-    if floating and not dtype.is_floating_point:
-        dtype = dtypes.float32
-    like = a if isinstance(a, Tensor) else b
-    return _operand(name, a, dtype, like), _operand(name, b, dtype, like)
-
-
-def _common_dtype(name: str, a: Any, b: Any) -> DType:
-    return result_type(*_dtype_and_weakness(name, a), *_dtype_and_weakness(name, b))
-
-
-def _dtype_and_weakness(name: str, x: Any) -> tuple[DType, bool]:
-    if isinstance(x, Tensor):
-        return x.dtype, x.ndim == 0
-    if isinstance(x, (bool, int, float)) or getattr(x, "shape", None) == ():
-        return weak_dtype(x), True
-    if hasattr(x, "__array__"):
-        return dtypes.as_dtype(x.dtype), False
-    raise TypeError(f"{name}: expected a Tensor or a number, given {type(x).__name__}. Try jg.tensor(...).")
-
-
-def _operand(name: str, x: Any, dtype: DType, like: Tensor) -> Tensor:
-    if isinstance(x, Tensor):
-        return cast(x, dtype.numpy)
-    if isinstance(x, (bool, int, float)):
-        return scalar(x, dtype.numpy, like)
-    return tensor(x, dtype=dtype, device=like.device)
-
-
-def pointwise_float(name: str) -> Any:
-    """infer of a pointwise op on one float."""
-
-    def infer(x: Any) -> tuple[Any, Any]:
-        dtype = x.dtype
-        if dtype.char not in dtypes.COMPUTED_FLOATS:
-            refuse_float16(name, dtype)
-            raise DTypeError(f"{name}: expected a float dtype, given {dtype}.")
-        return x.shape, dtype
-
-    return infer
-
-
-def _numbers(name: str) -> Any:
-    """infer of a pointwise op on one number, int or float."""
-
-    def infer(x: Any) -> tuple[Any, Any]:
-        dtype = x.dtype
-        refuse_float16(name, dtype)
-        if dtype.char == "?":
-            raise DTypeError(f"{name}: bool tensors are not supported. Try x.to(jg.int64).")
-        return x.shape, dtype
-
-    return infer
-
-
-def _comparing(name: str) -> Any:
-    """infer of a comparison."""
-    check = broadcasting(name)
-    return lambda a, b: (check(a, b)[0], dtypes.bool_.numpy)
-
-
-def floating(x: Tensor) -> Tensor:
-    """x as a float tensor: ints and bools become float32, as PyTorch's elementary functions do."""
-    if not isinstance(x, Tensor):
-        raise TypeError(f"expected a Tensor, given {type(x).__name__}. Try jg.tensor(...).")
-    return x if x.array.dtype.kind == "f" else cast(x, dtypes.float32.numpy)
 
 
 # ---- arithmetic
@@ -100,7 +29,7 @@ DIV: Primitive = Primitive(
     "div", "a b", broadcasting("div"), broadcasts=True,
     grad_a=lambda g, b: DIV.apply(g, b), grad_b=lambda g, a, b: neg(MUL.apply(g, DIV.apply(DIV.apply(a, b), b))),
 )  # fmt: skip
-NEG: Primitive = Primitive("neg", "x", _numbers("neg"), grad_x=lambda g: neg(g))
+NEG: Primitive = Primitive("neg", "x", pointwise_number("neg"), grad_x=lambda g: neg(g))
 
 
 def _pow_check(a: Any, b: Any) -> None:
@@ -114,20 +43,16 @@ POW: Primitive = Primitive(
 )  # fmt: skip
 
 
-def _broadcasting3(a: Any, b: Any, c: Any) -> tuple[Any, Any]:
-    return broadcast_shapes(a.shape, b.shape, c.shape), a.dtype
-
-
 # d/da a**b = b a**(b-1), 0 where b is 0. Its own rules follow from the formula.
 POW_GRAD_A: Primitive = Primitive(
-    "pow_grad_a", "g a b", _broadcasting3, broadcasts=True,
+    "pow_grad_a", "g a b", broadcasting3, broadcasts=True,
     grad_g=lambda u, a, b: POW_GRAD_A.apply(u, a, b),
     grad_a=lambda u, g, a, b: MUL.apply(MUL.apply(u, g), MUL.apply(b, POW_GRAD_A.apply(_ones(u), a, sub(b, 1)))),
     grad_b=lambda u, g, a, b: _pow_grad_a_grad_b(MUL.apply(u, g), a, b),
 )  # fmt: skip
 # d/db a**b = a**b log(a), 0 where a and the power are 0.
 POW_GRAD_B: Primitive = Primitive(
-    "pow_grad_b", "g a y", _broadcasting3, broadcasts=True,
+    "pow_grad_b", "g a y", broadcasting3, broadcasts=True,
     grad_g=lambda u, a, y: POW_GRAD_B.apply(u, a, y),
     grad_a=lambda u, g, a, y: DIV.apply(MUL.apply(MUL.apply(u, g), y), a),
     grad_y=lambda u, g, a: MUL.apply(MUL.apply(u, g), where(eq(a, 0), scalar(0, a.array.dtype, a), log(a))),
@@ -297,7 +222,7 @@ def tanh(input: Tensor) -> Tensor:
 
 
 # ---- activations
-RELU: Primitive = Primitive("relu", "x", _numbers("relu"), grad_x=lambda g, y: RELU_GRAD.apply(g, y))
+RELU: Primitive = Primitive("relu", "x", pointwise_number("relu"), grad_x=lambda g, y: RELU_GRAD.apply(g, y))
 RELU_GRAD: Primitive = Primitive("relu_grad", "g y", broadcasting("relu_grad"), grad_g=lambda u, y: RELU_GRAD.apply(u, y))
 GELU: Primitive = Primitive(
     "gelu", "x", pointwise_float("gelu"), promote=lambda x: gelu(floating(x)), grad_x=lambda g, x: MUL.apply(g, GELU_GRAD.apply(x))
@@ -335,7 +260,7 @@ def gelu(input: Tensor) -> Tensor:
 
 
 # ---- comparisons
-EQ, NE, LT, LE, GT, GE = (Primitive(n, "a b", _comparing(n)) for n in ("eq", "ne", "lt", "le", "gt", "ge"))
+EQ, NE, LT, LE, GT, GE = (Primitive(n, "a b", comparing(n)) for n in ("eq", "ne", "lt", "le", "gt", "ge"))
 
 
 def eq(input: Any, other: Any) -> Tensor:
@@ -426,8 +351,8 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
     if not isinstance(condition, Tensor):
         raise TypeError(f"where: expected a bool Tensor as condition, given {type(condition).__name__}.")
     if not isinstance(input, Tensor) and not isinstance(other, Tensor):
-        dtype = _common_dtype("where", input, other)
-        a, b = _operand("where", input, dtype, condition), _operand("where", other, dtype, condition)
+        dtype = common_dtype("where", input, other)
+        a, b = operand("where", input, dtype, condition), operand("where", other, dtype, condition)
     else:
         a, b = operands("where", input, other)
     return WHERE.apply(condition, a, b)

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 from jitgrad import dtypes
 from jitgrad.autograd import BROADCAST_TO, Primitive, Tensor, broadcast_to, cast, scalar
 from jitgrad.errors import DTypeError, ShapeError
+from jitgrad.ops._operands import pointwise_float
 from jitgrad.ops.create import arange_like
-from jitgrad.ops.pointwise import eq, mul, pointwise_float, sub, where
+from jitgrad.ops.pointwise import eq, mul, sub, where
 from jitgrad.ops.views import reshape
 from jitgrad.shapes import ALL_DIMS, Shape, normalize_dim, normalize_dims, reduced_shape
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from jitgrad import dtypes
 from jitgrad.autograd import Primitive, Tensor
-from jitgrad.ops.pointwise import exp, mul, neg, pointwise_float, sub
+from jitgrad.ops._operands import pointwise_float
+from jitgrad.ops.pointwise import exp, mul, neg, sub
 from jitgrad.ops.reduce import sum
 from jitgrad.shapes import Shape, normalize_dim
 

@@ -1,0 +1,86 @@
+"""Operands of pointwise ops brought to one dtype, and ready-made infers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jitgrad import dtypes
+from jitgrad.autograd import Tensor, broadcasting, cast, scalar, tensor, weak_dtype
+from jitgrad.dtypes import DType, refuse_float16, result_type
+from jitgrad.errors import DTypeError
+from jitgrad.shapes import broadcast_shapes
+
+
+def operands(name: str, a: Any, b: Any, *, floating: bool = False) -> tuple[Tensor, Tensor]:
+    """Both operands as Tensors of the promoted dtype; with floating, ints and bools become float32."""
+    dtype = common_dtype(name, a, b)
+    if floating and not dtype.is_floating_point:
+        dtype = dtypes.float32
+    like = a if isinstance(a, Tensor) else b
+    return operand(name, a, dtype, like), operand(name, b, dtype, like)
+
+
+def common_dtype(name: str, a: Any, b: Any) -> DType:
+    return result_type(*_dtype_and_weakness(name, a), *_dtype_and_weakness(name, b))
+
+
+def _dtype_and_weakness(name: str, x: Any) -> tuple[DType, bool]:
+    if isinstance(x, Tensor):
+        return x.dtype, x.ndim == 0
+    if isinstance(x, (bool, int, float)) or getattr(x, "shape", None) == ():
+        return weak_dtype(x), True
+    if hasattr(x, "__array__"):
+        return dtypes.as_dtype(x.dtype), False
+    raise TypeError(f"{name}: expected a Tensor or a number, given {type(x).__name__}. Try jg.tensor(...).")
+
+
+def operand(name: str, x: Any, dtype: DType, like: Tensor) -> Tensor:
+    if isinstance(x, Tensor):
+        return cast(x, dtype.numpy)
+    if isinstance(x, (bool, int, float)):
+        return scalar(x, dtype.numpy, like)
+    return tensor(x, dtype=dtype, device=like.device)
+
+
+def pointwise_float(name: str) -> Any:
+    """infer of a pointwise op on one float."""
+
+    def infer(x: Any) -> tuple[Any, Any]:
+        dtype = x.dtype
+        if dtype.char not in dtypes.COMPUTED_FLOATS:
+            refuse_float16(name, dtype)
+            raise DTypeError(f"{name}: expected a float dtype, given {dtype}.")
+        return x.shape, dtype
+
+    return infer
+
+
+def pointwise_number(name: str) -> Any:
+    """infer of a pointwise op on one number, int or float."""
+
+    def infer(x: Any) -> tuple[Any, Any]:
+        dtype = x.dtype
+        refuse_float16(name, dtype)
+        if dtype.char == "?":
+            raise DTypeError(f"{name}: bool tensors are not supported. Try x.to(jg.int64).")
+        return x.shape, dtype
+
+    return infer
+
+
+def comparing(name: str) -> Any:
+    """infer of a comparison."""
+    check = broadcasting(name)
+    return lambda a, b: (check(a, b)[0], dtypes.bool_.numpy)
+
+
+def floating(x: Tensor) -> Tensor:
+    """x as a float tensor: ints and bools become float32, as PyTorch's elementary functions do."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"expected a Tensor, given {type(x).__name__}. Try jg.tensor(...).")
+    return x if x.array.dtype.kind == "f" else cast(x, dtypes.float32.numpy)
+
+
+def broadcasting3(a: Any, b: Any, c: Any) -> tuple[Any, Any]:
+    """infer of a pointwise op on three operands of one dtype."""
+    return broadcast_shapes(a.shape, b.shape, c.shape), a.dtype
