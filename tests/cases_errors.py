@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from op_case import OpCase, The, X, at, bools, ints
 
-from jitgrad.errors import DTypeError, OutOfRangeError, ShapeError
+from jitgrad.errors import DTypeError, GradError, OutOfRangeError, ShapeError
 
 f64, f16 = np.float64, np.float16
 HALF = np.zeros(3, f16)
@@ -158,7 +158,9 @@ LOSSES = [
     bad("F.cross_entropy", [(2, 3), (2,)], DTypeError, "expected int labels"),
     bad("F.cross_entropy", [(2, 3), ints(0, 1)], ValueError, "reduction", reduction="avg"),
     bad("F.cross_entropy", [(2, 3), ints(0, 1)], ValueError, "label_smoothing", deviates="smoothing below 0", label_smoothing=-0.5),
-    bad("F.cross_entropy", [(2, 3), ints(0, 1)], ShapeError, "expected a weight (3,)", weight=X(2)),
+    bad("F.cross_entropy", [(2, 3), ints(0, 1)], ShapeError, "expected a weight (3,)", weight=X(2, grad=False)),
+    bad("F.cross_entropy", [(2, 3), ints(0, 1)], GradError, "the weight has no gradient", weight=X(3)),
+    bad("F.nll_loss", [(2, 3, 2), ints([0, 1], [1, 1])], GradError, "the weight has no gradient", weight=X(3)),
     bad("F.nll_loss", [(), ints(0)], ShapeError, "given a number"),
     bad("F.nll_loss", [(2, 3), bools(True, False)], DTypeError, "expected int labels"),
 ]

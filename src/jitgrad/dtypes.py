@@ -52,7 +52,6 @@ _PYTHON: dict[object, DType] = {float: float32, int: int64, bool: bool_}
 # NumPy's characters of the dtypes that kernels compute in; float16 is for storage and casts.
 COMPUTED_FLOATS = "fd"
 COMPUTED_NUMBERS = COMPUTED_FLOATS + "bhilqB"
-COMPUTED = COMPUTED_NUMBERS + "?"
 
 
 def as_dtype(value: object) -> DType:

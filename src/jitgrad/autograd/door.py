@@ -1,6 +1,6 @@
 """The door for any primitive: everything that computes on Tensors goes through the door, and nothing goes round it.
 
-``PRIM.apply(a, b, dim)`` is the door of one primitive, printed for it by printed.py. It calls ``apply_many`` here for all that is not
+``PRIM.apply(a, b, dim)`` is the door of one primitive, printed for it by printed.py. It calls ``apply_any`` here for all that is not
 plain: listeners, any number of inputs, several outputs, mutation, sources.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 OUTPUT, AUX, SHAPES = 1 << 30, 1 << 29, 1 << 28
 
 
-def apply_many(prim: Primitive, inputs: Sequence[Tensor | None], p: tuple[Any, ...] = ()) -> Any:
+def apply_any(prim: Primitive, inputs: Sequence[Tensor | None], p: tuple[Any, ...] = ()) -> Any:
     """Apply any primitive: any number of inputs (None where an optional one is missing), several outputs, mutation, sources."""
     m = current_mode()
     if not isinstance(m, bool):

@@ -201,16 +201,7 @@ def _accumulate(walk: Walk, create_graph: bool, roots: list[tuple[Any, Tensor]])
                 kept = n.hooks.retained  # type: ignore[union-attr]
                 n.hooks.retained = _own(g, given, shared) if kept is None else add(kept, g)  # type: ignore[union-attr]
         # First everything that may fail, then the writes.
-        written = []
-        for leaf, g in walk.leaves.items():
-            old = leaf.grad
-            if old is not None:
-                g = add(old, g)
-            elif shared or g.base is not None or id(g.array) in given:
-                g = clone(g)
-            else:
-                given.add(id(g.array))
-            written.append((leaf, g))
+        written = [(leaf, _own(g, given, shared) if leaf.grad is None else add(leaf.grad, g)) for leaf, g in walk.leaves.items()]
         for leaf, g in written:
             old = leaf.grad
             if old is None or create_graph or old.node is not None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextvars import Token
 from typing import Any
 
-from jitgrad.autograd.door import apply_many
+from jitgrad.autograd.door import apply_any
 from jitgrad.autograd.mode import Listening, current_mode, is_grad_enabled, reset_mode, set_mode
 from jitgrad.autograd.primitive import Primitive
 from jitgrad.autograd.tensor import Tensor
@@ -52,4 +52,4 @@ class Listener:
     @staticmethod
     def run(prim: Primitive, inputs: Sequence[Tensor | None], p: tuple[Any, ...]) -> Any:
         """Apply the primitive beneath this listener."""
-        return apply_many(prim, inputs, p)
+        return apply_any(prim, inputs, p)

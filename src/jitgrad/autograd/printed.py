@@ -2,20 +2,57 @@
 
 Every microsecond here is in every op, and a door that knows its primitive takes a third less than one that has to ask: how
 many inputs, which static parameters, what its rules keep. What a door does is in the templates, in this order: listener,
-checks, kernel, Tensor, node. A printed door shows in tracebacks and debuggers as any function does.
+checks, kernel, Tensor, node. A printed door shows in tracebacks and debuggers as any function does. This is that of ``exp``
+(a, b, c, d: inputs; x_a: an array; n_a: a node; p0, p1: static parameters; m: grad mode; k: keep mask)::
+
+    def apply(a):
+        m = current_mode()
+        if m is not True and m is not False:
+            return apply_any(PRIM, (a,), ())
+        try:
+            x_a = a.array
+        except AttributeError:
+            refuse_others(PRIM, (a,))
+            raise
+        dtype = x_a.dtype
+        loop = LOOPS.get(dtype)
+        if loop is not None and type(x_a) is ndarray and x_a.size < SMALL:
+            ...  # y = loop(x_a)
+        else:
+            ...  # infer, or what it said before; y = IMPL[kind](x_a)
+        t = new(Tensor)
+        t.array = y
+        t.base = t.stamp = t.node = None
+        if m:
+            n_a = a.node if a.base is None else current_node(a)
+            if n_a is not None:
+                t.node = n = Node()
+                n.prim = PRIM
+                n.seq = tick()
+                n.edges = (n_a,)
+                n.shape = y.shape
+                n.dtype = dtype
+                n.hooks = None
+                stamp = [0, '']
+                t.stamp = stamp
+                n.saved = ((None,), (), ((y, stamp),), None)
+                n.kept = 1073741824
+        return t
 """
 
 from __future__ import annotations
 
 import linecache
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, reduce
+from itertools import count
+from operator import or_
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from numpy import asarray, empty, generic, ndarray
 
-from jitgrad.autograd.door import AUX, OUTPUT, apply_many, refuse_mixed, refuse_others
+from jitgrad.autograd.door import AUX, OUTPUT, apply_any, refuse_mixed, refuse_others
 from jitgrad.autograd.mode import current_mode
 from jitgrad.autograd.node import Node, tick
 from jitgrad.autograd.tensor import Tensor, current_node, new
@@ -30,7 +67,7 @@ _OP = """\
 def apply({parameters}):
     m = current_mode()
     if m is not True and m is not False:
-        return apply_many(PRIM, {inputs}, {p})
+        return apply_any(PRIM, {inputs}, {p})
     try:
         {arrays}
     except AttributeError:
@@ -44,8 +81,8 @@ def apply({parameters}):
     return t
 """
 
-# infer makes every check, then the kernel runs. What infer says of shapes, dtypes and static parameters it says again, so a program,
-# which meets the same few again and again, asks once.
+# infer makes every check, then the kernel runs. What infer says depends on shapes, dtypes and static parameters only, never on strides
+# or elements; so a program, which meets the same few again and again, asks once.
 _CHECKED = """\
     kind = type(x_a)
     if {mixed}:
@@ -66,7 +103,8 @@ _KERNEL = """\
         y, aux = unpacked(y)
 """
 
-# Where the launcher has a compiled form for contiguous arrays of these shapes, the door calls that itself.
+# Where the launcher has a compiled form for contiguous arrays of these shapes, the door calls that itself. Here the engine looks at
+# the device outside of kernels.of: a call of the launcher, which would, costs as much as a small kernel.
 _DIRECT = """\
     if run is not None and kind is ndarray and {contiguous}:
         y = empty(shape, dtype)
@@ -113,7 +151,7 @@ _VIEW = """\
 def apply({parameters}):
     m = current_mode()
     if m is not True and m is not False:
-        return apply_many(PRIM, (a,), {p})
+        return apply_any(PRIM, (a,), {p})
     try:
         x_a = a.array
     except AttributeError:
@@ -170,9 +208,9 @@ def door_of(prim: Primitive) -> Callable[..., Any]:
     """The door of one primitive: ``apply(*inputs, *static parameters)``; a starred primitive takes its inputs as one sequence."""
     n = len(prim.args)
     if prim.plain < n:
-        return lambda inputs, *p: apply_many(prim, inputs, p)
+        return lambda inputs, *p: apply_any(prim, inputs, p)
     if prim.special:
-        return lambda *args: apply_many(prim, args[:n], args[n:])
+        return lambda *args: apply_any(prim, args[:n], args[n:])
     made: Callable[..., Any] = _maker(_view_text(prim) if prim.geometry is not None else _op_text(prim))(
         prim, prim.infer, prim.geometry, prim.check, prim.impl, prim.keep, {}, {}
     )
@@ -212,30 +250,30 @@ def _op_text(prim: Primitive) -> str:
 def _record_text(prim: Primitive, inputs: str, optional: str, p: str, shape: str) -> str:
     """The lines that make the node: what may be kept is known here, what is kept depends on which inputs want a gradient."""
     masks = set(prim.keep[1:])
-    may = 0
-    for mask in masks:
-        may |= mask
+    may = reduce(or_, masks)
     which = " + ".join(f"{1 << i} * (n_{name} is not None)" for i, name in enumerate(inputs))
 
-    def keep(mask: int | None) -> list[str]:
+    def keep_lines(mask: int | None) -> list[str]:
         """What is kept with a known mask of keep bits, or with k, which is known when the door runs."""
 
-        def kept(what: str, bit: int) -> str:
-            return "None" if not may & bit else f"{what} if k & {bit} else None" if mask is None else what if mask & bit else "None"
+        def if_kept(what: str, bit: int) -> str:
+            if not may & bit or (mask is not None and not mask & bit):
+                return "None"
+            return what if mask is not None else f"{what} if k & {bit} else None"
 
         lines = ["k = KEEP[" + which.removeprefix("1 * ") + "]"] if mask is None else []
         if may & OUTPUT and (mask is None or mask & OUTPUT):
-            lines += ["stamp = [0, '']", f"t.stamp = {kept('stamp', OUTPUT)}"]
-        saved = [kept(name, 1 << i) for i, name in enumerate(inputs)], p, kept("((y, stamp),)", OUTPUT), kept("aux", AUX)
+            lines += ["stamp = [0, '']", f"t.stamp = {if_kept('stamp', OUTPUT)}"]
+        saved = [if_kept(name, 1 << i) for i, name in enumerate(inputs)], p, if_kept("((y, stamp),)", OUTPUT), if_kept("aux", AUX)
         return [*lines, f"n.saved = ({_tuple(saved[0])}, {', '.join(saved[1:])})", f"n.kept = {'k' if mask is None else mask}"]
 
     if len(masks) == 1:
-        lines = keep(may)
+        lines = keep_lines(may)
     elif len(inputs) == 2:
-        lines = ["if n_b is None:", *_indented(keep(prim.keep[1]))]
-        lines += ["elif n_a is None:", *_indented(keep(prim.keep[2])), "else:", *_indented(keep(prim.keep[3]))]
+        lines = ["if n_b is None:", *_indented(keep_lines(prim.keep[1]))]
+        lines += ["elif n_a is None:", *_indented(keep_lines(prim.keep[2])), "else:", *_indented(keep_lines(prim.keep[3]))]
     else:
-        lines = keep(None)
+        lines = keep_lines(None)
     nodes = (f"n_{i} = {i}.node if {i}.base is None else current_node({i})" for i in inputs if i != optional)
     last = [f"n_{i} = None if {i} is None else current_node({i})" for i in optional]
     return _RECORD.format(
@@ -271,10 +309,13 @@ def _is_pointwise(prim: Primitive) -> bool:
     return hasattr(prim.impl[ndarray], "loops")
 
 
+_numbers = count()
+
+
 @cache
 def _maker(text: str) -> Callable[..., Any]:
     """A function that makes the door of any primitive with this text."""
-    file = f"<door {len(linecache.cache)}>"  # found by tracebacks and debuggers
+    file = f"<door {next(_numbers)}>"  # found by tracebacks and debuggers
     source = "def make(PRIM, infer, GEOMETRY, check, IMPL, KEEP, LOOPS, KNOWN):\n" + indent(text, "    ") + "\n    return apply\n"
     linecache.cache[file] = (len(source), None, source.splitlines(True), file)
     space: dict[str, Any] = {}
@@ -298,7 +339,7 @@ def known(answers: dict[Any, Any], key: Any, described: tuple[Any, Any], launche
     run = None if form is None else form.get(described[1])
     answer = (*described, run)
     if form is None or run is not None:  # else the launcher is about to compile it
-        if len(answers) == MOST_KNOWN:
+        if len(answers) >= MOST_KNOWN:
             answers.clear()
         answers[key] = answer
     return answer
@@ -313,7 +354,7 @@ def learn(loops: dict[Any, Any], launcher: Any, *arrays: Any) -> None:
 
 
 _NAMES = {
-    "SMALL": PARALLEL_MIN, "Node": Node, "Tensor": Tensor, "apply_many": apply_many, "asarray": asarray,
+    "SMALL": PARALLEL_MIN, "Node": Node, "Tensor": Tensor, "apply_any": apply_any, "asarray": asarray,
     "current_mode": current_mode, "current_node": current_node, "empty": empty, "known": known, "learn": learn,
     "ndarray": ndarray, "new": new, "refuse_mixed": refuse_mixed, "refuse_others": refuse_others, "tick": tick,
     "unpacked": unpacked,

@@ -17,7 +17,7 @@ def operands(name: str, a: Any, b: Any, *, floating: bool = False) -> tuple[Tens
     if floating and not dtype.is_floating_point:
         dtype = dtypes.float32
     like = a if isinstance(a, Tensor) else b
-    return operand(name, a, dtype, like), operand(name, b, dtype, like)
+    return operand(a, dtype, like), operand(b, dtype, like)
 
 
 def common_dtype(name: str, a: Any, b: Any) -> DType:
@@ -34,7 +34,7 @@ def _dtype_and_weakness(name: str, x: Any) -> tuple[DType, bool]:
     raise TypeError(f"{name}: expected a Tensor or a number, given {type(x).__name__}. Try jg.tensor(...).")
 
 
-def operand(name: str, x: Any, dtype: DType, like: Tensor) -> Tensor:
+def operand(x: Any, dtype: DType, like: Tensor) -> Tensor:
     if isinstance(x, Tensor):
         return cast(x, dtype.numpy)
     if isinstance(x, (bool, int, float)):
@@ -83,4 +83,6 @@ def floating(x: Tensor) -> Tensor:
 
 def broadcasting3(a: Any, b: Any, c: Any) -> tuple[Any, Any]:
     """infer of a pointwise op on three operands of one dtype."""
+    if not a.dtype == b.dtype == c.dtype:
+        raise DTypeError(f"expected three operands of one dtype, given {a.dtype}, {b.dtype} and {c.dtype}. Try x.to(...).")
     return broadcast_shapes(a.shape, b.shape, c.shape), a.dtype

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from jitgrad import dtypes, kernels
 from jitgrad.autograd import Primitive, Tensor, cast, filled, is_grad_enabled, wrap
-from jitgrad.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError
+from jitgrad.errors import ArgumentError, DTypeError, GradError, OutOfRangeError, ShapeError
 from jitgrad.ops.pointwise import DIV, add, div, mul, neg
 from jitgrad.ops.reduce import sum
 from jitgrad.ops.softmax import log_softmax, softmax
@@ -16,36 +17,67 @@ from jitgrad.shapes import Shape
 _INT64 = dtypes.int64.numpy
 
 
-def _nll_infer(x: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> tuple[Shape, Any]:
-    shape = tuple(x.shape)
-    if len(shape) < 2 or tuple(target.shape) != (shape[0], *shape[2:]) or target.dtype != _INT64:
-        raise ShapeError(
-            f"nll_loss: expected an input (N, C, ...) and int64 targets (N, ...), given {shape} and {target.dtype} {tuple(target.shape)}."
-        )
-    if weight is not None and (tuple(weight.shape) != (shape[1],) or weight.dtype != x.dtype):
-        raise ShapeError(f"nll_loss: expected a weight ({shape[1]},) of {x.dtype}, given {tuple(weight.shape)} {weight.dtype}.")
-    if x.dtype.char not in dtypes.COMPUTED_FLOATS:
-        raise DTypeError(f"nll_loss: expected float32 or float64, given {x.dtype}. Try x.float().")
-    return (tuple(target.shape) if reduction == "none" else ()), x.dtype
+_REDUCTIONS = ("none", "mean", "sum")
 
 
-def _check_labels(target: Any, C: int, ignore_index: int) -> None:
+def _labels_infer(name: str) -> Any:
+    """infer of a loss on scores (N, C, ...) and labels (N, ...)."""
+
+    def infer(x: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> tuple[Shape, Any]:
+        shape = tuple(x.shape)
+        if len(shape) < 2 or tuple(target.shape) != (shape[0], *shape[2:]):
+            raise ShapeError(f"{name}: expected an input (N, C, ...) and targets (N, ...), given {shape} and {tuple(target.shape)}.")
+        if target.dtype != _INT64:
+            raise DTypeError(f"{name}: expected int64 labels, given {target.dtype}. Try target.long().")
+        if x.dtype.char not in dtypes.COMPUTED_FLOATS:
+            raise DTypeError(f"{name}: expected float32 or float64, given {x.dtype}. Try x.float().")
+        if weight is not None and tuple(weight.shape) != (shape[1],):
+            raise ShapeError(f"{name}: expected a weight ({shape[1]},), one for each class, given {tuple(weight.shape)}.")
+        if weight is not None and weight.dtype != x.dtype:
+            raise DTypeError(f"{name}: the input is {x.dtype} and the weight {weight.dtype}. Try weight.to(jg.{x.dtype}).")
+        return (tuple(target.shape) if reduction == "none" else ()), x.dtype
+
+    return infer
+
+
+def _check_labels(name: str) -> Any:
     """Every label is a class, or ignore_index."""
-    k = kernels.of(target)
-    if k.first_outside(target, 0, C) < 0:
-        return
-    labels = k.to_host(target).reshape(-1)
-    bad = labels[((labels < 0) | (labels >= C)) & (labels != ignore_index)]
-    if bad.size:
-        raise OutOfRangeError(
-            f"target {bad[0]} is out of range: expected labels 0 to {C - 1} for {C} classes, or ignore_index={ignore_index}."
-        )
+
+    def check(x: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> None:
+        k, C = kernels.of(target), x.shape[1]
+        if k.first_outside(target, 0, C) < 0:
+            return
+        labels = k.to_host(target).reshape(-1)
+        bad = labels[((labels < 0) | (labels >= C)) & (labels != ignore_index)]
+        if bad.size:
+            raise OutOfRangeError(
+                f"{name}: target {bad[0]} is out of range: expected labels 0 to {C - 1} for {C} classes, or ignore_index={ignore_index}."
+            )
+
+    return check
+
+
+def _check_arguments(name: str, input: Tensor, target: Tensor, weight: Tensor | None, reduction: str) -> None:
+    """What can be said of labels before anything is computed."""
+    if reduction not in _REDUCTIONS:
+        raise ArgumentError(f"{name}: reduction is expected to be 'none', 'mean' or 'sum', given {reduction!r}.")
+    shape = input.shape
+    if not shape:
+        raise ShapeError(f"{name}: expected an input (N, C, ...) or (C,), given a number.")
+    if target.array.dtype.kind == "f" and target.shape == shape and name == "cross_entropy":
+        return  # probabilities
+    expected = (shape[0], *shape[2:]) if len(shape) > 1 else ()
+    if target.shape != expected:
+        raise ShapeError(f"{name}: expected targets of shape {expected} for the input {shape}, given {target.shape}.")
+    if target.array.dtype.kind not in "iu":
+        raise DTypeError(f"{name}: expected int labels, given {target.dtype}. Try target.long().")
+    if weight is not None and weight.requires_grad and is_grad_enabled():
+        raise GradError(f"{name}: with labels the weight has no gradient. Try weight.detach().")
 
 
 # aux is the sum of the weights that count, by which a mean is divided.
 NLL: Primitive = Primitive(
-    "nll", "x target weight", _nll_infer, optional=True,
-    check=lambda x, target, weight, ignore_index, reduction: _check_labels(target, x.shape[1], ignore_index),
+    "nll", "x target weight", _labels_infer("nll_loss"), optional=True, check=_check_labels("nll_loss"),
     grad_x=lambda g, target, weight, aux, x_shape, ignore_index, reduction: NLL_GRAD.apply(
         DIV.apply(g, wrap(aux[0])) if reduction == "mean" else g, target, weight, x_shape, ignore_index
     ),
@@ -59,17 +91,9 @@ NLL_GRAD: Primitive = Primitive(
 )  # fmt: skip
 
 
-def _cross_entropy_infer(x: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> tuple[Shape, Any]:
-    described = _nll_infer(x, target, weight, ignore_index, reduction)
-    if len(x.shape) != 2:
-        raise ShapeError(f"cross_entropy: expected logits (N, C), given {tuple(x.shape)}.")
-    return described
-
-
-# aux is the sum of the weights that count, and softmax(x).
+# Of logits (N, C). aux is the sum of the weights that count, and softmax(x).
 CROSS_ENTROPY: Primitive = Primitive(
-    "cross_entropy", "x target weight", _cross_entropy_infer, optional=True,
-    check=lambda x, target, weight, ignore_index, reduction: _check_labels(target, x.shape[1], ignore_index),
+    "cross_entropy", "x target weight", _labels_infer("cross_entropy"), optional=True, check=_check_labels("cross_entropy"),
     grad_x=lambda g, x, target, weight, aux, ignore_index, reduction: CROSS_ENTROPY_GRAD.apply(
         DIV.apply(g, wrap(aux[0])) if reduction == "mean" else g,
         softmax(x, 1) if is_grad_enabled() else wrap(aux[1]), target, weight, ignore_index,
@@ -106,28 +130,13 @@ def nll_loss(
     >>> jg.nn.functional.nll_loss(jg.tensor([[-1.0, -2.0]]), jg.tensor([1])).item()
     2.0
     """
-    _check_reduction("nll_loss", reduction)
+    _check_arguments("nll_loss", input, target, weight, reduction)
     shape = input.shape
-    if not shape:
-        raise ShapeError("nll_loss: expected an input (N, C, ...) or (C,), given a number.")
-    expected = (shape[0], *shape[2:]) if len(shape) > 1 else ()
-    if target.shape != expected:
-        raise ShapeError(f"nll_loss: expected targets of shape {expected} for the input {shape}, given {target.shape}.")
-    if target.array.dtype.kind not in "iu":
-        raise DTypeError(f"nll_loss: expected int labels, given {target.dtype}. Try target.long().")
     labels = cast(target, _INT64)
     if len(shape) > 1:
         return NLL.apply(input, labels, weight, ignore_index, reduction)
     loss = NLL.apply(reshape(input, (1, *shape)), reshape(labels, (1,)), weight, ignore_index, reduction)
     return reshape(loss, ())
-
-
-_REDUCTIONS = ("none", "mean", "sum")
-
-
-def _check_reduction(name: str, reduction: str) -> None:
-    if reduction not in _REDUCTIONS:
-        raise ArgumentError(f"{name}: reduction is expected to be 'none', 'mean' or 'sum', given {reduction!r}.")
 
 
 def cross_entropy(
@@ -158,15 +167,12 @@ def cross_entropy(
     >>> x.grad.tolist()
     [[0.5, -0.5]]
     """
-    if reduction not in _REDUCTIONS:
-        _check_reduction("cross_entropy", reduction)
     if not 0.0 <= label_smoothing <= 1.0:
         raise ArgumentError(f"cross_entropy: label_smoothing is expected between 0 and 1, given {label_smoothing}.")
-    shape, labels = tuple(input.array.shape), target.array
-    if len(shape) == 2 and not label_smoothing and labels.dtype.kind in "iu" and tuple(labels.shape) == shape[:1]:
+    _check_arguments("cross_entropy", input, target, weight, reduction)
+    shape = input.shape
+    if len(shape) == 2 and not label_smoothing and target.array.dtype.kind != "f":
         return CROSS_ENTROPY.apply(input, cast(target, _INT64), weight, ignore_index, reduction)
-    if not shape:
-        raise ShapeError("cross_entropy: expected logits (N, C, ...) or (C,), given a number.")
     dim = 0 if len(shape) == 1 else 1
     log_p = log_softmax(input, dim)
     if target.shape == shape and target.array.dtype.kind == "f":
@@ -210,8 +216,5 @@ def _soft_cross_entropy(log_p: Tensor, q: Tensor, weight: Tensor | None, reducti
         terms = mul(terms, _by_class(weight, log_p.ndim, dim))
     losses = neg(sum(terms, dim))
     if reduction == "mean":
-        count = 1
-        for n in losses.shape:
-            count *= n
-        return div(sum(losses), count)
+        return div(sum(losses), prod(losses.shape))
     return _reduced(losses, reduction)

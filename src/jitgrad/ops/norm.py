@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from jitgrad.autograd import Primitive, Tensor, scalar
@@ -14,13 +15,6 @@ from jitgrad.ops.views import reshape
 from jitgrad.shapes import Shape, reduced_shape
 
 _check_float = pointwise_float("normalize")
-
-
-def _count(shape: Shape, dims: tuple[int, ...]) -> int:
-    n = 1
-    for d in dims:
-        n *= shape[d]
-    return n
 
 
 def _normalize_infer(x: Any, dims: tuple[int, ...], eps: float) -> list[tuple[Shape, Any]]:
@@ -53,7 +47,7 @@ def _normalize_rule(g: Any, xhat: Tensor, rstd: Tensor, dims: tuple[int, ...]) -
     gx = None if g_xhat is None else NORMALIZE_GRAD.apply(g_xhat, xhat, rstd, dims)
     if g_rstd is None:
         return gx
-    n = _count(xhat.shape, dims)
+    n = prod([xhat.shape[d] for d in dims])
     more = mul(mul(mul(g_rstd, mul(rstd, rstd)), xhat), -1.0 / n)
     return more if gx is None else add(gx, more)
 
@@ -126,7 +120,7 @@ def batch_norm(
     dims = (0, *range(2, len(shape)))
     column = (1, C, *(1,) * (len(shape) - 2))
     if training:
-        n = _count(shape, dims)
+        n = prod([shape[d] for d in dims])
         if n <= 1:
             raise ShapeError(
                 f"batch_norm: expected more than 1 value per channel while training, given {shape}. Use a larger batch, or model.eval()."

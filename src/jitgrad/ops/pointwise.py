@@ -352,7 +352,7 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
         raise TypeError(f"where: expected a bool Tensor as condition, given {type(condition).__name__}.")
     if not isinstance(input, Tensor) and not isinstance(other, Tensor):
         dtype = common_dtype("where", input, other)
-        a, b = operand("where", input, dtype, condition), operand("where", other, dtype, condition)
+        a, b = operand(input, dtype, condition), operand(other, dtype, condition)
     else:
         a, b = operands("where", input, other)
     return WHERE.apply(condition, a, b)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, NamedTuple
 
 from jitgrad import dtypes
@@ -67,10 +68,7 @@ def _spread(g: Tensor, x_shape: Shape, dims: tuple[int, ...], keepdim: bool) -> 
 
 
 def _count(shape: Shape, dims: tuple[int, ...]) -> int:
-    n = 1
-    for d in dims:
-        n *= shape[d]
-    return n
+    return prod([shape[d] for d in dims])
 
 
 def _freedom(shape: Shape, dims: tuple[int, ...], correction: float) -> float:

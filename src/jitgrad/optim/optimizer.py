@@ -13,7 +13,7 @@ from jitgrad.ops.convert import clone, to
 
 
 class Optimizer:
-    """Base of optimizers: subclasses give default options and define ``_update(params, group)``.
+    """Base of optimizers: subclasses give default options and define ``_update(params, grads, group)``.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ class Optimizer:
         return loss
 
     def _ready(self, group: dict[str, Any]) -> dict[type, tuple[list[Tensor], list[Tensor]]]:
-        """Parameters of a group that have gradients, and these, by type of array; raises where one or a state does not fit."""
+        """Parameters of a group that have gradients, and these, by type of array; raises where a gradient or a state does not fit."""
         self._check(group)
         ready: dict[type, tuple[list[Tensor], list[Tensor]]] = {}
         states = self.state

@@ -1,4 +1,4 @@
-"""Inner loops of products: rows times numbers, and dot products. Used by matmul and conv.
+"""Inner loops of convolutions: rows times numbers, and dot products.
 
 Positions are counted in uint64: Numba then emits no test for negative indices, without which LLVM vectorises the loops
 and compiles them in a fraction of the time that slices take.
@@ -9,8 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 from jitgrad.kernels.jit import SUM, njit
-
-BAND = 16
 
 
 @njit
@@ -76,12 +74,3 @@ def eight(table, k, shift):
     a, b, c, d = table[k] + shift, table[k + 1] + shift, table[k + 2] + shift, table[k + 3] + shift
     e, f, g, h = table[k + 4] + shift, table[k + 5] + shift, table[k + 6] + shift, table[k + 7] + shift
     return u(a), u(b), u(c), u(d), u(e), u(f), u(g), u(h)
-
-
-@njit
-def transpose_band(x, out, rows, columns, at, top):
-    """out[at + j*rows + i] = x[at + i*columns + j] for BAND rows i from `top` of a (rows, columns) matrix, in blocks that fit L1."""
-    for left in range(0, columns, BAND):
-        for j in range(left, min(left + BAND, columns)):
-            for i in range(top, min(top + BAND, rows)):
-                out[at + j * rows + i] = x[at + i * columns + j]

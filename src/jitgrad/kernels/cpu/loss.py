@@ -26,17 +26,14 @@ _nll_parallel = parallel_form(_nll)
 
 
 @njit
-def _nll_reduced(x, target, weight, out, ignore_index, mean):
+def _reduced(losses, target, weight, out, ignore_index, mean):
     """out = the sum or mean of the losses, and the sum of the weights that count."""
-    N, _, K = x.shape
     loss = total = 0.0
-    for n in range(N):
-        for k in range(K):
-            t = target[n, k]
-            if t != ignore_index:
-                w = weight[t] if weight.size else 1
-                loss -= w * x[n, t, k]
-                total += w
+    for n in range(losses.size):
+        t = target[n]
+        if t != ignore_index:
+            loss += losses[n]
+            total += weight[t] if weight.size else 1.0
     out[0] = loss if not mean else loss / total if total != 0 else np.nan
     out[1] = total
 
@@ -67,13 +64,10 @@ def nll(x: np.ndarray, target: np.ndarray, weight: np.ndarray | None, ignore_ind
     """losses[n, ...] = -weight[t] * x[n, t, ...] with t = target[n, ...], 0 where t == ignore_index; reduced; and the weights' sum."""
     N, C, K = _sizes(x.shape)
     x, labels, w = contiguous(x).reshape(N, C, K), contiguous(target).reshape(N, K), or_nothing(weight, x.dtype)
-    if reduction == "none":
-        losses = np.empty(target.shape, x.dtype)
-        (_nll_parallel if pays(target.size) else _nll)(x, labels, w, losses.reshape(N, K), ignore_index)
-        return losses, np.zeros((), x.dtype)
-    out = np.empty(2, x.dtype)
-    _nll_reduced(x, labels, w, out, ignore_index, reduction == "mean")
-    return out[0, ...], out[1, ...]
+    losses, out = np.empty(target.shape, x.dtype), np.empty(2, x.dtype)
+    (_nll_parallel if pays(target.size) else _nll)(x, labels, w, losses.reshape(N, K), ignore_index)
+    _reduced(losses.reshape(-1), labels.reshape(-1), w, out, ignore_index, reduction == "mean")
+    return losses if reduction == "none" else out[0, ...], out[1, ...]
 
 
 def nll_grad(g: np.ndarray, target: np.ndarray, weight: np.ndarray | None, x_shape: tuple[int, ...], ignore_index: int) -> np.ndarray:
@@ -95,7 +89,7 @@ def _cross_entropy(x, target, weight, p, losses, ignore_index):
     """p = softmax(x), losses = -weight[t] log p[t]"""
     N, C = x.shape
     flat_x, flat_p = x.reshape(x.size), p.reshape(p.size)
-    block = max(BLOCK // C, 1)  # rows whose exponentials are one loop, as vectors of few classes would be half empty
+    block = max(BLOCK // max(C, 1), 1)  # rows whose exponentials are one loop, as vectors of few classes would be half empty
     for task in prange((N + block - 1) // block):
         top = np.int64(task) * block
         bottom = min(top + block, N)
@@ -123,16 +117,13 @@ _cross_entropy_parallel = parallel_form(_cross_entropy)
 
 
 @njit
-def _reduced(losses, target, weight, out, ignore_index, mean):
-    """out = the sum or mean of the losses, and the sum of the weights that count."""
-    loss = total = 0.0
-    for n in range(losses.size):
-        t = target[n]
-        if t != ignore_index:
-            loss += losses[n]
-            total += weight[t] if weight.size else 1.0
-    out[0] = loss if not mean else loss / total if total != 0 else np.nan
-    out[1] = total
+def _cross_entropy_reduced(x, target, weight, p, losses, out, ignore_index, mean):
+    """_cross_entropy and _reduced in one call."""
+    _cross_entropy(x, target, weight, p, losses, ignore_index)
+    _reduced(losses, target, weight, out, ignore_index, mean)
+
+
+_CROSS_ENTROPY = direct(_cross_entropy_reduced)
 
 
 @njit
@@ -152,15 +143,8 @@ def _cross_entropy_grad(g, p, target, weight, gx, ignore_index):
             gx[n, t] -= scale
 
 
-@njit
-def _all(x, target, weight, p, losses, out, ignore_index, mean):
-    """_cross_entropy and _reduced in one call."""
-    _cross_entropy(x, target, weight, p, losses, ignore_index)
-    _reduced(losses, target, weight, out, ignore_index, mean)
-
-
 _cross_entropy_grad_parallel = parallel_form(_cross_entropy_grad)
-_ALL, _ROWS_GRAD = direct(_all), direct(_cross_entropy_grad)
+_CROSS_ENTROPY_GRAD = direct(_cross_entropy_grad)
 
 
 def cross_entropy(
@@ -177,13 +161,13 @@ def cross_entropy(
         _cross_entropy_parallel(x, labels, w, p, losses, ignore_index)
         _reduced(losses, labels, w, out, ignore_index, reduction == "mean")
     else:
-        _ALL[dtype](x, labels, w, p, losses, out, ignore_index, reduction == "mean")
+        _CROSS_ENTROPY[dtype](x, labels, w, p, losses, out, ignore_index, reduction == "mean")
     return losses if reduction == "none" else out[0, ...], out[1, ...], p
 
 
 def cross_entropy_grad(g: np.ndarray, p: np.ndarray, target: np.ndarray, weight: np.ndarray | None, ignore_index: int) -> np.ndarray:
     """gx[n, c] = weight[t] g[n] (or g, if one number) (p[n, c] - (c == t)), 0 where t == ignore_index."""
     gx = np.empty(p.shape, p.dtype)
-    run = _cross_entropy_grad_parallel if pays(gx.size) else _ROWS_GRAD[p.dtype]
+    run = _cross_entropy_grad_parallel if pays(gx.size) else _CROSS_ENTROPY_GRAD[p.dtype]
     run(contiguous(g).ravel(), contiguous(p), contiguous(target), or_nothing(weight, p.dtype), gx, ignore_index)
     return gx

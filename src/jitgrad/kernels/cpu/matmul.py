@@ -16,6 +16,7 @@ from jitgrad.kernels.jit import direct, njit, parallel_form, pays, prange, works
 from jitgrad.kernels.simd import DOT_COLUMNS, DOT_ROWS, ROWS, VECTOR_BYTES, VECTORS, dots, tile
 from jitgrad.shapes import broadcast_shapes
 
+# What BLIS calls MC and KC.
 BAND = 8 * ROWS  # rows of a that one task takes over all of b
 DEPTH = 256  # of k at a time: a panel of b of so many rows is 32 kB
 MIN_WORK = 1 << 18  # products from which threads pay; below, tiles read b as it lies
@@ -58,7 +59,7 @@ def _matmul(a, b, bias, out, work, form):
     a_flat, b_flat, out_flat = a.reshape(a.size), b.reshape(b.size), out.reshape(out.size)
     a_row, a_step = (1, M) if a_transposed else (K, 1)
     b_row, b_step = (1, K) if b_transposed else (N, 1)
-    columns = _width(out)
+    columns = _width(out_flat)
     panels = (N + columns - 1) // columns
     packed = work.size > 0
     for task in prange(b_count * panels if packed else 0):
@@ -136,7 +137,8 @@ def _ints(a, b, out, form):
 def _tiles(a, a_row, a_step, b, out, K):
     """out = a @ b, all flat but out; b is (K, N)."""
     M, N = out.shape
-    flat, columns = out.reshape(out.size), _width(out)
+    flat = out.reshape(out.size)
+    columns = _width(flat)
     for j in range(0, N, columns):
         for i in range(0, M, ROWS):
             rows, width = min(ROWS, M - i), min(columns, N - j)

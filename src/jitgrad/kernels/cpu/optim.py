@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from jitgrad.kernels.jit import PARALLEL_MIN, direct, njit, parallel_form, pays, prange
+from jitgrad.kernels.cpu.layout import contiguous
+from jitgrad.kernels.jit import direct, njit, parallel_form, pays, prange
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -65,8 +66,8 @@ def sgd_(hyper: np.ndarray, params: Arrays, grads: Arrays, bufs: Arrays = ()) ->
     """
     for param, grad, buf in zip(params, grads, bufs or params, strict=True):
         p = param.ravel()
-        g, b = (grad if grad.flags.carray else grad.copy()).ravel(), buf.ravel() if bufs else p
-        (_sgd_parallel if p.size >= PARALLEL_MIN and pays(p.size) else _SGD[p.dtype])(p, g, b, hyper)
+        g, b = contiguous(grad).ravel(), buf.ravel() if bufs else p
+        (_sgd_parallel if pays(p.size) else _SGD[p.dtype])(p, g, b, hyper)
         if p.base is None or b.base is None:
             _write_back((param, p), (buf, b))
 
@@ -78,8 +79,8 @@ def adam_(hyper: np.ndarray, params: Arrays, grads: Arrays, exp_avgs: Arrays, ex
     """
     for param, grad, exp_avg, exp_avg_sq in zip(params, grads, exp_avgs, exp_avg_sqs, strict=True):
         p, m, v = param.ravel(), exp_avg.ravel(), exp_avg_sq.ravel()
-        g = (grad if grad.flags.carray else grad.copy()).ravel()
-        (_adam_parallel if p.size >= PARALLEL_MIN and pays(p.size) else _ADAM[p.dtype])(p, g, m, v, hyper)
+        g = contiguous(grad).ravel()
+        (_adam_parallel if pays(p.size) else _ADAM[p.dtype])(p, g, m, v, hyper)
         if p.base is None or m.base is None or v.base is None:
             _write_back((param, p), (exp_avg, m), (exp_avg_sq, v))
 
