@@ -159,6 +159,8 @@ LOSSES = [
     bad("F.cross_entropy", [(2, 3), ints(0, 1)], ValueError, "reduction", reduction="avg"),
     bad("F.cross_entropy", [(2, 3), ints(0, 1)], ValueError, "label_smoothing", deviates="smoothing below 0", label_smoothing=-0.5),
     bad("F.cross_entropy", [(2, 3), ints(0, 1)], ShapeError, "expected a weight (3,)", weight=X(2, grad=False)),
+    bad("F.cross_entropy", [(2, 3), ints(0, 1)], TypeError, "ignore_index: expected an int", ignore_index=1.5),
+    bad("F.cross_entropy", [(2, 3), [0, 1]], TypeError, "expected a Tensor, given list"),
     bad("F.cross_entropy", [(2, 3), ints(0, 1)], GradError, "the weight has no gradient", weight=X(3)),
     bad("F.nll_loss", [(2, 3, 2), ints([0, 1], [1, 1])], GradError, "the weight has no gradient", weight=X(3)),
     bad("F.nll_loss", [(), ints(0)], ShapeError, "given a number"),

@@ -13,6 +13,7 @@ import pytest
 
 import jitgrad as jg
 from jitgrad.errors import DeviceError, DTypeError, GradError, JitgradError, ShapeError
+from jitgrad.nn import functional
 
 
 def leaf(*values: float) -> jg.Tensor:
@@ -428,3 +429,43 @@ def test_devices() -> None:
         jg.ones(1).to("cuda")
     with pytest.raises(DeviceError, match="expected 'cpu' or 'cuda'"):
         jg.device("tpu")
+
+
+def test_labels_that_numpy_overwrites_never_reach_a_kernel() -> None:
+    for loss_of in (functional.cross_entropy, functional.nll_loss):
+        labels = np.array([0, 1])
+        loss = loss_of(jg.tensor([[0.0, 1.0], [1.0, 0.0]], requires_grad=True), jg.from_numpy(labels))
+        labels[:] = 10**9
+        with pytest.raises(IndexError, match="out of range"):
+            loss.backward()
+    y, indices = functional.max_pool2d(jg.tensor(np.arange(16.0).reshape(1, 1, 4, 4), requires_grad=True), 2, return_indices=True)
+    indices.numpy()[:] = 10**9
+    with pytest.raises(IndexError, match="written to"):
+        y.sum().backward()
+
+
+def test_a_first_call_with_odd_arguments_leaves_no_trace() -> None:
+    x, labels = jg.tensor([[0.0, 1.0, 2.0], [1.0, 0.0, 0.0]]), jg.tensor([1, 0])
+    plain = functional.cross_entropy(x, labels).item()
+    for odd in (True, 1.5, None, "x"):
+        with pytest.raises(TypeError, match="ignore_index"):
+            functional.cross_entropy(x, labels, ignore_index=odd)
+    with pytest.raises(ValueError, match="int64"):
+        functional.cross_entropy(x, labels, ignore_index=2**70)
+    assert functional.cross_entropy(x, labels, ignore_index=np.uint8(255)).item() == functional.cross_entropy(x, labels).item() == plain
+    assert x.sum(np.int64(1)).tolist() == x.sum(1).tolist()
+
+
+def test_ignored_rows_do_not_count_whatever_they_hold() -> None:
+    x = jg.tensor([[0.0, 1.0, 2.0], [float("-inf"), 0.0, 1.0]])
+    alone = functional.cross_entropy(x[:1], jg.tensor([1]), label_smoothing=0.1)
+    assert functional.cross_entropy(x, jg.tensor([1, -100]), label_smoothing=0.1).item() == pytest.approx(alone.item())
+    assert functional.cross_entropy(x, jg.tensor([1, 2], dtype=jg.uint8), ignore_index=2, label_smoothing=0.1).item() == pytest.approx(
+        alone.item()
+    )
+
+
+def test_products_without_output_features() -> None:
+    x, w = jg.ones(1, 7, 4, requires_grad=True), jg.ones(0, 4, requires_grad=True)
+    functional.linear(x, w).sum().backward()
+    assert w.grad.shape == (0, 4) and x.grad.tolist() == np.zeros((1, 7, 4)).tolist()

@@ -60,7 +60,7 @@ def memory_span(shape: Shape, strides: tuple[int, ...], itemsize: int) -> tuple[
 def normalize_dim(dim: int, ndim: int) -> int:
     """A dim counted from 0; 0-d tensors accept 0 and -1 as in PyTorch."""
     if type(dim) is not int:
-        dim = _as_int(dim, "dim")
+        dim = as_int(dim, "dim")
     n = ndim or 1
     if not -n <= dim < n:
         raise OutOfRangeError(f"dim {dim} is out of range: expected -{n} to {n - 1} for {ndim} dimension(s).")
@@ -78,11 +78,13 @@ def _sorted_dims(dims: tuple[int, ...], ndim: int) -> tuple[int, ...]:
 
 def normalize_dims(dim: int | tuple[int, ...] | list[int] | None, ndim: int) -> tuple[int, ...]:
     """Dims counted from 0, sorted; None and () mean all of them."""
-    if dim is None or dim == () or dim == []:
+    if dim is None:
         return ALL_DIMS[ndim]
     dims = dim if isinstance(dim, (tuple, list)) else (dim,)
+    if not dims:
+        return ALL_DIMS[ndim]
     # 1.0 and True are equal to 1, and must not be answered from memory.
-    return _sorted_dims(tuple([d if type(d) is int else _as_int(d, "dim") for d in dims]), ndim)
+    return _sorted_dims(tuple([d if type(d) is int else as_int(d, "dim") for d in dims]), ndim)
 
 
 @remembered
@@ -247,8 +249,8 @@ def as_ints(value: int | tuple[int, ...] | list[int], count: int, name: str) -> 
     if isinstance(value, (tuple, list)):
         if len(value) != count:
             raise ShapeError(f"{name}: expected an int or {count} ints, given {value}.")
-        return tuple([_as_int(v, name) for v in value])
-    return (_as_int(value, name),) * count
+        return tuple([as_int(v, name) for v in value])
+    return (as_int(value, name),) * count
 
 
 def as_pair(value: int | tuple[int, ...] | list[int], name: str) -> tuple[int, int]:
@@ -269,7 +271,7 @@ def as_shape(sizes: tuple[object, ...]) -> Shape:
         sizes = tuple(sizes[0])
     for n in sizes:
         if type(n) is not int:
-            return tuple([_as_int(n, "size") for n in sizes])
+            return tuple([as_int(n, "size") for n in sizes])
     return sizes  # type: ignore[return-value]
 
 
@@ -284,7 +286,7 @@ def check_new_shape(shape: Shape, itemsize: int) -> Shape:
     return shape
 
 
-def _as_int(value: object, name: str) -> int:
+def as_int(value: object, name: str) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name}: expected an int, given {value!r}.")
     return int(value.__index__())

@@ -7,12 +7,12 @@ from typing import Any
 
 from jitgrad import dtypes, kernels
 from jitgrad.autograd import Primitive, Tensor, cast, filled, is_grad_enabled, wrap
-from jitgrad.errors import ArgumentError, DTypeError, GradError, OutOfRangeError, ShapeError
-from jitgrad.ops.pointwise import DIV, add, div, mul, neg
+from jitgrad.errors import ArgumentError, DTypeError, GradError, InputTypeError, OutOfRangeError, ShapeError
+from jitgrad.ops.pointwise import DIV, add, div, mul, neg, where
 from jitgrad.ops.reduce import sum
 from jitgrad.ops.softmax import log_softmax, softmax
 from jitgrad.ops.views import reshape
-from jitgrad.shapes import Shape
+from jitgrad.shapes import Shape, as_int
 
 _INT64 = dtypes.int64.numpy
 
@@ -41,24 +41,34 @@ def _labels_infer(name: str) -> Any:
 
 
 def _check_labels(name: str) -> Any:
-    """Every label is a class, or ignore_index."""
+    """check of a loss on labels."""
 
     def check(x: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> None:
-        k, C = kernels.of(target), x.shape[1]
-        if k.first_outside(target, 0, C) < 0:
-            return
-        labels = k.to_host(target).reshape(-1)
-        bad = labels[((labels < 0) | (labels >= C)) & (labels != ignore_index)]
-        if bad.size:
-            raise OutOfRangeError(
-                f"{name}: target {bad[0]} is out of range: expected labels 0 to {C - 1} for {C} classes, or ignore_index={ignore_index}."
-            )
+        _check_range(name, target, x.shape[1], ignore_index)
 
     return check
 
 
-def _check_arguments(name: str, input: Tensor, target: Tensor, weight: Tensor | None, reduction: str) -> None:
+def _check_range(name: str, target: Any, C: int, ignore_index: int) -> None:
+    """Every label is a class, or ignore_index."""
+    k = kernels.of(target)
+    if k.first_outside(target, 0, C) < 0:
+        return
+    labels = k.to_host(target).reshape(-1)
+    bad = labels[((labels < 0) | (labels >= C)) & (labels != ignore_index)]
+    if bad.size:
+        raise OutOfRangeError(
+            f"{name}: target {bad[0]} is out of range: expected labels 0 to {C - 1} for {C} classes, or ignore_index={ignore_index}."
+        )
+
+
+def _check_arguments(name: str, input: Tensor, target: Tensor, weight: Tensor | None, reduction: str, ignore_index: int) -> None:
     """What can be said of labels before anything is computed."""
+    for t in (input, target, *(() if weight is None else (weight,))):
+        if not isinstance(t, Tensor):
+            raise InputTypeError(f"{name}: expected a Tensor, given {type(t).__name__}. Try jg.tensor(...).")
+    if not -(2**63) <= ignore_index < 2**63:
+        raise ArgumentError(f"{name}: ignore_index is expected to be an int64, given {ignore_index}.")
     if reduction not in _REDUCTIONS:
         raise ArgumentError(f"{name}: reduction is expected to be 'none', 'mean' or 'sum', given {reduction!r}.")
     shape = input.shape
@@ -75,6 +85,15 @@ def _check_arguments(name: str, input: Tensor, target: Tensor, weight: Tensor | 
         raise GradError(f"{name}: with labels the weight has no gradient. Try weight.detach().")
 
 
+def _unchanged(target: Any, weight: Any, shape: Shape) -> Shape:
+    """The shape of the input in backward. Labels and weights are checked again: NumPy may have written to their memory meanwhile."""
+    if tuple(target.shape) != (shape[0], *shape[2:]) or (weight is not None and tuple(weight.shape) != (shape[1],)):
+        raise GradError(
+            "the .data of the targets or of the weight was replaced by another shape after the loss was computed. Compute it anew."
+        )
+    return shape
+
+
 # aux is the sum of the weights that count, by which a mean is divided.
 NLL: Primitive = Primitive(
     "nll", "x target weight", _labels_infer("nll_loss"), optional=True, check=_check_labels("nll_loss"),
@@ -84,7 +103,8 @@ NLL: Primitive = Primitive(
 )  # fmt: skip
 # The transpose of NLL without its mean: g is one number, or one for each target.
 NLL_GRAD: Primitive = Primitive(
-    "nll_grad", "g target weight", lambda g, target, weight, x_shape, ignore_index: (x_shape, g.dtype), optional=True,
+    "nll_grad", "g target weight", lambda g, target, weight, x_shape, ignore_index: (_unchanged(target, weight, x_shape), g.dtype),
+    optional=True, check=lambda g, target, weight, x_shape, ignore_index: _check_range("nll_loss", target, x_shape[1], ignore_index),
     grad_g=lambda u, target, weight, g_shape, ignore_index: NLL.apply(
         u, target, weight, ignore_index, "none" if g_shape else "sum"
     ),
@@ -101,7 +121,9 @@ CROSS_ENTROPY: Primitive = Primitive(
 )  # fmt: skip
 # weight[t] g (p - onehot(t)), 0 where t is ignored; g is one number, or one for each target.
 CROSS_ENTROPY_GRAD: Primitive = Primitive(
-    "cross_entropy_grad", "g p target weight", lambda g, p, target, weight, ignore_index: (p.shape, p.dtype), optional=True,
+    "cross_entropy_grad", "g p target weight",
+    lambda g, p, target, weight, ignore_index: (_unchanged(target, weight, tuple(p.shape)), p.dtype), optional=True,
+    check=lambda g, p, target, weight, ignore_index: _check_range("cross_entropy", target, p.shape[1], ignore_index),
     grad_g=lambda u, p, target, weight, g_shape, ignore_index: _to_targets(u, p, target, weight, g_shape, ignore_index),
     grad_p=lambda u, g, target, weight, ignore_index: mul(u, reshape(mul(g, _counted(u, target, weight, ignore_index)), (-1, 1))),
 )  # fmt: skip
@@ -130,7 +152,8 @@ def nll_loss(
     >>> jg.nn.functional.nll_loss(jg.tensor([[-1.0, -2.0]]), jg.tensor([1])).item()
     2.0
     """
-    _check_arguments("nll_loss", input, target, weight, reduction)
+    ignore_index = as_int(ignore_index, "ignore_index")
+    _check_arguments("nll_loss", input, target, weight, reduction, ignore_index)
     shape = input.shape
     labels = cast(target, _INT64)
     if len(shape) > 1:
@@ -169,7 +192,8 @@ def cross_entropy(
     """
     if not 0.0 <= label_smoothing <= 1.0:
         raise ArgumentError(f"cross_entropy: label_smoothing is expected between 0 and 1, given {label_smoothing}.")
-    _check_arguments("cross_entropy", input, target, weight, reduction)
+    ignore_index = as_int(ignore_index, "ignore_index")
+    _check_arguments("cross_entropy", input, target, weight, reduction, ignore_index)
     shape = input.shape
     if len(shape) == 2 and not label_smoothing and target.array.dtype.kind != "f":
         return CROSS_ENTROPY.apply(input, cast(target, _INT64), weight, ignore_index, reduction)
@@ -182,8 +206,10 @@ def cross_entropy(
         return loss
     # Uniform part: the mean over classes of -weight[c] log p[c], where the target counts.
     weighted = log_p if weight is None else mul(log_p, _by_class(weight, len(shape), dim))
-    counts = (target != ignore_index).to(input.dtype)
-    smooth = neg(mul(sum(weighted, dim), counts))
+    target = cast(target, _INT64)
+    counted = target != ignore_index
+    counts = counted.to(input.dtype)
+    smooth = where(counted, neg(sum(weighted, dim)), 0)
     total = None
     if reduction == "mean":
         total = sum(counts if weight is None else mul(counts, _weights_of(weight, target, ignore_index)))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from jitgrad import dtypes
+from jitgrad import dtypes, kernels
 from jitgrad.autograd import Primitive, Tensor
-from jitgrad.errors import DTypeError, ShapeError
+from jitgrad.errors import DTypeError, OutOfRangeError, ShapeError
 from jitgrad.ops.views import squeeze, unsqueeze
 from jitgrad.shapes import Shape, as_pair, pool_size, reaches_input
 
@@ -41,6 +41,12 @@ def _max_infer(x: Any, kernel_size: Pair, stride: Pair, padding: Pair, dilation:
     return [(shape, x.dtype), (shape, _INT64)]
 
 
+def _check_pixels(indices: Any, x_shape: Any) -> None:
+    """Indices point into a plane, also when NumPy has written to their memory since the maxima were found."""
+    if kernels.of(indices).first_outside(indices, 0, x_shape[-1] * x_shape[-2]) >= 0:
+        raise OutOfRangeError(f"max_pool2d: an index points outside of a plane {tuple(x_shape[-2:])}: indices were written to.")
+
+
 MAX_POOL2D: Primitive = Primitive(
     "max_pool2d", "x", _max_infer, outputs="y indices",
     grad_x=lambda g, indices, x_shape: MAX_POOL2D_GRAD.apply(g[0], indices, x_shape),
@@ -48,10 +54,12 @@ MAX_POOL2D: Primitive = Primitive(
 # Indices go to and fro between windows and the flattened plane: two linear maps, each the other's transpose.
 MAX_POOL2D_GRAD: Primitive = Primitive(
     "max_pool2d_grad", "g indices", lambda g, indices, x_shape: (x_shape, g.dtype),
+    check=lambda g, indices, x_shape: _check_pixels(indices, x_shape),
     grad_g=lambda u, indices: MAX_POOL2D_GATHER.apply(u, indices),
 )  # fmt: skip
 MAX_POOL2D_GATHER: Primitive = Primitive(
     "max_pool2d_gather", "x indices", lambda x, indices: (indices.shape, x.dtype),
+    check=lambda x, indices: _check_pixels(indices, x.shape),
     grad_x=lambda g, indices, x_shape: MAX_POOL2D_GRAD.apply(g, indices, x_shape),
 )  # fmt: skip
 

@@ -164,7 +164,7 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     (2, 1)
     """
     shape = input.shape
-    dims = range(len(shape)) if dim is None else normalize_dims(dim, len(shape)) if dim != () else ()
+    dims = range(len(shape)) if dim is None else () if isinstance(dim, tuple) and not dim else normalize_dims(dim, len(shape))
     return RESHAPE.apply(input, tuple(n for i, n in enumerate(shape) if n != 1 or i not in dims))
 
 

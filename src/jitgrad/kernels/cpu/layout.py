@@ -52,9 +52,11 @@ def as_outer_n_inner(x: np.ndarray, dims: tuple[int, ...]) -> np.ndarray:
     return grouped(x, dims, True)[0]
 
 
-_NOTHING = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64, np.int64)}
+@lru_cache
+def _nothing(dtype: np.dtype) -> np.ndarray:
+    return np.empty(0, dtype)
 
 
 def or_nothing(x: np.ndarray | None, dtype: np.dtype) -> np.ndarray:
     """`x` contiguous, or for None an array of size 0: the form in which kernels take an optional argument."""
-    return _NOTHING[dtype] if x is None else contiguous(x)
+    return _nothing(dtype) if x is None else contiguous(x)

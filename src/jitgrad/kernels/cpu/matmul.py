@@ -283,7 +283,7 @@ def linear_grad_w(g: np.ndarray, x: np.ndarray) -> np.ndarray:
         gw = np.empty((F, K), g.dtype)
         _SMALL_TRANSPOSED[g.dtype](g, x, gw)
         return gw
-    rows = g.size // F if F else 0
+    rows = prod(g.shape[:-1])
     return _product(g.reshape((rows, F)).T, x.reshape((rows, K)), or_nothing(None, g.dtype), False)
 
 

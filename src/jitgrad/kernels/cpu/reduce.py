@@ -147,10 +147,10 @@ _SUM_ALL, _SUM_ROWS = direct(_sum_all), direct(_sum_rows)
 def _sum_dims(x: np.ndarray, dims: tuple[int, ...], keepdim: bool, divisor: float) -> np.ndarray:
     if len(dims) > 1 and dims[-1] - dims[0] >= len(dims) and has_gaps(x, dims):  # run by run, which is cheaper than a transposed copy
         shape = reduced_shape(x.shape, dims, keepdim)
-        for run in _runs(dims):
-            x = _sum_dims(x, run, True, divisor)
-            divisor = 1.0
-        return x.reshape(shape)
+        *runs, last = _runs(dims)
+        for run in runs:
+            x = _sum_dims(x, run, True, 1.0)
+        return _sum_dims(x, last, True, divisor).reshape(shape)
     x3, shape = grouped(x, dims, keepdim)
     return _sum_3d(x3, divisor).reshape(shape)
 
