@@ -21,7 +21,7 @@ from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-BASE = ("exp", "log", "sqrt", "tanh", "erf", "sin", "cos", "floor", "power")
+BASE = ("exp", "log", "sqrt", "tanh", "erf", "sin", "cos", "floor", "fabs", "power")
 FLOATS = ("float32", "float64")
 INTEGERS = ("int64", "int32", "int16", "int8", "uint8")
 KINDS = {"f": FLOATS, "i": INTEGERS, "b": ("bool",), "n": FLOATS + INTEGERS, "a": (*FLOATS, *INTEGERS, "bool")}
@@ -150,6 +150,10 @@ def floor(x):
     return like(x, math.floor(x)) if x - x == 0 and x != 0 else x
 
 
+def fabs(x):
+    return like(x, math.fabs(x))
+
+
 def power(a, b):
     try:
         return like(a, math.pow(a, b))
@@ -200,9 +204,15 @@ def round(x):
     return low + like(x, 1) if over > 0.5 else even if over == 0.5 else low
 
 
-@pointwise("n -> n")
+@pointwise("f -> f")
 def abs(x):
     """y = |x|"""
+    return fabs(x)
+
+
+@pointwise("i -> i", name="abs")
+def integer_abs(x):
+    """y = |x|; the smallest int stays as it is"""
     return x if x > 0 else like(x, like(x, 0) - x)
 
 
@@ -434,8 +444,8 @@ def elu(x, alpha):
 
 @pointwise("f f f -> f")
 def elu_grad(g, x, alpha):
-    """gx = g where x > 0, else g alpha e^x"""
-    return g if x > 0 else g * (alpha * exp(x))
+    """gx = g alpha e^x where x <= 0, else g"""
+    return g * (alpha * exp(x)) if x <= 0 else g
 
 
 @pointwise("f f f -> f")

@@ -269,5 +269,10 @@ def floor(x):
 
 
 @njit(inline=True)
+def fabs(x):
+    return math.fabs(x)
+
+
+@njit(inline=True)
 def power(a, b):
     return a**b

@@ -8,7 +8,7 @@ from jitgrad.kernels import scalars
 from jitgrad.kernels.jit import SIMULATED, cuda_jit
 
 if SIMULATED:
-    exp, log, sqrt, tanh, erf, sin, cos, floor, power = (getattr(scalars, name) for name in scalars.BASE)
+    exp, log, sqrt, tanh, erf, sin, cos, floor, fabs, power = (getattr(scalars, name) for name in scalars.BASE)
 else:
 
     @cuda_jit(device=True)
@@ -42,6 +42,10 @@ else:
     @cuda_jit(device=True)
     def floor(x):
         return math.floor(x)
+
+    @cuda_jit(device=True)
+    def fabs(x):
+        return math.fabs(x)
 
     @cuda_jit(device=True)
     def power(a, b):
