@@ -18,6 +18,12 @@ CONV = [
     OpCase("F.conv2d", [(2, 1, 3, 3), (2, 1, 1, 1)], {"stride": 3}),
     OpCase("F.conv2d", [(0, 2, 4, 4), (3, 2, 3, 3), (3,)], reference=lambda x, w, b: np.zeros((0, 3, 2, 2))),
     OpCase("F.conv2d", [(1, 2, 2, 2), (1, 2, 3, 3)], {"padding": 3}),
+    OpCase("F.conv1d", [(2, 3, 6), (4, 3, 3), (4,)]),
+    OpCase("F.conv1d", [(2, 4, 9), (6, 2, 3)], {"stride": 2, "padding": (1,), "dilation": 2, "groups": 2}),
+    OpCase("F.conv1d", [(1, 2, 5), (2, 2, 3)], {"padding": "same"}),
+    OpCase("F.conv1d", [(1, 2, 5), (2, 2, 2)], {"padding": "valid"}),
+    OpCase("F.conv1d", [(2, 5), (3, 2, 2), (3,)]),
+    OpCase("F.conv1d", [(1, 1, 1), (1, 1, 1)]),
 ]
 
 POOL = [
@@ -37,6 +43,59 @@ POOL = [
     OpCase("F.avg_pool2d", [(1, 1, 6, 6), 3], {"stride": 2, "padding": 1, "ceil_mode": True, "count_include_pad": False}),
     OpCase("F.avg_pool2d", [(1, 2, 4, 4), 2], {"divisor_override": 3}),
     OpCase("F.avg_pool2d", [(2, 4, 4), 2]),
+    OpCase("F.max_pool1d", [(2, 3, 6), 2], domain="distinct"),
+    OpCase("F.max_pool1d", [(1, 2, 7), 3, 2, 1], {"return_indices": True}, domain="distinct"),
+    OpCase("F.max_pool1d", [(1, 2, 7), The((2,))], {"dilation": 2, "stride": 1, "ceil_mode": True}, domain="distinct"),
+    OpCase("F.max_pool1d", [(3, 5), 2], {"return_indices": True}, domain="distinct"),
+    OpCase("F.avg_pool1d", [(2, 3, 6), 2]),
+    OpCase("F.avg_pool1d", [(1, 2, 7), 3, 2, 1], {"ceil_mode": True}),
+    OpCase("F.avg_pool1d", [(1, 2, 7), The((3,))], {"stride": 2, "padding": 1, "count_include_pad": False}),
+    OpCase("F.avg_pool1d", [(2, 4), 2]),
+    OpCase("F.adaptive_avg_pool2d", [(2, 3, 4, 6), 2]),
+    OpCase("F.adaptive_avg_pool2d", [(1, 2, 5, 7), The((3, 4))]),
+    OpCase("F.adaptive_avg_pool2d", [(1, 2, 3, 2), The((5, None))]),
+    OpCase("F.adaptive_avg_pool2d", [(2, 4, 5), 1]),
+    OpCase("F.adaptive_avg_pool2d", [(0, 2, 4, 5), 2], reference=lambda x, _: np.zeros((0, 2, 2, 2))),
+    OpCase("F.adaptive_avg_pool2d", [np.array([[[[1.0, np.inf, 2.0], [np.nan, 1.0, 3.0], [4.0, 5.0, 6.0]]]]), The((2, 3))]),
+]
+
+BILINEAR = [
+    OpCase("F.bilinear", [(4, 2), (4, 3), (5, 2, 3), (5,)]),
+    OpCase("F.bilinear", [(2, 4, 2), (2, 4, 3), (1, 2, 3)]),
+    OpCase("F.bilinear", [(2,), (3,), (4, 2, 3), (4,)]),
+    OpCase("F.bilinear", [(0, 2), (0, 3), (5, 2, 3), (5,)]),
+]
+
+_T = X(3, 4, domain="unit")
+NUMBER_LOSSES = [
+    *(OpCase(f"F.{op}", [(3, 4), (3, 4)], {"reduction": r}) for op in ("mse_loss", "l1_loss") for r in ("mean", "sum", "none")),
+    *(
+        OpCase(f"F.{op}", [(3, 4), (3, 4)], {"reduction": r, "weight": X(3, 4, domain="positive", grad=False)})
+        for op in ("mse_loss", "l1_loss")
+        for r in ("mean", "sum", "none")
+    ),
+    OpCase("F.mse_loss", [(2,), ints(1, 3)]),
+    OpCase("F.l1_loss", [(), ()]),
+    OpCase("F.mse_loss", [(0, 2), (0, 2)], {"reduction": "sum"}),
+    *(
+        OpCase("F.binary_cross_entropy_with_logits", [(3, 4), _T], kwargs)
+        for kwargs in (
+            {},
+            {"reduction": "sum"},
+            {"reduction": "none"},
+            {"weight": X(3, 1, domain="positive", grad=False)},
+            {"pos_weight": X(4, domain="positive", grad=False)},
+            {"weight": X(4, domain="positive", grad=False), "pos_weight": X(4, domain="positive", grad=False), "reduction": "none"},
+        )
+    ),
+    OpCase(
+        "F.binary_cross_entropy_with_logits",
+        [np.array([-1e3, -90.0, 0.0, 90.0, 1e3]), np.array([1.0, 0.0, 0.5, 1.0, 0.0])],
+        {"reduction": "none"},
+        second=False,
+    ),
+    OpCase("F.one_hot", [ints(0, 2, 1)]),
+    OpCase("F.one_hot", [ints([0, 2], [1, 1]), 4]),
 ]
 
 LABELS = ints(2, 0, 1, 2)
@@ -118,4 +177,4 @@ DROPOUT = [
     OpCase("F.dropout", [(0, 4)], {"p": 0.5}),
 ]
 
-NN = [*CONV, *POOL, *LOSS, *NORM, *DROPOUT]
+NN = [*CONV, *POOL, *BILINEAR, *LOSS, *NUMBER_LOSSES, *NORM, *DROPOUT]

@@ -22,6 +22,8 @@ VIEWS = [
     OpCase("flatten", [(2, 3, 4)], {"start_dim": 0, "end_dim": -2}),
     OpCase("flatten", [()]),
     OpCase("flatten", [(2, 0, 3), 1]),
+    OpCase("unflatten", [(2, 12), 1, The((3, 4))]),
+    OpCase("unflatten", [(6, 2), -2, The((-1, 2))]),
     OpCase("permute", [(2, 3, 4), The((2, 0, 1))], dtypes=ANY),
     OpCase("x.permute", [(2, 3, 4), -1, 0, 1]),
     OpCase("permute", [(), The(())]),

@@ -44,12 +44,63 @@ def exp(x: Array) -> Array:
 eq, ne, lt, le, gt, ge, where = np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.where
 
 
-def relu(x: Array) -> Array:
-    return np.where(x <= 0, 0, x).astype(x.dtype)
+def relu(x: Array, inplace: bool = False) -> Array:
+    return _inplace(x, np.where(x <= 0, 0, x).astype(x.dtype), inplace)
 
 
-def gelu(x: Array) -> Array:
+def gelu(x: Array, approximate: str = "none") -> Array:
+    if approximate == "tanh":
+        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
     return np.asarray([0.5 * v * (1 + math.erf(v / math.sqrt(2))) for v in x.ravel()]).reshape(x.shape)
+
+
+# ---- elementary functions, activations
+abs, sign, sin, cos, log1p, expm1, floor, ceil, square = np.abs, np.sign, np.sin, np.cos, np.log1p, np.expm1, np.floor, np.ceil, np.square
+isnan, isinf, isfinite = np.isnan, np.isinf, np.isfinite
+logical_not, logical_and, logical_or = np.logical_not, np.logical_and, np.logical_or
+maximum, minimum, erf = np.maximum, np.minimum, np.vectorize(math.erf, otypes=[float])
+
+
+def reciprocal(x: Array) -> Array:
+    return 1.0 / x
+
+
+def rsqrt(x: Array) -> Array:
+    return 1.0 / np.sqrt(x)
+
+
+def round(x: Array, decimals: int = 0) -> Array:
+    return np.round(x, decimals)
+
+
+def clamp(x: Array, min: Any = None, max: Any = None) -> Array:
+    x = x if min is None else np.maximum(x, min)
+    return x if max is None else np.minimum(x, max)
+
+
+def sigmoid(x: Array) -> Array:
+    return 1.0 / (1.0 + np.exp(-x.astype(np.float64)))
+
+
+def silu(x: Array, inplace: bool = False) -> Array:
+    return _inplace(x, x * sigmoid(x), inplace)
+
+
+def leaky_relu(x: Array, negative_slope: float = 0.01, inplace: bool = False) -> Array:
+    return _inplace(x, np.where(x > 0, x, negative_slope * x), inplace)
+
+
+def elu(x: Array, alpha: float = 1.0, inplace: bool = False) -> Array:
+    return _inplace(x, np.where(x > 0, x, alpha * np.expm1(x)), inplace)
+
+
+def softplus(x: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
+    return np.where(x * beta > threshold, x, np.log1p(np.exp(x * beta)) / beta)
+
+
+def _inplace(x: Array, y: Array, inplace: bool) -> Array:
+    x[...] = y if inplace else x
+    return y
 
 
 # ---- reductions
@@ -105,6 +156,11 @@ def flatten(x: Array, start_dim: int = 0, end_dim: int = -1) -> Array:
         return x.reshape(1)
     a, b = start_dim % x.ndim, end_dim % x.ndim
     return x.reshape(*x.shape[:a], math.prod(x.shape[a : b + 1]), *x.shape[b + 1 :])
+
+
+def unflatten(x: Array, dim: int, sizes: Any) -> Array:
+    dim %= x.ndim
+    return x.reshape(*x.shape[:dim], *sizes, *x.shape[dim + 1 :])
 
 
 def permute(x: Array, *dims: Any) -> Array:
@@ -187,6 +243,11 @@ def matmul(a: Array, b: Array) -> Array:
 
 def linear(x: Array, w: Array, b: Array | None = None) -> Array:
     return x @ w.T if b is None else x @ w.T + b
+
+
+def bilinear(x1: Array, x2: Array, w: Array, b: Array | None = None) -> Array:
+    y = np.einsum("...i,kij,...j->...k", x1, w, x2)
+    return y if b is None else y + b
 
 
 # ---- convolution and pooling
@@ -282,6 +343,49 @@ def avg_pool2d(
     return y
 
 
+def conv1d(
+    x: Array, w: Array, b: Array | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> Array:  # fmt: skip
+    stride, dilation = _first(stride), _first(dilation)
+    if padding == "same":
+        padding = dilation * (w.shape[2] - 1) // 2
+    padding = 0 if padding == "valid" else _first(padding)
+    return conv2d(x[..., None, :], w[:, :, None], b, (1, stride), (0, padding), (1, dilation), groups)[..., 0, :]
+
+
+def _first(value: Any) -> int:
+    return value[0] if isinstance(value, (tuple, list)) else value  # type: ignore[no-any-return]
+
+
+def max_pool1d(
+    x: Array, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:  # fmt: skip
+    k, p = _first(kernel_size), _first(padding)
+    s = k if stride is None else _first(stride)
+    y, i = max_pool2d(x[..., None, :], (1, k), (1, s), (0, p), (1, _first(dilation)), ceil_mode, True)
+    return (y[..., 0, :], i[..., 0, :]) if return_indices else y[..., 0, :]
+
+
+def avg_pool1d(
+    x: Array, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True
+) -> Array:  # fmt: skip
+    k, p = _first(kernel_size), _first(padding)
+    s = k if stride is None else _first(stride)
+    return avg_pool2d(x[..., None, :], (1, k), (1, s), (0, p), ceil_mode, count_include_pad)[..., 0, :]
+
+
+def adaptive_avg_pool2d(x: Array, output_size: Any) -> Array:
+    sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
+    OH, OW = (n if size is None else size for size, n in zip(sizes, x.shape[-2:], strict=True))
+    y = np.empty((*x.shape[:-2], OH, OW))
+    for i, j in np.ndindex(OH, OW):
+        rows = slice(math.floor(i * x.shape[-2] / OH), math.ceil((i + 1) * x.shape[-2] / OH))
+        columns = slice(math.floor(j * x.shape[-1] / OW), math.ceil((j + 1) * x.shape[-1] / OW))
+        y[..., i, j] = x[..., rows, columns].mean((-2, -1))
+    return y
+
+
 # ---- softmax, losses
 def softmax(x: Array, dim: int, dtype: Any = None) -> Array:
     return np.exp(log_softmax(x, dim))
@@ -335,6 +439,23 @@ def cross_entropy(
     return _reduced(losses, reduction, total)
 
 
+def mse_loss(x: Array, target: Array, reduction: str = "mean", weight: Array | None = None) -> Array:
+    w = np.ones(x.shape) if weight is None else weight
+    return _reduced((x - target) ** 2 * w, reduction, np.sum(w))
+
+
+def l1_loss(x: Array, target: Array, reduction: str = "mean", weight: Array | None = None) -> Array:
+    w = np.ones(x.shape) if weight is None else weight
+    return _reduced(np.abs(x - target) * w, reduction, np.sum(w))
+
+
+def binary_cross_entropy_with_logits(
+    x: Array, target: Array, weight: Array | float = 1.0, reduction: str = "mean", pos_weight: Array | float = 1.0
+) -> Array:  # fmt: skip
+    log_p, log_q = -np.logaddexp(0, -x), -np.logaddexp(0, x)
+    return _reduced(-weight * (pos_weight * target * log_p + (1 - target) * log_q), reduction, x.size)
+
+
 # ---- norms
 def layer_norm(x: Array, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Array:
     dims = tuple(range(-len(np.atleast_1d(normalized_shape)), 0))
@@ -361,6 +482,10 @@ def batch_norm(
 
 
 # ---- embedding, copies, creation
+def one_hot(labels: Array, num_classes: int = -1) -> Array:
+    return np.eye(labels.max() + 1 if num_classes == -1 else num_classes, dtype=np.int64)[labels]
+
+
 def embedding(idx: Array, weight: Array, padding_idx: int | None = None) -> Array:
     return weight[idx]
 

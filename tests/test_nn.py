@@ -321,11 +321,15 @@ def test_constructors_refuse() -> None:
 
 # ---- initialisation
 def test_default_initialisation() -> None:
-    for layer, fan in ((nn.Linear(100, 200), 100), (nn.Conv2d(10, 40, 3), 90)):
-        for p in layer.parameters():
+    jg.manual_seed(0)
+    made = ((nn.Linear(100, 200), 100), (nn.Conv2d(10, 40, 3), 90), (nn.Conv1d(8, 200, 5, groups=2), 20), (nn.Bilinear(40, 30, 90), 40))
+    for layer, fan in made:
+        bound = fan**-0.5
+        for p in layer.parameters():  # uniform in [-bound, bound): moments bound^2 / 3 and bound^4 / 5
             a = p.detach().numpy()
-            assert np.abs(a).max() <= fan**-0.5
-            assert abs(a).max() > 0.9 * fan**-0.5 and abs(a.mean()) < 0.2 * fan**-0.5
+            assert 0.9 * bound < np.abs(a).max() <= bound and abs(a.mean()) < 0.2 * bound
+            if a.size > 1000:
+                assert abs((a**2).mean() * 3 / bound**2 - 1) < 0.08 and abs((a**4).mean() * 5 / bound**4 - 1) < 0.15
     table = nn.Embedding(100, 100, padding_idx=0).weight.detach().numpy()
     assert abs(table.std() - 1) < 0.03 and not table[0].any()
     jg.manual_seed(5)
@@ -363,3 +367,95 @@ def test_init() -> None:
                 lambda: nn.init.kaiming_uniform_(w, mode="fan"), lambda: nn.init.normal_(w, 0, -1)):  # fmt: skip
         with pytest.raises(ValueError):
             bad()
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "a", "b"), [(0.0, 1.0, -2.0, 2.0), (1.0, 2.0, -1.0, 2.0), (0.0, 1.0, 4.0, 9.0), (0.0, 0.5, -0.1, 0.2)]
+)
+def test_trunc_normal(mean: float, std: float, a: float, b: float) -> None:
+    """Inside its bounds, with the mean and variance that the density says."""
+    w = nn.init.trunc_normal_(jg.empty(200, 100), mean, std, a, b, jg.Generator().manual_seed(1)).numpy().astype(float)
+    x = np.linspace(a, b, 100_001)
+    p = np.exp(-(((x - mean) / std) ** 2) / 2)
+    p /= p.sum()
+    expected, spread = (x * p).sum(), np.sqrt((x**2 * p).sum() - (x * p).sum() ** 2)
+    assert a <= w.min() and w.max() <= b
+    assert abs(w.mean() - expected) < 0.03 * spread and abs(w.std() / spread - 1) < 0.03
+
+
+def test_init_of_structure() -> None:
+    """eye_, dirac_, orthogonal_, sparse_: what holds of them exactly."""
+    assert nn.init.eye_(jg.empty(2, 3)).tolist() == np.eye(2, 3).tolist()
+    x = jg.randn(2, 4, 5, 5)
+    w = nn.init.dirac_(jg.empty(4, 4, 3, 3))
+    assert nn.functional.conv2d(x, w, padding=1).tolist() == x.tolist()
+    grouped = nn.init.dirac_(jg.empty(4, 2, 3), groups=2).numpy()
+    assert grouped.sum() == 4 and grouped[0, 0, 1] == grouped[1, 1, 1] == grouped[2, 0, 1] == grouped[3, 1, 1] == 1
+    for shape in ((5, 8), (8, 5), (4, 2, 3, 3), (1, 1)):
+        q = nn.init.orthogonal_(jg.empty(shape), gain=3.0).numpy().reshape(shape[0], -1).astype(float)
+        square = q @ q.T if len(q) <= q.shape[1] else q.T @ q
+        np.testing.assert_allclose(square, 9 * np.eye(len(square)), atol=1e-5)
+    assert nn.init.orthogonal_(jg.empty(0, 3)).shape == (0, 3)
+    s = nn.init.sparse_(jg.empty(10, 4), 0.25, std=2.0).numpy()
+    assert ((s == 0).sum(0) == 3).all() and s.std() > 0.5
+    p = nn.Parameter(jg.empty(3, 3))
+    for fill in (nn.init.eye_, nn.init.orthogonal_, nn.init.trunc_normal_, lambda t: nn.init.sparse_(t, 0.5)):
+        assert fill(p) is p and p.is_leaf and p.requires_grad
+    for bad in (
+        lambda: nn.init.eye_(jg.empty(3)), lambda: nn.init.dirac_(jg.empty(3, 3)), lambda: nn.init.dirac_(jg.empty(3, 3, 3), 2),
+        lambda: nn.init.orthogonal_(jg.empty(3)), lambda: nn.init.sparse_(jg.empty(3), 0.1), lambda: nn.init.sparse_(jg.empty(3, 3), 2),
+        lambda: nn.init.trunc_normal_(jg.empty(3), a=2.0, b=1.0), lambda: nn.init.trunc_normal_(jg.empty(3), std=0.0),
+    ):  # fmt: skip
+        with pytest.raises(ValueError):
+            bad()
+
+
+# ---- arguments that a table of layers does not try
+@pytest.mark.parametrize("make", [nn.ReLU, nn.SiLU, nn.LeakyReLU, nn.ELU])
+def test_inplace_activations(make: Any) -> None:
+    """They overwrite their input, with the gradients of the others; a leaf is refused."""
+    values, found = jg.tensor([-2.0, -0.5, 0.5, 3.0]), []
+    for layer in (make(), make(inplace=True)):
+        leaf = values.clone().requires_grad_()
+        x = leaf * 1
+        y = layer(x)
+        assert (y is x) == layer.inplace
+        (y * y).sum().backward()
+        found.append((y.tolist(), leaf.grad.tolist()))  # type: ignore[union-attr]
+    assert found[0] == found[1]
+    assert "inplace=True" in repr(make(inplace=True))
+    with pytest.raises(jg.errors.GradError):
+        make(inplace=True)(jg.ones(2, requires_grad=True))
+
+
+def test_arguments_that_are_refused_in_words() -> None:
+    for make, words in (
+        (lambda: nn.Conv1d(1, 1, 1, padding_mode="reflect"), "Conv1d: padding_mode is expected to be 'zeros'"),
+        (lambda: nn.Conv2d(1, 1, 1, padding_mode="circular"), "other modes are not supported"),
+        (lambda: nn.Embedding(2, 3, max_norm=1.0), "not supported, given max_norm=1.0"),
+        (lambda: nn.Embedding(2, 3, sparse=True), "sparse=True"),
+        (lambda: nn.Embedding(2, 3, _weight=jg.ones(3, 2)), r"expected a weight \(2, 3\)"),
+        (lambda: nn.GELU("erf"), "'none' or 'tanh'"),
+        (lambda: nn.MSELoss(reduction="avg"), "MSELoss: reduction is expected"),
+        (lambda: nn.CrossEntropyLoss(None, True), "CrossEntropyLoss: size_average and reduce are old names"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            make()
+    for make, words in (
+        (lambda: nn.Softmax(), "Softmax: dim is expected to be an int, given None. Try dim=-1"),
+        (lambda: nn.LogSoftmax(None), "LogSoftmax: dim"),
+        (lambda: nn.Unflatten("C", (2, 3)), "dims have no names"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            make()
+
+
+def test_names_and_tables_from_elsewhere() -> None:
+    assert nn.Conv2D is nn.Conv2d and nn.MaxPool2D is nn.MaxPool2d
+    table = jg.tensor([[1.0, 2.0], [3.0, 4.0]])
+    layer = nn.Embedding.from_pretrained(table)
+    assert layer(jg.tensor([1])).tolist() == [[3.0, 4.0]] and not layer.weight.requires_grad
+    assert nn.Embedding.from_pretrained(table, freeze=False).weight.requires_grad
+    loss = nn.BCEWithLogitsLoss(weight=jg.ones(3), pos_weight=jg.full((3,), 2.0))
+    assert list(loss.state_dict()) == ["weight", "pos_weight"]
+    assert loss(jg.zeros(3), jg.ones(3)).item() == pytest.approx(2 * np.log(2))

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-BASE = ("exp", "log", "sqrt", "tanh", "erf", "power")
+BASE = ("exp", "log", "sqrt", "tanh", "erf", "sin", "cos", "floor", "fabs", "power")
 FLOATS = ("float32", "float64")
 INTEGERS = ("int64", "int32", "int16", "int8", "uint8")
 KINDS = {"f": FLOATS, "i": INTEGERS, "b": ("bool",), "n": FLOATS + INTEGERS, "a": (*FLOATS, *INTEGERS, "bool")}
@@ -126,8 +126,32 @@ def tanh(x):
     return like(x, math.tanh(x))
 
 
+@pointwise("f -> f")
 def erf(x):
+    """y = 2 / sqrt(pi) times the integral of e^(-t^2) from 0 to x"""
     return like(x, math.erf(x))
+
+
+@pointwise("f -> f")
+def sin(x):
+    """y = sin x; NaN at infinity"""
+    return like(x, math.sin(x) if x - x == 0 else math.nan)
+
+
+@pointwise("f -> f")
+def cos(x):
+    """y = cos x; NaN at infinity"""
+    return like(x, math.cos(x) if x - x == 0 else math.nan)
+
+
+@pointwise("f -> f")
+def floor(x):
+    """y = the largest whole number that is not above x"""
+    return like(x, math.floor(x)) if x - x == 0 and x != 0 else x
+
+
+def fabs(x):
+    return like(x, math.fabs(x))
 
 
 def power(a, b):
@@ -141,10 +165,61 @@ def power(a, b):
         return like(a, math.copysign(math.inf, a) if b % 2 == 1 else math.inf)
 
 
+# Elementary functions
+
+
+@pointwise("f -> f")
 def log1p(x):
-    """ln(1 + x), exact for small x; Kahan's correction for what 1 + x rounds away"""
+    """y = ln(1 + x), exact for small x"""
+    # Kahan's correction for what 1 + x rounds away
     u = like(x, 1) + x
     return x if u == 1 or u == math.inf else log(u) * x / (u - like(x, 1))
+
+
+@pointwise("f -> f")
+def expm1(x):
+    """y = e^x - 1, exact for small x"""
+    # (e^x + 1) tanh(x / 2): the difference would lose the digits of a small x.
+    return (exp(x) + like(x, 1)) * tanh(like(x, 0.5) * x)
+
+
+@pointwise("f -> f")
+def rsqrt(x):
+    """y = x^(-1/2)"""
+    return like(x, 1) / sqrt(x)
+
+
+@pointwise("f -> f")
+def ceil(x):
+    """y = the smallest whole number that is not below x"""
+    return -floor(-x)
+
+
+@pointwise("f -> f")
+def round(x):
+    """y = the nearest whole number, the even one of two"""
+    low = floor(x)
+    over = x - low
+    even = like(x, 2) * floor(like(x, 0.5) * low + like(x, 0.5))
+    return low + like(x, 1) if over > 0.5 else even if over == 0.5 else low
+
+
+@pointwise("f -> f")
+def abs(x):
+    """y = |x|"""
+    return fabs(x)
+
+
+@pointwise("i -> i", name="abs")
+def integer_abs(x):
+    """y = |x|; the smallest int stays as it is"""
+    return x if x > 0 else like(x, like(x, 0) - x)
+
+
+@pointwise("n -> n")
+def sign(x):
+    """y = 1 where x > 0, -1 where x < 0, else x: 0 and NaN"""
+    return like(x, 1) if x > 0 else like(x, -1) if x < 0 else x
 
 
 # Arithmetic
@@ -253,6 +328,18 @@ def ge(a, b):
     return a >= b
 
 
+@pointwise("a a -> a")
+def maximum(a, b):
+    """y = the larger of a and b; NaN wins"""
+    return a if a > b or a != a else b
+
+
+@pointwise("a a -> a")
+def minimum(a, b):
+    """y = the smaller of a and b; NaN wins"""
+    return a if a < b or a != a else b
+
+
 @pointwise("b a a -> a")
 def where(c, a, b):
     """y = a if c else b"""
@@ -295,3 +382,90 @@ def gelu_grad(x):
     """dy/dx = Phi(x) + x phi(x), phi the normal density"""
     density = like(x, 1 / math.sqrt(2 * math.pi)) * exp(like(x, -0.5) * x * x)
     return normal_cdf(x) + x * density
+
+
+@pointwise("f -> f")
+def gelu_tanh(x):
+    """y = x / 2 (1 + tanh(c (x + 0.044715 x^3))), c = sqrt(2 / pi)"""
+    inner = like(x, math.sqrt(2 / math.pi)) * (x + like(x, 0.044715) * x * x * x)
+    return like(x, 0.5) * x * (like(x, 1) + tanh(inner))
+
+
+@pointwise("f -> f")
+def gelu_tanh_grad(x):
+    """dy/dx = (1 + t) / 2 + x / 2 (1 - t^2) c (1 + 3 0.044715 x^2), t the tanh"""
+    t = tanh(like(x, math.sqrt(2 / math.pi)) * (x + like(x, 0.044715) * x * x * x))
+    slope = like(x, math.sqrt(2 / math.pi)) * (like(x, 1) + like(x, 3 * 0.044715) * x * x)
+    return like(x, 0.5) * (like(x, 1) + t) + like(x, 0.5) * x * (like(x, 1) - t * t) * slope
+
+
+@pointwise("f -> f")
+def sigmoid(x):
+    """y = 1 / (1 + e^(-x))"""
+    return like(x, 1) / (like(x, 1) + exp(-x))
+
+
+@pointwise("f f -> f")
+def sigmoid_grad(g, y):
+    """gx = g y (1 - y)"""
+    return g * (y * (like(y, 1) - y))
+
+
+@pointwise("f -> f")
+def silu(x):
+    """y = x / (1 + e^(-x))"""
+    return x / (like(x, 1) + exp(-x))
+
+
+@pointwise("f f -> f")
+def silu_grad(g, x):
+    """gx = g s (1 + x (1 - s)), s = 1 / (1 + e^(-x))"""
+    s = sigmoid(x)
+    return g * (s * (like(x, 1) + x * (like(x, 1) - s)))
+
+
+@pointwise("f f -> f")
+def leaky_relu(x, slope):
+    """y = x where x > 0, else slope x"""
+    return x if x > 0 else slope * x
+
+
+@pointwise("f f f -> f")
+def leaky_relu_grad(g, x, slope):
+    """gx = g where x > 0, else slope g"""
+    return g if x > 0 else slope * g
+
+
+@pointwise("f f -> f")
+def elu(x, alpha):
+    """y = x where x > 0, else alpha (e^x - 1)"""
+    return x if x > 0 else alpha * expm1(x)
+
+
+@pointwise("f f f -> f")
+def elu_grad(g, x, alpha):
+    """gx = g alpha e^x where x <= 0, else g"""
+    return g * (alpha * exp(x)) if x <= 0 else g
+
+
+@pointwise("f f f -> f")
+def softplus(x, beta, threshold):
+    """y = x where beta x > threshold, else ln(1 + e^(beta x)) / beta"""
+    z = beta * x
+    return x if z > threshold else log1p(exp(z)) / beta
+
+
+@pointwise("f f f -> f")
+def softplus_grad(x, beta, threshold):
+    """dy/dx = 1 where beta x > threshold, else 1 / (1 + e^(-beta x))"""
+    z = beta * x
+    return like(x, 1) if z > threshold else sigmoid(z)
+
+
+# Losses
+
+
+@pointwise("f f -> f")
+def logistic_loss(x, t):
+    """y = max(x, 0) - x t + ln(1 + e^(-|x|)): -t ln p - (1 - t) ln(1 - p) with p = 1 / (1 + e^(-x))"""
+    return (x if x > 0 else like(x, 0)) - x * t + log1p(exp(-abs(x)))

@@ -1,6 +1,7 @@
 """Floor 2: functional ops by family; forward, infer and backward rules side by side."""
 
 from jitgrad.ops import _methods as _methods
+from jitgrad.ops.activation import relu as relu, sigmoid as sigmoid
 from jitgrad.ops.convert import clone as clone
 from jitgrad.ops.create import (
     arange as arange,
@@ -10,6 +11,30 @@ from jitgrad.ops.create import (
     ones_like as ones_like,
     zeros as zeros,
     zeros_like as zeros_like,
+)
+from jitgrad.ops.elementary import (
+    abs as abs,
+    ceil as ceil,
+    clamp as clamp,
+    cos as cos,
+    erf as erf,
+    expm1 as expm1,
+    floor as floor,
+    isfinite as isfinite,
+    isinf as isinf,
+    isnan as isnan,
+    log1p as log1p,
+    logical_and as logical_and,
+    logical_not as logical_not,
+    logical_or as logical_or,
+    maximum as maximum,
+    minimum as minimum,
+    reciprocal as reciprocal,
+    round as round,
+    rsqrt as rsqrt,
+    sign as sign,
+    sin as sin,
+    square as square,
 )
 from jitgrad.ops.index import nonzero as nonzero
 from jitgrad.ops.join import cat as cat, stack as stack
@@ -28,7 +53,6 @@ from jitgrad.ops.pointwise import (
     ne as ne,
     neg as neg,
     pow as pow,
-    relu as relu,
     sqrt as sqrt,
     sub as sub,
     tanh as tanh,
@@ -58,5 +82,6 @@ from jitgrad.ops.views import (
     squeeze as squeeze,
     t as t,
     transpose as transpose,
+    unflatten as unflatten,
     unsqueeze as unsqueeze,
 )

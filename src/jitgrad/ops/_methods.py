@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from jitgrad.autograd import Tensor, check_writable, detach, run_backward, tensor, tensor_repr, wrap
 from jitgrad.dtypes import float32
 from jitgrad.errors import ShapeError
-from jitgrad.ops import convert, index, inplace, pointwise, reduce, views
+from jitgrad.ops import activation, convert, elementary, index, inplace, pointwise, reduce, views
 from jitgrad.ops.matmul import matmul
 from jitgrad.ops.softmax import log_softmax, softmax
 
@@ -17,12 +17,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 METHODS: dict[str, Any] = {
     **{f.__name__: f for f in (
         pointwise.add, pointwise.sub, pointwise.mul, pointwise.div, pointwise.neg, pointwise.pow, pointwise.exp, pointwise.log,
-        pointwise.sqrt, pointwise.tanh, pointwise.relu, pointwise.eq, pointwise.ne, pointwise.lt, pointwise.le, pointwise.gt,
+        pointwise.sqrt, pointwise.tanh, pointwise.eq, pointwise.ne, pointwise.lt, pointwise.le, pointwise.gt,
         pointwise.ge, reduce.sum, reduce.mean, reduce.var, reduce.amax, reduce.max, reduce.argmax, views.reshape, views.view,
         views.flatten, views.permute, views.transpose, views.t, views.expand, views.squeeze, views.unsqueeze, views.as_strided,
-        views.narrow, matmul, softmax, log_softmax, index.nonzero, inplace.add_, inplace.sub_,
+        views.narrow, views.unflatten, matmul, softmax, log_softmax, index.nonzero, inplace.add_, inplace.sub_,
         inplace.mul_, inplace.div_, inplace.pow_, inplace.fill_, inplace.zero_, inplace.copy_, convert.to, convert.clone,
         convert.contiguous, convert.item, convert.tolist, convert.numpy, convert.cpu, convert.cuda,
+        activation.relu, activation.sigmoid, elementary.abs, elementary.ceil, elementary.clamp, elementary.cos, elementary.erf,
+        elementary.expm1, elementary.floor, elementary.isfinite, elementary.isinf, elementary.isnan, elementary.log1p,
+        elementary.logical_and, elementary.logical_not, elementary.logical_or, elementary.maximum, elementary.minimum,
+        elementary.reciprocal, elementary.round, elementary.rsqrt, elementary.sign, elementary.sin, elementary.square,
     )},
     **{name: convert.casts(name) for name in ("float", "double", "half", "long", "int", "bool")},
     "detach": detach,
@@ -64,6 +68,7 @@ for _name, _op in (
 for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
     METHODS[f"__{_name}__"] = _guarded(METHODS[_name])
 METHODS["__neg__"] = pointwise.neg
+METHODS["__abs__"] = elementary.abs
 METHODS["__hash__"] = object.__hash__
 
 

@@ -81,6 +81,13 @@ def floating(x: Tensor) -> Tensor:
     return x if x.array.dtype.kind == "f" else cast(x, dtypes.float32.numpy)
 
 
+def number(name: str, value: Any, x: Tensor) -> Tensor:
+    """A Python number as an operand beside the Tensor x, in its dtype."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name}: expected a Tensor, given {type(x).__name__}. Try jg.tensor(...).")
+    return scalar(value, x.array.dtype, x)
+
+
 def broadcasting3(a: Any, b: Any, c: Any) -> tuple[Any, Any]:
     """infer of a pointwise op on three operands of one dtype."""
     if not a.dtype == b.dtype == c.dtype:

@@ -1,4 +1,4 @@
-"""conv2d and its two gradients. The three name each other in their rules, which closes them under differentiation."""
+"""conv2d and its two gradients, which name each other in their rules and so close them under differentiation; conv1d."""
 
 from __future__ import annotations
 
@@ -9,38 +9,47 @@ from jitgrad.errors import ShapeError
 from jitgrad.ops.matmul import layer_dtypes
 from jitgrad.ops.reduce import sum
 from jitgrad.ops.views import squeeze, unsqueeze
-from jitgrad.shapes import Shape, as_pair, conv_size
+from jitgrad.shapes import Shape, as_ints, as_pair, conv_size
 
 Pair = tuple[int, int]
+Sizes = tuple[int, ...]
+
+
+def _output_sizes(
+    name: str, xs: Shape, ws: Shape, bs: Shape | None, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+) -> Sizes:  # fmt: skip
+    """Sizes of the output's dims after (N, F); checks all that shapes say."""
+    dims, kernel = ("H, W", "KH, KW") if len(stride) == 2 else ("L", "K")
+    if len(xs) != 2 + len(stride) or len(ws) != len(xs):
+        raise ShapeError(f"{name}: expected an input (N, C, {dims}) and a weight (F, C / groups, {kernel}), given {xs} and {ws}.")
+    if min(stride) < 1 or min(dilation) < 1 or min(padding) < 0 or groups < 1:
+        raise ShapeError(
+            f"{name}: expected stride, dilation and groups of at least 1 and padding of at least 0, "
+            f"given {stride}, {dilation}, {groups} and {padding}."
+        )
+    C, (F, CG) = xs[1], ws[:2]
+    if CG * groups != C or F % groups:
+        raise ShapeError(
+            f"{name}: expected an input with {CG * groups} channels for the weight {ws} with groups={groups}, given {xs}"
+            + (f"; {F} filters do not divide into {groups} groups." if F % groups else ".")
+        )
+    if bs is not None and bs != (F,):
+        raise ShapeError(f"{name}: expected a bias ({F},) for the weight {ws}, given {bs}.")
+    sizes = tuple(conv_size(*each) for each in zip(xs[2:], ws[2:], stride, padding, dilation, strict=True))
+    if min(sizes) < 1 or min(ws[2:]) < 1:
+        large, small = (" x ".join(map(str, s[2:])) for s in (ws, xs))
+        raise ShapeError(
+            f"{name}: the kernel {large} (dilation {dilation}) is larger than the input {small} with padding {padding}. "
+            "Try a larger padding."
+        )
+    return sizes
 
 
 def _conv2d_infer(x: Any, w: Any, b: Any, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> tuple[Shape, Any]:
     xs, ws = tuple(x.shape), tuple(w.shape)
-    if len(xs) != 4 or len(ws) != 4:
-        raise ShapeError(f"conv2d: expected an input (N, C, H, W) and a weight (F, C / groups, KH, KW), given {xs} and {ws}.")
-    if min(stride) < 1 or min(dilation) < 1 or min(padding) < 0 or groups < 1:
-        raise ShapeError(
-            "conv2d: expected stride, dilation and groups of at least 1 and padding of at least 0, "
-            f"given {stride}, {dilation}, {groups} and {padding}."
-        )
-    N, C, H, W = xs
-    F, CG, KH, KW = ws
-    if CG * groups != C or F % groups:
-        raise ShapeError(
-            f"conv2d: expected an input with {CG * groups} channels for the weight {ws} with groups={groups}, given {xs}"
-            + (f"; {F} filters do not divide into {groups} groups." if F % groups else ".")
-        )
+    sizes = _output_sizes("conv2d", xs, ws, None if b is None else tuple(b.shape), stride, padding, dilation, groups)
     layer_dtypes("conv2d", x, w, b)
-    if b is not None and tuple(b.shape) != (F,):
-        raise ShapeError(f"conv2d: expected a bias ({F},) for the weight {ws}, given {tuple(b.shape)}.")
-    OH = conv_size(H, KH, stride[0], padding[0], dilation[0])
-    OW = conv_size(W, KW, stride[1], padding[1], dilation[1])
-    if OH < 1 or OW < 1 or KH < 1 or KW < 1:
-        raise ShapeError(
-            f"conv2d: the kernel {KH} x {KW} (dilation {dilation}) is larger than the input {H} x {W} with padding {padding}. "
-            "Try a larger padding."
-        )
-    return (N, F, OH, OW), x.dtype
+    return (xs[0], ws[0], *sizes), x.dtype
 
 
 CONV2D: Primitive = Primitive(
@@ -105,18 +114,43 @@ def conv2d(
     if input.ndim == 3:
         return squeeze(conv2d(unsqueeze(input, 0), weight, bias, stride, padding, dilation, groups), 0)
     d, s = as_pair(dilation, "dilation"), as_pair(stride, "stride")
-    if isinstance(padding, str):
-        padding = _named_padding(padding, weight.shape, s, d)
-    p = (s, as_pair(padding, "padding"), d, groups)
-    return CONV2D.apply(input, weight, bias, *p)
+    pad = _named_padding("conv2d", padding, weight.shape, s, d) if isinstance(padding, str) else padding
+    return CONV2D.apply(input, weight, bias, s, as_pair(pad, "padding"), d, groups)
 
 
-def _named_padding(name: str, w_shape: Shape, stride: Pair, dilation: Pair) -> Pair:
+def _named_padding(op: str, name: str, w_shape: Shape, stride: Sizes, dilation: Sizes) -> Sizes:
     if name == "valid":
-        return (0, 0)
+        return (0,) * len(stride)
     if name != "same":
-        raise ShapeError(f"conv2d: padding is expected to be ints, 'same' or 'valid', given {name!r}.")
+        raise ShapeError(f"{op}: padding is expected to be ints, 'same' or 'valid', given {name!r}.")
     total = tuple(d * (k - 1) for d, k in zip(dilation, w_shape[2:], strict=False))
-    if stride != (1, 1) or any(n % 2 for n in total):
-        raise ShapeError("conv2d: padding='same' is expected with stride 1 and kernels of odd size. Pad the input yourself.")
-    return total[0] // 2, total[1] // 2
+    if set(stride) != {1} or any(n % 2 for n in total):
+        raise ShapeError(f"{op}: padding='same' is expected with stride 1 and kernels of odd size. Pad the input yourself.")
+    return tuple(n // 2 for n in total)
+
+
+def conv1d(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None,
+    stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
+) -> Tensor:  # fmt: skip
+    """1-d cross-correlation: ``y[n, f, i] = b[f] + sum_{c, k} x[n, c, i s + k d - p] w[f, c, k]``.
+
+    input (N, C, L) or (C, L), weight (F, C / groups, K), bias (F,) or None; stride, padding ("same" and "valid" too), dilation and
+    groups as conv2d's, which computes it on images of height 1. Returns (N, F, OL). Raises ShapeError and DTypeError.
+    Gradient: as conv2d's.
+
+    >>> import jitgrad as jg
+    >>> x = jg.tensor([[[1.0, 2.0, 3.0]]], requires_grad=True)
+    >>> y = jg.nn.functional.conv1d(x, jg.tensor([[[1.0, 10.0]]]))
+    >>> y.sum().backward()
+    >>> y.tolist(), x.grad.tolist()
+    ([[[21.0, 32.0]]], [[[1.0, 11.0, 10.0]]])
+    """
+    if input.ndim == 2:
+        return squeeze(conv1d(unsqueeze(input, 0), weight, bias, stride, padding, dilation, groups), 0)
+    d, s, xs, ws = as_ints(dilation, 1, "dilation"), as_ints(stride, 1, "stride"), input.shape, weight.shape
+    p = _named_padding("conv1d", padding, ws, s, d) if isinstance(padding, str) else as_ints(padding, 1, "padding")
+    _output_sizes("conv1d", xs, ws, None if bias is None else bias.shape, s, p, d, groups)
+    layer_dtypes("conv1d", input.array, weight.array, None if bias is None else bias.array)
+    image, filters = unsqueeze(input, 2), unsqueeze(weight, 2)  # (N, C, 1, L), (F, C / groups, 1, K)
+    return squeeze(CONV2D.apply(image, filters, bias, (1, *s), (0, *p), (1, *d), groups), 2)

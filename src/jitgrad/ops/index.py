@@ -19,9 +19,10 @@ from jitgrad.autograd import (
     to_device,
     write,
 )  # fmt: skip
-from jitgrad.errors import DTypeError, JitgradError, OutOfRangeError, ShapeError
+from jitgrad.errors import ArgumentError, DTypeError, JitgradError, OutOfRangeError, ShapeError
 from jitgrad.ops.create import arange_like
 from jitgrad.ops.pointwise import add, eq, mul, ne, where
+from jitgrad.ops.reduce import amax
 from jitgrad.ops.views import INDEX, inverse_order, permute, reshape, resolve_slice
 from jitgrad.shapes import Item, Shape, broadcast_shapes
 
@@ -83,7 +84,10 @@ def _put_grad_v(g: Tensor, idx: Tensor) -> Tensor:
     return where(reshape(eq(last, order), (*idx.shape, *(1,) * (g.ndim - 1))), rows, 0)
 
 
-def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+def embedding(
+    input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None, norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False, sparse: bool = False,
+) -> Tensor:  # fmt: skip
     """Rows of weight: ``y[i, :] = weight[input[i], :]``.
 
     Parameters
@@ -94,6 +98,8 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
         (rows, features).
     padding_idx
         A row that gets no gradient.
+    max_norm, norm_type, scale_grad_by_freq, sparse
+        Not supported: ArgumentError for a max_norm, a true scale_grad_by_freq or a true sparse.
 
     Raises OutOfRangeError (an IndexError) for an index out of range. Gradient: the rows of g added up by index, in order.
 
@@ -103,6 +109,11 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
     >>> w.grad.tolist()
     [[0.0, 0.0], [2.0, 2.0]]
     """
+    if max_norm is not None or scale_grad_by_freq or sparse:
+        raise ArgumentError(
+            "embedding: max_norm, scale_grad_by_freq and sparse are not supported, "
+            f"given max_norm={max_norm}, norm_type={norm_type}, scale_grad_by_freq={scale_grad_by_freq}, sparse={sparse}."
+        )
     if weight.ndim != 2:
         raise ShapeError(f"embedding: expected a weight of 2 dims, given {weight.shape}.")
     if input.array.dtype.kind != "i":
@@ -117,6 +128,29 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
         taken = TAKE.apply(weight, idx)
         return where(real, taken, taken.detach())
     return TAKE.apply(weight, idx)
+
+
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    """1 at the class, 0 elsewhere, int64: (...) labels become (..., num_classes). No gradient.
+
+    With num_classes -1 there are as many classes as the largest label needs. Raises ArgumentError for a label out of range.
+
+    >>> import jitgrad as jg
+    >>> jg.nn.functional.one_hot(jg.tensor([0, 2])).tolist()
+    [[1, 0, 0], [0, 0, 1]]
+    """
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"one_hot: expected a Tensor, given {type(tensor).__name__}. Try jg.tensor(...).")
+    if tensor.array.dtype != _INT64:
+        raise DTypeError(f"one_hot: expected int64 labels, given {tensor.dtype}. Try labels.long().")
+    if num_classes == -1:
+        if not tensor.array.size:
+            raise ArgumentError("one_hot: no labels say how many classes there are. Give num_classes.")
+        num_classes = int(amax(tensor).tolist()) + 1
+    if num_classes < 1 or kernels.of(tensor.array).first_outside(tensor.array, 0, num_classes) >= 0:
+        raise ArgumentError(f"one_hot: expected labels from 0 to num_classes - 1, and num_classes of at least 1, given {num_classes}.")
+    at = eq(reshape(tensor, (*tensor.shape, 1)), arange_like(num_classes, tensor))
+    return cast(at, _INT64)
 
 
 def nonzero(input: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Losses on class scores: nll_loss, cross_entropy."""
+"""Losses on class scores: nll_loss, cross_entropy. Losses on numbers: mse_loss, l1_loss, binary_cross_entropy_with_logits."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any
 from jitgrad import dtypes, kernels
 from jitgrad.autograd import Primitive, Tensor, cast, filled, is_grad_enabled, wrap
 from jitgrad.errors import ArgumentError, DTypeError, GradError, InputTypeError, OutOfRangeError, ShapeError
-from jitgrad.ops.pointwise import DIV, add, div, mul, neg, where
-from jitgrad.ops.reduce import sum
+from jitgrad.ops._operands import operands, pointwise_float
+from jitgrad.ops.activation import SIGMOID
+from jitgrad.ops.elementary import abs
+from jitgrad.ops.pointwise import DIV, MUL, add, div, mul, neg, sub, where
+from jitgrad.ops.reduce import mean, sum
 from jitgrad.ops.softmax import log_softmax, softmax
 from jitgrad.ops.views import reshape
 from jitgrad.shapes import Shape, as_int
@@ -62,15 +65,13 @@ def _check_range(name: str, target: Any, C: int, ignore_index: int) -> None:
         )
 
 
-def _check_arguments(name: str, input: Tensor, target: Tensor, weight: Tensor | None, reduction: str, ignore_index: int) -> None:
+def _check_arguments(name: str, input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> None:
     """What can be said of labels before anything is computed."""
     for t in (input, target, *(() if weight is None else (weight,))):
         if not isinstance(t, Tensor):
             raise InputTypeError(f"{name}: expected a Tensor, given {type(t).__name__}. Try jg.tensor(...).")
     if not -(2**63) <= ignore_index < 2**63:
         raise ArgumentError(f"{name}: ignore_index is expected to be an int64, given {ignore_index}.")
-    if reduction not in _REDUCTIONS:
-        raise ArgumentError(f"{name}: reduction is expected to be 'none', 'mean' or 'sum', given {reduction!r}.")
     shape = input.shape
     if not shape:
         raise ShapeError(f"{name}: expected an input (N, C, ...) or (C,), given a number.")
@@ -141,7 +142,8 @@ def _to_targets(u: Tensor, p: Tensor, target: Tensor, weight: Tensor | None, g_s
 
 
 def nll_loss(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: None = None, ignore_index: int = -100,
+    reduce: None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """Negative log likelihood: ``-weight[t] x[t]`` at each target t.
 
@@ -153,7 +155,8 @@ def nll_loss(
     2.0
     """
     ignore_index = as_int(ignore_index, "ignore_index")
-    _check_arguments("nll_loss", input, target, weight, reduction, ignore_index)
+    check_reduction("nll_loss", reduction, size_average, reduce)
+    _check_arguments("nll_loss", input, target, weight, ignore_index)
     shape = input.shape
     labels = cast(target, _INT64)
     if len(shape) > 1:
@@ -162,9 +165,17 @@ def nll_loss(
     return reshape(loss, ())
 
 
+def check_reduction(name: str, reduction: str, size_average: object = None, reduce: object = None) -> None:
+    """Raise for what is no reduction, and for the two arguments that PyTorch had before it."""
+    if size_average is not None or reduce is not None:
+        raise ArgumentError(f"{name}: size_average and reduce are old names. Use reduction='none', 'mean' or 'sum'.")
+    if reduction not in _REDUCTIONS:
+        raise ArgumentError(f"{name}: reduction is expected to be 'none', 'mean' or 'sum', given {reduction!r}.")
+
+
 def cross_entropy(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100,
-    reduction: str = "mean", label_smoothing: float = 0.0,
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: None = None, ignore_index: int = -100,
+    reduce: None = None, reduction: str = "mean", label_smoothing: float = 0.0,
 ) -> Tensor:  # fmt: skip
     """Cross entropy of logits against labels or class probabilities: ``-sum_c q[c] log_softmax(x)[c]``.
 
@@ -190,10 +201,11 @@ def cross_entropy(
     >>> x.grad.tolist()
     [[0.5, -0.5]]
     """
+    check_reduction("cross_entropy", reduction, size_average, reduce)
     if not 0.0 <= label_smoothing <= 1.0:
         raise ArgumentError(f"cross_entropy: label_smoothing is expected between 0 and 1, given {label_smoothing}.")
     ignore_index = as_int(ignore_index, "ignore_index")
-    _check_arguments("cross_entropy", input, target, weight, reduction, ignore_index)
+    _check_arguments("cross_entropy", input, target, weight, ignore_index)
     shape = input.shape
     if len(shape) == 2 and not label_smoothing and target.array.dtype.kind != "f":
         return CROSS_ENTROPY.apply(input, cast(target, _INT64), weight, ignore_index, reduction)
@@ -201,7 +213,7 @@ def cross_entropy(
     log_p = log_softmax(input, dim)
     if target.shape == shape and target.array.dtype.kind == "f":
         return _soft_cross_entropy(log_p, target, weight, reduction, label_smoothing, dim)
-    loss = nll_loss(log_p, target, weight, ignore_index, reduction)
+    loss = nll_loss(log_p, target, weight, ignore_index=ignore_index, reduction=reduction)
     if not label_smoothing:
         return loss
     # Uniform part: the mean over classes of -weight[c] log p[c], where the target counts.
@@ -244,3 +256,117 @@ def _soft_cross_entropy(log_p: Tensor, q: Tensor, weight: Tensor | None, reducti
     if reduction == "mean":
         return div(sum(losses), prod(losses.shape))
     return _reduced(losses, reduction)
+
+
+# ---- losses on numbers
+def _same_shape(name: str, input: Any, target: Any) -> None:
+    for what, t in (("input", input), ("target", target)):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"{name}: expected a Tensor as {what}, given {type(t).__name__}. Try jg.tensor(...).")
+    if input.array.shape != target.array.shape:
+        raise ShapeError(
+            f"{name}: expected a target of the input's shape {input.shape}, given {target.shape}: broadcasting would pair each element "
+            "with many others. Try target.reshape(input.shape)."
+        )
+
+
+def _put_together(losses: Tensor, reduction: str) -> Tensor:
+    return losses if reduction == "none" else mean(losses) if reduction == "mean" else sum(losses)
+
+
+def _weighted(name: str, losses: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
+    """The losses put together; a mean with weights is over the weights."""
+    if weight is None:
+        return _put_together(losses, reduction)
+    if weight.shape != losses.shape:
+        raise ShapeError(f"{name}: expected a weight of the input's shape {losses.shape}, given {weight.shape}.")
+    losses = mul(losses, weight)
+    return div(sum(losses), sum(weight)) if reduction == "mean" else _put_together(losses, reduction)
+
+
+def mse_loss(
+    input: Tensor, target: Tensor, size_average: None = None, reduce: None = None, reduction: str = "mean", weight: Tensor | None = None
+) -> Tensor:  # fmt: skip
+    """Squared error: ``(x - t)^2``, its mean ("mean"), its sum ("sum") or each ("none").
+
+    input and target have one shape, so has weight, by which the errors are multiplied; a mean is then over the weights.
+    Raises ShapeError, ArgumentError. Gradient: 2 g (x - t) to input, over the number of elements for "mean".
+
+    >>> import jitgrad as jg
+    >>> x = jg.tensor([1.0, 3.0], requires_grad=True)
+    >>> loss = jg.nn.functional.mse_loss(x, jg.tensor([1.0, 1.0]))
+    >>> loss.backward()
+    >>> loss.item(), x.grad.tolist()
+    (2.0, [0.0, 2.0])
+    """
+    check_reduction("mse_loss", reduction, size_average, reduce)
+    _same_shape("mse_loss", input, target)
+    error = sub(input, target)
+    return _weighted("mse_loss", MUL.apply(error, error), weight, reduction)
+
+
+def l1_loss(
+    input: Tensor, target: Tensor, size_average: None = None, reduce: None = None, reduction: str = "mean", weight: Tensor | None = None
+) -> Tensor:  # fmt: skip
+    """Absolute error: ``|x - t|``, its mean ("mean"), its sum ("sum") or each ("none"); arguments as mse_loss's.
+
+    Gradient: g sign(x - t) to input, over the number of elements for "mean".
+
+    >>> import jitgrad as jg
+    >>> x = jg.tensor([1.0, 3.0], requires_grad=True)
+    >>> loss = jg.nn.functional.l1_loss(x, jg.tensor([1.0, 1.0]))
+    >>> loss.backward()
+    >>> loss.item(), x.grad.tolist()
+    (1.0, [0.0, 0.5])
+    """
+    check_reduction("l1_loss", reduction, size_average, reduce)
+    _same_shape("l1_loss", input, target)
+    return _weighted("l1_loss", abs(sub(input, target)), weight, reduction)
+
+
+_check_float = pointwise_float("binary_cross_entropy_with_logits")
+LOGISTIC_LOSS: Primitive = Primitive(
+    "logistic_loss", "x t", lambda x, t: _check_float(x),
+    grad_x=lambda g, x, t: MUL.apply(g, sub(SIGMOID.apply(x), t)), grad_t=lambda g, x: neg(MUL.apply(g, x)),
+)  # fmt: skip
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: None = None, reduce: None = None,
+    reduction: str = "mean", pos_weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Binary cross entropy of logits: ``-t log p - (1 - t) log(1 - p)`` with ``p = sigmoid(x)``, without ever computing p.
+
+    Parameters
+    ----------
+    input, target
+        Logits and probabilities (0 or 1 for labels), of one shape.
+    weight
+        By which each loss is multiplied; it broadcasts.
+    reduction
+        "mean" (over all elements), "sum" or "none".
+    pos_weight
+        By which the first term is multiplied; it broadcasts: above 1 it counts a missed 1 for more.
+
+    Raises ShapeError, DTypeError, ArgumentError. Gradient without weights, for "none": g (p - t) to input, -g x to target.
+
+    >>> import jitgrad as jg
+    >>> x = jg.tensor([0.0, 100.0], requires_grad=True)
+    >>> loss = jg.nn.functional.binary_cross_entropy_with_logits(x, jg.tensor([1.0, 0.0]), reduction="sum")
+    >>> loss.backward()
+    >>> round(loss.item(), 4), x.grad.tolist()
+    (100.6931, [-0.5, 1.0])
+    """
+    name = "binary_cross_entropy_with_logits"
+    check_reduction(name, reduction, size_average, reduce)
+    _same_shape(name, input, target)
+    x, t = operands(name, input, target)
+    if pos_weight is None:
+        losses = LOGISTIC_LOSS.apply(x, t)
+    else:  # -log p is the loss for t = 1
+        factor = add(mul(sub(pos_weight, 1), t), 1)
+        losses = add(mul(sub(1, t), x), mul(factor, LOGISTIC_LOSS.apply(x, filled(x.array.shape, 1, x))))
+    losses = losses if weight is None else mul(losses, weight)
+    if losses.shape != x.shape:
+        raise ShapeError(f"{name}: expected weight and pos_weight that broadcast to the input {x.shape}, given {losses.shape} in all.")
+    return _put_together(losses, reduction)

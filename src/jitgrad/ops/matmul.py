@@ -1,14 +1,14 @@
-"""Matrix products: matmul of any ranks, linear."""
+"""Matrix products: matmul of any ranks, linear, bilinear."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from jitgrad.autograd import Primitive, Tensor
+from jitgrad.autograd import ADD, Primitive, Tensor
 from jitgrad.dtypes import COMPUTED_FLOATS, COMPUTED_NUMBERS, refuse_float16
 from jitgrad.errors import DTypeError, ShapeError
 from jitgrad.ops.reduce import SUM
-from jitgrad.ops.views import mT, squeeze, unsqueeze
+from jitgrad.ops.views import mT, reshape, squeeze, unsqueeze
 from jitgrad.shapes import ALL_DIMS, Shape, broadcast_shapes
 
 
@@ -141,3 +141,38 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     [[11.5]]
     """
     return LINEAR.apply(input, weight, bias)
+
+
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``y[..., k] = sum_{i, j} x1[..., i] W[k, i, j] x2[..., j] + b[k]``.
+
+    Parameters
+    ----------
+    input1, input2
+        (..., I) and (..., J), with the same leading dims.
+    weight
+        (K, I, J), of the same float dtype.
+    bias
+        (K,) or None.
+
+    Returns (..., K). Raises ShapeError and DTypeError. Gradient: as linear's in each of the three.
+
+    >>> import jitgrad as jg
+    >>> w = jg.tensor([[[1.0, 10.0]]])
+    >>> jg.nn.functional.bilinear(jg.tensor([2.0]), jg.tensor([3.0, 4.0]), w).tolist()
+    [86.0]
+    """
+    s1, s2, ws = input1.shape, input2.shape, weight.shape
+    if len(ws) != 3:
+        raise ShapeError(f"bilinear: expected a weight (out_features, in1_features, in2_features), given {ws}.")
+    K, I, J = ws
+    if not s1 or not s2 or s1[:-1] != s2[:-1] or (s1[-1], s2[-1]) != (I, J):
+        raise ShapeError(f"bilinear: expected inputs (..., {I}) and (..., {J}) for the weight {ws}, given {s1} and {s2}.")
+    if bias is not None and bias.shape != (K,):
+        raise ShapeError(f"bilinear: expected a bias ({K},) for the weight {ws}, given {bias.shape}.")
+    for x in (input1, input2):
+        layer_dtypes("bilinear", x.array, weight.array, None if bias is None else bias.array)
+    lead = s1[:-1]
+    rows = reshape(LINEAR.apply(input2, reshape(weight, (K * I, J)), None), (*lead, K, I))  # sum over j
+    y = squeeze(MATMUL.apply(rows, unsqueeze(input1, -1)), -1)  # (..., K, I) (..., I, 1)
+    return y if bias is None else ADD.apply(y, bias)

@@ -1,4 +1,4 @@
-"""Pointwise ops: arithmetic, elementary functions, activations, comparisons, where. Operands broadcast and promote as in PyTorch."""
+"""Pointwise ops: arithmetic, exp log sqrt tanh, comparisons, where. Operands broadcast and promote as in PyTorch."""
 
 from __future__ import annotations
 
@@ -219,44 +219,6 @@ def tanh(input: Tensor) -> Tensor:
     [0.0]
     """
     return TANH.apply(input)
-
-
-# ---- activations
-RELU: Primitive = Primitive("relu", "x", pointwise_number("relu"), grad_x=lambda g, y: RELU_GRAD.apply(g, y))
-RELU_GRAD: Primitive = Primitive("relu_grad", "g y", broadcasting("relu_grad"), grad_g=lambda u, y: RELU_GRAD.apply(u, y))
-GELU: Primitive = Primitive(
-    "gelu", "x", pointwise_float("gelu"), promote=lambda x: gelu(floating(x)), grad_x=lambda g, x: MUL.apply(g, GELU_GRAD.apply(x))
-)
-# gelu''(x) = phi(x) (2 - x^2) with the normal density phi
-GELU_GRAD: Primitive = Primitive(
-    "gelu_grad", "x", pointwise_float("gelu_grad"),
-    grad_x=lambda g, x: mul(MUL.apply(g, mul(exp(mul(mul(x, x), -0.5)), sub(2, mul(x, x)))), 0.3989422804014327),
-)  # fmt: skip
-
-
-def relu(input: Tensor) -> Tensor:
-    """``max(x, 0)``, elementwise; NaN stays NaN.
-
-    Gradient: g where y > 0, else 0 (0 at x = 0).
-
-    >>> import jitgrad as jg
-    >>> jg.relu(jg.tensor([-1.0, 2.0])).tolist()
-    [0.0, 2.0]
-    """
-    return RELU.apply(input)
-
-
-def gelu(input: Tensor) -> Tensor:
-    """``x Phi(x)`` with the normal distribution function Phi, elementwise.
-
-    Gradient: g (Phi(x) + x phi(x)).
-    Source: Hendrycks and Gimpel, Gaussian Error Linear Units, 2016.
-
-    >>> import jitgrad as jg
-    >>> round(jg.nn.functional.gelu(jg.tensor(1.0)).item(), 4)
-    0.8413
-    """
-    return GELU.apply(input)
 
 
 # ---- comparisons

@@ -93,6 +93,20 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return reshape(input, (*shape[:first], n, *shape[last + 1 :]))
 
 
+def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
+    """One dim as several, whose sizes multiply to its size; one of them may be -1.
+
+    >>> import jitgrad as jg
+    >>> jg.unflatten(jg.zeros(2, 12), 1, (3, -1)).shape
+    (2, 3, 4)
+    """
+    shape = input.shape
+    at, split = normalize_dim(dim, len(shape)), as_shape((tuple(sizes),))
+    if not shape or not split:
+        raise ShapeError(f"unflatten: expected a dim and sizes to cut it into, given shape {shape} and {split}.")
+    return reshape(input, (*shape[:at], *inferred_shape(shape[at : at + 1], split), *shape[at + 1 :]))
+
+
 def permute(input: Tensor, *dims: Any) -> Tensor:
     """A view with its dims in another order.
 

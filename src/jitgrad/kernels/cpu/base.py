@@ -254,5 +254,25 @@ def erf(x):
 
 
 @njit(inline=True)
+def sin(x):
+    return math.sin(x)
+
+
+@njit(inline=True)
+def cos(x):
+    return math.cos(x)
+
+
+@njit(inline=True)
+def floor(x):
+    return np.floor(x)
+
+
+@njit(inline=True)
+def fabs(x):
+    return math.fabs(x)
+
+
+@njit(inline=True)
 def power(a, b):
     return a**b

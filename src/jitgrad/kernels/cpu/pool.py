@@ -188,3 +188,68 @@ def avg_pool2d_grad(
     run = _avg_pool2d_grad_parallel if pays(g.size * kernel_size[0] * kernel_size[1]) else _avg_pool2d_grad
     run(_planes(g), gx, kernel_size, stride, padding, count_include_pad, divisor)
     return gx.reshape(x_shape)
+
+
+# ---- average over windows that cover the image -----------------------------------------------------------------------
+
+
+@njit
+def _share(o, size, out_size):
+    """First and one-past-last pixel of window o of out_size along a dim: floor(o size / out_size), ceil((o + 1) size / out_size)."""
+    return o * size // out_size, ((o + 1) * size + out_size - 1) // out_size
+
+
+@njit
+def _adaptive_avg_pool2d(x, y):
+    P, H, W = x.shape
+    _, OH, OW = y.shape
+    for p in prange(P):
+        for oy in range(OH):
+            top, bottom = _share(oy, H, OH)
+            for ox in range(OW):
+                left, right = _share(ox, W, OW)
+                total = 0.0
+                for i in range(top, bottom):
+                    for j in range(left, right):
+                        total += x[p, i, j]
+                y[p, oy, ox] = total / ((bottom - top) * (right - left))
+
+
+_adaptive_avg_pool2d_parallel = parallel_form(_adaptive_avg_pool2d)
+
+
+def adaptive_avg_pool2d(x: np.ndarray, output_size: Pair) -> np.ndarray:
+    """y[n, c, oy, ox] = mean of x[n, c, i, j] over oy H / OH <= i < (oy + 1) H / OH and the like for j, bounds rounded outwards."""
+    N, C = x.shape[:2]
+    y = np.empty((N * C, *output_size), x.dtype)
+    run = _adaptive_avg_pool2d_parallel if pays(x.size) else _adaptive_avg_pool2d
+    run(_planes(x), y)
+    return y.reshape((N, C, *output_size))
+
+
+@njit
+def _adaptive_avg_pool2d_grad(g, gx):
+    P, OH, OW = g.shape
+    _, H, W = gx.shape
+    for p in prange(P):
+        gx[p] = 0
+        for oy in range(OH):
+            top, bottom = _share(oy, H, OH)
+            for ox in range(OW):
+                left, right = _share(ox, W, OW)
+                share = g[p, oy, ox] / ((bottom - top) * (right - left))
+                for i in range(top, bottom):
+                    for j in range(left, right):
+                        gx[p, i, j] += share
+
+
+_adaptive_avg_pool2d_grad_parallel = parallel_form(_adaptive_avg_pool2d_grad)
+
+
+def adaptive_avg_pool2d_grad(g: np.ndarray, x_shape: tuple[int, ...]) -> np.ndarray:
+    """gx[n, c, i, j] = sum of g[n, c, oy, ox] / size of the window over the windows that hold i, j."""
+    N, C, H, W = x_shape
+    gx = np.empty((N * C, H, W), g.dtype)
+    run = _adaptive_avg_pool2d_grad_parallel if pays(gx.size) else _adaptive_avg_pool2d_grad
+    run(_planes(g), gx)
+    return gx.reshape(x_shape)

@@ -8,7 +8,7 @@ from jitgrad.kernels import scalars
 from jitgrad.kernels.jit import SIMULATED, cuda_jit
 
 if SIMULATED:
-    exp, log, sqrt, tanh, erf, power = (getattr(scalars, name) for name in scalars.BASE)
+    exp, log, sqrt, tanh, erf, sin, cos, floor, fabs, power = (getattr(scalars, name) for name in scalars.BASE)
 else:
 
     @cuda_jit(device=True)
@@ -30,6 +30,22 @@ else:
     @cuda_jit(device=True)
     def erf(x):
         return math.erf(x)
+
+    @cuda_jit(device=True)
+    def sin(x):
+        return math.sin(x)
+
+    @cuda_jit(device=True)
+    def cos(x):
+        return math.cos(x)
+
+    @cuda_jit(device=True)
+    def floor(x):
+        return math.floor(x)
+
+    @cuda_jit(device=True)
+    def fabs(x):
+        return math.fabs(x)
 
     @cuda_jit(device=True)
     def power(a, b):

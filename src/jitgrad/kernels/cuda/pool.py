@@ -188,3 +188,60 @@ def _avg_pool2d_grad(g, sizes, steps, out):
                 count = divisor if divisor != 0 else padded if with_pad != 0 else inside
                 total += np.float64(g[plane + i * OW + j]) / count
         out[index] = total
+
+
+@cuda_jit(device=True)
+def _start(o, size, out_size):  # the first pixel of window o of out_size
+    return o * size // out_size
+
+
+@cuda_jit(device=True)
+def _stop(o, size, out_size):  # one past its last pixel
+    return ((o + 1) * size + out_size - 1) // out_size
+
+
+def adaptive_avg_pool2d(x: DeviceArray, output_size: Pair) -> DeviceArray:
+    """y[n,c,i,j] = mean of x[n,c,h,q] over i H / OH <= h < (i + 1) H / OH and j W / OW <= q < (j + 1) W / OW, rounded outwards."""
+    N, C, H, W = x.shape
+    y = new((N, C, *output_size), x.dtype)
+    launch(_adaptive_avg_pool2d, y.size, flat(x), (H, W, *output_size), flat(y))
+    return y
+
+
+@cuda_jit
+def _adaptive_avg_pool2d(x, sizes, out):
+    index = cuda.grid(1)
+    if index < out.size:
+        H, W, OH, OW = sizes
+        plane = index // (OW * OH) * H * W
+        i = index // OW % OH
+        j = index % OW
+        total = np.float64(0)
+        for h in range(_start(i, H, OH), _stop(i, H, OH)):
+            for q in range(_start(j, W, OW), _stop(j, W, OW)):
+                total += x[plane + h * W + q]
+        out[index] = total / ((_stop(i, H, OH) - _start(i, H, OH)) * (_stop(j, W, OW) - _start(j, W, OW)))
+
+
+def adaptive_avg_pool2d_grad(g: DeviceArray, x_shape: tuple[int, ...]) -> DeviceArray:
+    """gx[n,c,h,q] = sum of g[n,c,i,j] / size of the window over the windows i,j that hold h,q."""
+    gx = new(x_shape, g.dtype)
+    launch(_adaptive_avg_pool2d_grad, gx.size, flat(g), (*x_shape[2:], *tuple(g.shape)[2:]), flat(gx))
+    return gx
+
+
+@cuda_jit
+def _adaptive_avg_pool2d_grad(g, sizes, out):
+    index = cuda.grid(1)
+    if index < out.size:
+        H, W, OH, OW = sizes
+        plane = index // (W * H) * OH * OW
+        h = index // W % H
+        q = index % W
+        total = np.float64(0)
+        # Windows are to pixels as pixels to windows: those that hold h are the share of h among them.
+        for i in range(_start(h, OH, H), _stop(h, OH, H)):
+            tall = _stop(i, H, OH) - _start(i, H, OH)
+            for j in range(_start(q, OW, W), _stop(q, OW, W)):
+                total += np.float64(g[plane + i * OW + j]) / (tall * (_stop(j, W, OW) - _start(j, W, OW)))
+        out[index] = total
