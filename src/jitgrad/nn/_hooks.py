@@ -41,7 +41,7 @@ def call_with_hooks(module: Module, args: Args, kwargs: dict[str, Any], forward:
             args = crossing.inwards(args)
         output = (forward or module.forward)(*args, **kwargs)
         if crossing is not None:
-            crossing.check_inputs()
+            crossing.check_inputs(args)
         for key, entry in tuple(module._forward_hooks.items()):
             called.add(key)
             changed = _run(entry, module, args, kwargs, output)
@@ -85,28 +85,27 @@ class _Crossing:
         self.hooks = tuple(module._backward_hooks.values())
         self.inputs: Sequence[Any] = ()  # (shape, dtype, device) of each positional input, None where it is no Tensor
         self.outputs: Sequence[Any] = ()
-        self.gated: Args = ()
         self.has_input_gate = False
+        self.versions: Sequence[int] = ()  # of the inputs behind the gate
         self.grad_output: Args | None = None
 
     def inwards(self, args: Args) -> Args:
         """The arguments behind the gate of the inputs."""
         self.inputs = _described(args)
-        gated = _through_gate(_InputGate, self, args)
-        if gated is not None:
-            self.has_input_gate = True
-            self.gated = tuple((a, a._version) for a in gated if isinstance(a, Tensor))
-            return gated
-        return args
+        gated = _through_gate(InputGate, self, args)
+        if gated is None:
+            return args
+        self.has_input_gate = True
+        self.versions = _versions(gated)
+        return gated
 
-    def check_inputs(self) -> None:
+    def check_inputs(self, args: Args) -> None:
         """Raise where forward wrote into an input: the caller's own tensor would not have changed."""
-        if any(a._version != version for a, version in self.gated):
+        if self.has_input_gate and self.versions != _versions(args):
             raise GradError(
                 f"{type(self.module).__name__} wrote into its input, which a module with backward hooks must not: they are handed a copy. "
                 "Use inplace=False, or remove the hook."
             )
-        self.gated = ()
 
     def outwards(self, output: Any) -> Any:
         """The output behind the gate of the outputs."""
@@ -118,7 +117,7 @@ class _Crossing:
             return output
         several = output if isinstance(output, tuple) else (output,)
         self.outputs = _described(several)
-        gated = _through_gate(_OutputGate, self, several)
+        gated = _through_gate(OutputGate, self, several)
         if gated is None:
             return output
         if not isinstance(output, tuple):
@@ -147,7 +146,6 @@ class _Crossing:
         """Gradients of the input Tensors after the hooks: zeros for an input that forward did not use."""
         if self.grad_output is None:  # they did not come through the outputs, as where a gradient is differentiated again
             return tuple(grads)
-        # No gradient has arrived at all where every slot is None: then this is not called.
         told = [s for s in self.inputs if s is not None]
         full = [zeros(*s[0], dtype=s[1], device=s[2]) if g is None else g for s, g in zip(told, grads, strict=True)]
         grad_input = _spread(self.inputs, full)
@@ -176,6 +174,10 @@ class _Crossing:
         return tuple(given)
 
 
+def _versions(values: Args) -> Sequence[int]:
+    return [v._version for v in values if isinstance(v, Tensor)]
+
+
 def _described(values: Args) -> Sequence[Any]:
     return [(v.shape, v.dtype, v.device) if isinstance(v, Tensor) else None for v in values]
 
@@ -200,8 +202,8 @@ def _through_gate(gate: type[Function], crossing: _Crossing, values: Args) -> Ar
     return tuple(next(passed) if isinstance(v, Tensor) else v for v in values)
 
 
-class _InputGate(Function):
-    """Hands tensors on as they are."""
+class InputGate(Function):
+    """Hands the inputs on as they are; on the way back the crossing sees their gradients."""
 
     @staticmethod
     def forward(ctx: Any, crossing: _Crossing, *tensors: Tensor) -> Args:
@@ -215,7 +217,9 @@ class _InputGate(Function):
         return (None, *ctx.crossing.back_at_inputs(grads))
 
 
-class _OutputGate(_InputGate):
+class OutputGate(InputGate):
+    """The same for outputs."""
+
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Args:
         return (None, *ctx.crossing.back_at_outputs(grads))

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from jitgrad.nn.module import Module
 
 EXTRA_STATE = "_extra_state"
+# What classes written for PyTorch may override to change a state dict, and what to use.
+_INSTEAD = {
+    "_load_from_state_dict": "register_load_state_dict_pre_hook, or set_extra_state",
+    "_save_to_state_dict": "register_state_dict_post_hook, or get_extra_state",
+}
 
 
 class Stateful:
@@ -27,6 +32,12 @@ class Stateful:
     _state_dict_hooks: OrderedDict[int, Any]
     _load_state_dict_pre_hooks: OrderedDict[int, Any]
     _load_state_dict_post_hooks: OrderedDict[int, Any]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, instead in _INSTEAD.items():
+            if name in cls.__dict__:
+                raise TypeError(f"{cls.__name__} defines {name}, which is never called. Use {instead}.")
 
     def state_dict(self, *, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False) -> dict[str, Any]:
         """Parameters, persistent buffers and extra states by dotted path, tensors on the module's own memory and outside the graph.
