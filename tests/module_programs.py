@@ -280,6 +280,28 @@ def assigned_state(lib: Any) -> Any:
     )
 
 
+def buffers(lib: Any) -> Any:
+    nn = lib.nn
+    m = nn.Module()
+    m.kept, m.scratch = nn.Buffer(lib.ones(1)), nn.Buffer(lib.zeros(2), persistent=False)
+    found = [list(m.state_dict()), [n for n, _ in m.named_buffers()], isinstance(m.kept, nn.Buffer), m.scratch.requires_grad]
+    m.kept = lib.zeros(3)
+    m.scratch = nn.Buffer(lib.zeros(4))
+    found += [list(m.state_dict()), m.kept.tolist(), m.scratch.persistent]
+    m.scratch = nn.Parameter(lib.ones(1))
+    m.kept = nn.ReLU()
+    found += [[n for n, _ in m.named_buffers()], [n for n, _ in m.named_parameters()], [n for n, _ in m.named_children()]]
+    m.scratch = nn.Buffer(lib.ones(1), persistent=False)
+    twin = copy.deepcopy(m)
+    return [
+        *found,
+        list(m.state_dict()),
+        list(twin.state_dict()),
+        [n for n, _ in twin.named_buffers()],
+        repr(nn.Buffer(lib.tensor([1]))) != "",
+    ]
+
+
 # ---- words
 def reprs(lib: Any) -> Any:
     nn = lib.nn
@@ -382,7 +404,7 @@ def paths(lib: Any) -> Any:
 PROGRAMS: list[Program] = [
     order_of_hooks, gradients_that_hooks_see, hooks_without_input_gradients, hooks_that_replace, hooks_and_second_gradients,
     outputs_of_other_kinds, removed_and_copied_hooks, hooks_that_are_always_called, keys_and_names, order_of_state_hooks,
-    order_of_load_hooks, renamed_keys, assigned_state, reprs, containers, tuples_through_sequential, parameter_containers, paths,
+    order_of_load_hooks, renamed_keys, assigned_state, buffers, reprs, containers, tuples_through_sequential, parameter_containers, paths,
 ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from jitgrad.nn.linear import Flatten as Flatten, Identity as Identity, Linear a
 from jitgrad.nn.loss import CrossEntropyLoss as CrossEntropyLoss, NLLLoss as NLLLoss
 from jitgrad.nn.module import Module as Module
 from jitgrad.nn.norm import BatchNorm1d as BatchNorm1d, BatchNorm2d as BatchNorm2d, LayerNorm as LayerNorm
-from jitgrad.nn.parameter import Parameter as Parameter
+from jitgrad.nn.parameter import Buffer as Buffer, Parameter as Parameter
 from jitgrad.nn.parameter_containers import ParameterDict as ParameterDict, ParameterList as ParameterList
 from jitgrad.nn.pooling import AvgPool2d as AvgPool2d, MaxPool2d as MaxPool2D, MaxPool2d as MaxPool2d  # noqa: F401
 from jitgrad.nn.sparse import Embedding as Embedding

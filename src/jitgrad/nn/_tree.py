@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from jitgrad.autograd import Tensor
 from jitgrad.errors import ArgumentError
-from jitgrad.nn.parameter import Parameter
+from jitgrad.nn.parameter import Buffer, Parameter
 
 if TYPE_CHECKING:
     from jitgrad.nn.module import Module
@@ -33,6 +33,9 @@ class Tree:
         elif isinstance(value, Tree):
             self._table("module", name)
             self.register_module(name, cast("Module", value))
+        elif isinstance(value, Buffer) and not any(name in self.__dict__.get(table, ()) for table in ("_parameters", "_modules")):
+            self._table("buffer", name)
+            self.register_buffer(name, value, value.persistent)
         else:
             for table in _TABLES:
                 if name in self.__dict__.get(table, ()):
