@@ -56,7 +56,7 @@ def test_buffer() -> None:
     b = nn.Buffer(t, persistent=False)
     t.fill_(3)
     assert b.tolist() == [3.0, 3.0] and not b.requires_grad and not b.persistent and nn.Buffer(t).persistent
-    assert repr(b) == "Buffer containing:\ntensor([3., 3.])"
+    assert repr(b) == "tensor([3., 3.])"
     with pytest.raises(TypeError, match=r"expected a Tensor, given list. Try nn.Buffer\(jg.tensor"):
         nn.Buffer([1.0])  # type: ignore[arg-type]
     for twin in (copy.deepcopy(b), pickle.loads(pickle.dumps(b))):

@@ -69,6 +69,9 @@ class Buffer(Tensor):
         """Whether a module that it is assigned to saves it."""
         return not getattr(self, "_transient", False)
 
+    def __repr__(self) -> str:
+        return tensor_repr(detach(self))
+
 
 def _share(new: Tensor, data: Tensor) -> None:
     """Make new a leaf on the memory of data."""
