@@ -134,7 +134,9 @@ class Sequential(_Listed):
 
     def forward(self, input: Any) -> Any:
         """The last module's output; a module's output, be it a tuple, is the one argument of the next. Lists inside are chained too."""
-        return _chained(self, input)
+        for module in self._modules.values():
+            input = module._chain(input) if isinstance(module, ModuleList) else module(input)  # type: ignore[misc]
+        return input
 
     def __add__(self, other: Sequential) -> Sequential:
         """A new Sequential of the same modules, which get their positions as names."""
@@ -151,19 +153,6 @@ class Sequential(_Listed):
 
     def __imul__(self, other: int) -> Self:
         return self.extend(list(self) * (_as_count(other) - 1))
-
-
-def _chained(modules: Iterable[Module], input: Any) -> Any:
-    """Call modules one after the other; a ModuleList, which cannot be called itself, stands for its modules."""
-    for module in modules:
-        if isinstance(module, ModuleList) and type(module).forward is ModuleList.forward:
-            if module._has_hooks():
-                input = call_with_hooks(module, (input,), {}, module._chain)
-            else:
-                input = _chained(module, input)
-        else:
-            input = module(input)
-    return input
 
 
 def _as_sequential(other: Any) -> Sequential:
@@ -207,7 +196,11 @@ class ModuleList(_Listed):
         )
 
     def _chain(self, input: Any) -> Any:
-        return _chained(self, input)
+        """What a Sequential does with a list inside it: call its modules in order, or the list where it has a forward of its own."""
+        if type(self).forward is not ModuleList.forward:
+            return self(input)
+        chain = Sequential(*self).forward
+        return call_with_hooks(self, (input,), {}, chain) if self._has_hooks() else chain(input)
 
     def insert(self, index: int, module: Module) -> None:  # type: ignore[override]  # PyTorch's returns nothing here
         """Add a module before an index, as Python's list.insert does."""

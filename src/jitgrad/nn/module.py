@@ -55,7 +55,7 @@ class Module(Tree, Stateful):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run forward with its hooks; a jitgrad error leaves with the place of the layer that raised it."""
         try:
-            if self._forward_pre_hooks or self._forward_hooks or self._backward_pre_hooks or self._backward_hooks:
+            if self._forward_pre_hooks or (own := self.__dict__)["_forward_hooks"] or own["_backward_pre_hooks"] or own["_backward_hooks"]:
                 return call_with_hooks(self, args, kwargs)
             return self.forward(*args, **kwargs)
         except JitgradError as error:
@@ -68,7 +68,10 @@ class Module(Tree, Stateful):
             raise placed from error
 
     def _has_hooks(self) -> bool:
-        return bool(self._forward_pre_hooks or self._forward_hooks or self._backward_pre_hooks or self._backward_hooks)
+        # The first attribute explains itself where __init__ has not run; the others skip the detour that attributes take.
+        return bool(
+            self._forward_pre_hooks or (own := self.__dict__)["_forward_hooks"] or own["_backward_pre_hooks"] or own["_backward_hooks"]
+        )
 
     # Any signature: each module has its own.
     def _no_forward(self, *args: Any, **kwargs: Any) -> Any:
