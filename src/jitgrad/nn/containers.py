@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from functools import partial
 from typing import Any, Self
 
 from jitgrad.errors import ArgumentError, NoForwardError
@@ -134,9 +135,7 @@ class Sequential(_Listed):
 
     def forward(self, input: Any) -> Any:
         """The last module's output; a module's output, be it a tuple, is the one argument of the next. Lists inside are chained too."""
-        for module in self._modules.values():
-            input = module._chain(input) if isinstance(module, ModuleList) else module(input)  # type: ignore[misc]
-        return input
+        return _in_order(self, input)
 
     def __add__(self, other: Sequential) -> Sequential:
         """A new Sequential of the same modules, which get their positions as names."""
@@ -153,6 +152,12 @@ class Sequential(_Listed):
 
     def __imul__(self, other: int) -> Self:
         return self.extend(list(self) * (_as_count(other) - 1))
+
+
+def _in_order(box: _Listed, input: Any) -> Any:
+    for module in box._modules.values():
+        input = module._chain(input) if isinstance(module, ModuleList) else module(input)  # type: ignore[misc]
+    return input
 
 
 def _as_sequential(other: Any) -> Sequential:
@@ -199,8 +204,7 @@ class ModuleList(_Listed):
         """What a Sequential does with a list inside it: call its modules in order, or the list where it has a forward of its own."""
         if type(self).forward is not ModuleList.forward:
             return self(input)
-        chain = Sequential(*self).forward
-        return call_with_hooks(self, (input,), {}, chain) if self._has_hooks() else chain(input)
+        return call_with_hooks(self, (input,), {}, partial(_in_order, self))
 
     def insert(self, index: int, module: Module) -> None:  # type: ignore[override]  # PyTorch's returns nothing here
         """Add a module before an index, as Python's list.insert does."""

@@ -55,6 +55,7 @@ class Module(Tree, Stateful):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run forward with its hooks; a jitgrad error leaves with the place of the layer that raised it."""
         try:
+            # The first attribute explains itself where __init__ has not run; the others skip the detour that attributes take.
             if self._forward_pre_hooks or (own := self.__dict__)["_forward_hooks"] or own["_backward_pre_hooks"] or own["_backward_hooks"]:
                 return call_with_hooks(self, args, kwargs)
             return self.forward(*args, **kwargs)
@@ -66,12 +67,6 @@ class Module(Tree, Stateful):
             if placed is None:
                 raise
             raise placed from error
-
-    def _has_hooks(self) -> bool:
-        # The first attribute explains itself where __init__ has not run; the others skip the detour that attributes take.
-        return bool(
-            self._forward_pre_hooks or (own := self.__dict__)["_forward_hooks"] or own["_backward_pre_hooks"] or own["_backward_hooks"]
-        )
 
     # Any signature: each module has its own.
     def _no_forward(self, *args: Any, **kwargs: Any) -> Any:
