@@ -51,6 +51,20 @@ def test_parameter() -> None:
     assert type(twin) is nn.Parameter and twin is not p and twin.tolist() == p.tolist()
 
 
+def test_buffer() -> None:
+    t = jg.ones(2)
+    b = nn.Buffer(t, persistent=False)
+    t.fill_(3)
+    assert b.tolist() == [3.0, 3.0] and not b.requires_grad and not b.persistent and nn.Buffer(t).persistent
+    assert repr(b) == "tensor([3., 3.])"
+    with pytest.raises(TypeError, match=r"expected a Tensor, given list. Try nn.Buffer\(jg.tensor"):
+        nn.Buffer([1.0])  # type: ignore[arg-type]
+    for twin in (copy.deepcopy(b), pickle.loads(pickle.dumps(b))):
+        assert type(twin) is nn.Buffer and twin.tolist() == [3.0, 3.0]
+    with pytest.raises(AttributeError, match="cannot assign the buffer"):
+        nn.Module.__new__(nn.Module).scale = b
+
+
 # ---- registration
 def test_registration_and_walks() -> None:
     net = Net()

@@ -57,5 +57,9 @@ class OutOfRangeError(JitgradError, IndexError):
     """A dim, index or label out of range."""
 
 
+class NoForwardError(JitgradError, NotImplementedError):
+    """A module that cannot be called: a list or dict of modules, or one without a forward method."""
+
+
 class InputTypeError(JitgradError, TypeError):
     """Something else where a Tensor is expected."""

@@ -157,15 +157,29 @@ def _converted(a: np.ndarray, target: np.dtype[Any]) -> np.ndarray:
         return np.array(a, dtype=target, order="C", copy=True, subok=False)
 
 
+_ELLIPSIS = (
+    "expected numbers, bools or nested lists of them, given a literal ..., which stands for numbers that were left out. "
+    "Write them all, or make them: jg.arange(1.0, 33.0), jg.zeros(1, 3, 32, 32)."
+)
+
+
+def _holds_ellipsis(data: Any) -> bool:
+    return data is ... or (isinstance(data, (list, tuple)) and any(map(_holds_ellipsis, data)))
+
+
 def _from_python(data: Any) -> np.ndarray:
     try:
         a = np.array(data)
     except ValueError as error:
+        if _holds_ellipsis(data):
+            raise DTypeError(_ELLIPSIS) from None
         raise ShapeError(
             f"the nested lists are ragged: expected equal lengths at each depth ({str(error).split('.')[0]}). Pad them first."
         ) from None
     except OverflowError:
         raise DTypeError("the data holds an int that does not fit 64 bits.") from None
+    if a.dtype == object and _holds_ellipsis(data):
+        raise DTypeError(_ELLIPSIS)
     if a.dtype == object or a.dtype.kind not in "biuf":
         raise DTypeError(f"expected numbers, bools or nested lists of them, given {_first_odd(data)}.")
     if a.dtype == np.uint64:

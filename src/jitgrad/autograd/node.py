@@ -82,6 +82,8 @@ class RemovableHandle:
     def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
         self._hooks: dict[int, Any] | None = hooks
         self._key = tick()
+        while self._key in hooks:  # hooks that came with a pickle bring keys of another process
+            self._key = tick()
         hooks[self._key] = hook
 
     def remove(self) -> None:

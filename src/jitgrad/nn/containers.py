@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from functools import partial
 from typing import Any, Self
 
+from jitgrad.errors import ArgumentError, NoForwardError
+from jitgrad.nn._hooks import call_with_hooks
 from jitgrad.nn.module import Module, _indented
 
 Entry = tuple[str, Module]
@@ -76,7 +79,8 @@ class _Listed(Module):
 
     def append(self, module: Module) -> Self:
         """Add a module at the end; returns the container."""
-        return self.insert(len(self), module)
+        self._set_entries([*self._entries(), ("0", _as_module(f"{type(self).__name__}.append", module))])
+        return self
 
     def insert(self, index: int, module: Module) -> Self:
         """Add a module before an index, as Python's list.insert does; returns the container."""
@@ -94,11 +98,11 @@ class _Listed(Module):
         self._set_entries([*self._entries(), *new])
         return self
 
-    def pop(self, index: int = -1) -> Module:
-        """Remove the module at an index and return it."""
-        module: Module = self[self._position(index)]
-        del self[index]
-        return module
+    def pop(self, key: int | slice = -1) -> Any:
+        """Remove the module at an index and return it; for a slice a container of the modules removed."""
+        removed = self[key]
+        del self[key]
+        return removed
 
 
 class Sequential(_Listed):
@@ -130,10 +134,44 @@ class Sequential(_Listed):
                 self._modules[str(i)] = module
 
     def forward(self, input: Any) -> Any:
-        """The last module's output."""
-        for module in self._modules.values():
-            input = module(input)  # type: ignore[misc]
-        return input
+        """The last module's output; a module's output, be it a tuple, is the one argument of the next. Lists inside are chained too."""
+        return _in_order(self, input)
+
+    def __add__(self, other: Sequential) -> Sequential:
+        """A new Sequential of the same modules, which get their positions as names."""
+        return Sequential(*self, *_as_sequential(other))
+
+    def __iadd__(self, other: Sequential) -> Self:
+        return self.extend(_as_sequential(other))
+
+    def __mul__(self, other: int) -> Sequential:
+        """A new Sequential with the same modules several times over: they are shared, and so are their weights."""
+        return Sequential(*list(self) * _as_count(other))
+
+    __rmul__ = __mul__
+
+    def __imul__(self, other: int) -> Self:
+        return self.extend(list(self) * (_as_count(other) - 1))
+
+
+def _in_order(box: _Listed, input: Any) -> Any:
+    for module in box._modules.values():
+        input = module._chain(input) if isinstance(module, ModuleList) else module(input)  # type: ignore[misc]
+    return input
+
+
+def _as_sequential(other: Any) -> Sequential:
+    if not isinstance(other, Sequential):
+        raise ArgumentError(f"Sequential + ...: expected a Sequential, given {type(other).__name__}. Try append or extend.")
+    return other
+
+
+def _as_count(times: Any) -> int:
+    if not isinstance(times, int):
+        raise TypeError(f"Sequential * ...: expected an int, given {type(times).__name__}.")
+    if times < 1:
+        raise ArgumentError(f"Sequential * ...: expected an int above 0, given {times}.")
+    return times
 
 
 class ModuleList(_Listed):
@@ -157,10 +195,20 @@ class ModuleList(_Listed):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """A list has no order of calls of its own: NotImplementedError."""
-        raise NotImplementedError(
+        raise NoForwardError(
             "a ModuleList cannot be called: it does not say how its modules follow each other. "
             "Loop over it (for layer in layers: x = layer(x)), or use nn.Sequential(*layers)."
         )
+
+    def _chain(self, input: Any) -> Any:
+        """What a Sequential does with a list inside it: call its modules in order, or the list where it has a forward of its own."""
+        if type(self).forward is not ModuleList.forward:
+            return self(input)
+        return call_with_hooks(self, (input,), {}, partial(_in_order, self))
+
+    def insert(self, index: int, module: Module) -> None:  # type: ignore[override]  # PyTorch's returns nothing here
+        """Add a module before an index, as Python's list.insert does."""
+        super().insert(index, module)
 
     def __iadd__(self, modules: Iterable[Module]) -> Self:
         return self.extend(modules)
@@ -200,6 +248,9 @@ class ModuleDict(Module):
         super().__init__()
         if modules is not None:
             self.update(modules)
+
+    def _put_module(self, name: str, module: Module) -> None:
+        self[name] = module
 
     def __getitem__(self, key: str) -> Module:
         return self._modules[key]  # type: ignore[return-value]
@@ -253,7 +304,7 @@ class ModuleDict(Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """A dict has no order of calls of its own: NotImplementedError."""
-        raise NotImplementedError(
+        raise NoForwardError(
             "a ModuleDict cannot be called: it does not say how its modules follow each other. "
             "Call its modules by name (x = layers['fc'](x)), or loop over layers.values()."
         )

@@ -1,4 +1,4 @@
-"""Parameter: a Tensor that a Module registers when it is assigned."""
+"""Parameter and Buffer: Tensors that a Module registers when they are assigned."""
 
 from __future__ import annotations
 
@@ -31,16 +31,55 @@ class Parameter(Tensor):
     def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
         if not isinstance(data, Tensor):
             raise TypeError(f"Parameter: expected a Tensor, given {type(data).__name__}. Try nn.Parameter(jg.tensor(data)).")
-        same_memory = detach(data)
-        self.array = same_memory.array
-        self.node = None
-        self.base = None
-        self.stamp = same_memory.stamp
+        _share(self, data)
         if requires_grad:
             self.requires_grad_()
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + tensor_repr(detach(self).requires_grad_(self.requires_grad))
+
+
+class Buffer(Tensor):
+    """A tensor that becomes a buffer of the Module it is assigned to: moved and (if persistent) saved with it, but not trained.
+
+    Parameters
+    ----------
+    data
+        A Tensor; the Buffer shares its memory and stands outside its graph.
+    persistent
+        Whether it is part of the state dict.
+
+    >>> import jitgrad as jg
+    >>> m = jg.nn.Module()
+    >>> m.mean, m.scratch = jg.nn.Buffer(jg.zeros(2)), jg.nn.Buffer(jg.zeros(2), persistent=False)
+    >>> [name for name, _ in m.named_buffers()], list(m.state_dict())
+    (['mean', 'scratch'], ['mean'])
+    """
+
+    __slots__ = ("_transient",)  # not there means False, as in a copy
+
+    def __init__(self, data: Tensor, *, persistent: bool = True) -> None:
+        if not isinstance(data, Tensor):
+            raise TypeError(f"Buffer: expected a Tensor, given {type(data).__name__}. Try nn.Buffer(jg.tensor(data)).")
+        _share(self, data)
+        self._transient = not persistent
+
+    @property
+    def persistent(self) -> bool:
+        """Whether a module that it is assigned to saves it."""
+        return not getattr(self, "_transient", False)
+
+    def __repr__(self) -> str:
+        return tensor_repr(detach(self))
+
+
+def _share(new: Tensor, data: Tensor) -> None:
+    """Make new a leaf on the memory of data."""
+    same_memory = detach(data)
+    new.array = same_memory.array
+    new.node = None
+    new.base = None
+    new.stamp = same_memory.stamp
 
 
 def weight_and_bias(module: Any) -> tuple[Any, Any]:
