@@ -1,6 +1,6 @@
 """Floor 3: modules, containers, layers by family, initialisation."""
 
-from jitgrad.nn import functional as functional, init as init
+from jitgrad.nn import functional as functional, init as init, utils as utils
 from jitgrad.nn.activation import GELU as GELU, LogSoftmax as LogSoftmax, ReLU as ReLU, Softmax as Softmax, Tanh as Tanh
 from jitgrad.nn.containers import ModuleDict as ModuleDict, ModuleList as ModuleList, Sequential as Sequential
 from jitgrad.nn.conv import Conv2d as Conv2d
