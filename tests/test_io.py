@@ -7,6 +7,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -212,7 +213,7 @@ def test_what_cannot_be_saved(obj: Any, words: str, path: str) -> None:
 
 
 def test_paths_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="there is no folder .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere"):
         jg.save(1, tmp_path / "nowhere" / "x")
     with pytest.raises(IsADirectoryError, match="is a folder"):
         jg.save(1, tmp_path)
@@ -241,6 +242,11 @@ def test_links_and_modes(tmp_path: Path) -> None:
     jg.save(1, target)
     os.chmod(target, 0o600)
     link.symlink_to(target)
+    plain = tmp_path / "plain"
+    plain.touch()
+    fresh = tmp_path / "fresh"
+    jg.save(1, fresh)
+    assert fresh.stat().st_mode == plain.stat().st_mode
     jg.save(2, link)
     assert link.is_symlink() and jg.load(target) == 2 and target.stat().st_mode & 0o777 == 0o600
 
@@ -289,7 +295,7 @@ def test_every_truncation_is_seen(path: str) -> None:
 
 
 def test_missing_files(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="load: there is no file .*nothing"):
+    with pytest.raises(FileNotFoundError, match=r"load: there is no file .*nothing"):
         jg.load(tmp_path / "nothing")
     with pytest.raises(IsADirectoryError, match="is a folder"):
         jg.load(tmp_path)
@@ -322,7 +328,7 @@ def test_killed_savers_leave_a_whole_file(path: str) -> None:
             for name in os.listdir(os.path.dirname(path)):
                 if name.endswith(".part"):
                     leftovers += 1
-                    os.unlink(os.path.join(os.path.dirname(path), name))
+                    shutil.rmtree(os.path.join(os.path.dirname(path), name))
         assert os.listdir(os.path.dirname(path)) == ["run.safetensors"]
         print(f"{kills} kills, {leftovers} of them within a write; the file was whole each time")
     finally:

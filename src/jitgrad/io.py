@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
+import tempfile
 from collections.abc import Callable
 from math import isfinite, prod
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -39,8 +40,8 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
         Tensors, numbers, strings, bools and None in dicts, lists and tuples of any depth. Keys are strings, numbers, bools or None.
         NumPy's scalars become Python's; Parameters come back as Tensors.
     path
-        Where. The file is written beside it under a hidden name that ends in ``.part``, brought to disk, and renamed. A process that is
-        killed meanwhile leaves the ``.part`` file, which can be deleted.
+        Where. The file is written beside it, in a hidden folder whose name ends in ``.part``, brought to disk, and moved to its place.
+        A process that is killed meanwhile leaves that folder, which can be deleted.
 
     Other programs read the file as safetensors: entries are named by their keys, joined by dots (``model.0.weight``).
     Raises CheckpointError for any other object, with its place, TypeError and OSError for a path that cannot be written.
@@ -75,7 +76,7 @@ def load(path: str | os.PathLike[str], map_location: Any = None) -> Any:
     map_location
         Device of the tensors; the CPU unless given.
 
-    What save() wrote comes back with its dtypes. Of other files, float16 and bfloat16 come as float32, uint16 and uint32 as int32 and int64.
+    What save() wrote comes back with its dtypes. Of other files float16 and bfloat16 come as float32, uint16 as int32, uint32 as int64.
     Raises FileNotFoundError, or CheckpointError for a file that is no safetensors file, is truncated or has a dtype that jitgrad has not.
 
     >>> import jitgrad as jg, numpy as np, os, safetensors.numpy, tempfile
@@ -207,18 +208,20 @@ def _write(name: str, tensors: dict[str, np.ndarray], metadata: dict[str, str]) 
         raise FileNotFoundError(f"save: there is no folder {folder} for {name}.")
     if os.path.isdir(target):
         raise IsADirectoryError(f"save: {name} is a folder, expected the path of a file.")
-    part = os.path.join(folder, f".{last[:100]}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    # In a folder of its own: the writer may use temporary names, too.
+    beside = tempfile.mkdtemp(".part", f".{last[:100]}.", folder)
+    part = os.path.join(beside, "file")
     try:
+        Path(part).touch()  # with the mode of any new file
+        mode = os.stat(target if os.path.exists(target) else part).st_mode & 0o777
         save_file(tensors, part, metadata)
-        if os.path.exists(target):
-            shutil.copymode(target, part)
+        os.chmod(part, mode)
         _to_disk(part, os.O_RDWR)
         os.replace(part, target)
     except SafetensorError as error:
         raise OSError(f"save: {name} cannot be written: {error}. The old file, if there was one, is as it was.") from error
     finally:
-        if os.path.exists(part):
-            os.unlink(part)
+        shutil.rmtree(beside, ignore_errors=True)
     if os.name == "posix":
         _to_disk(folder, os.O_RDONLY)  # the new name
 
