@@ -339,6 +339,20 @@ def test_adam_(hyper: tuple[float, ...], dtype: np.dtype) -> None:
     _assert_in_place("optim.adam_", (np.array(hyper), params, grads, first, converted(second, np.square)))
 
 
+@pytest.mark.parametrize("hyper", [(0.1, 0.9, 0.1, 0, 0, 0), (0.1, 0.9, 0.1, 0.1, 0.5, 1)], ids=str)
+@pytest.mark.parametrize("centered", [False, True])
+def test_rmsprop_(hyper: tuple[float, ...], centered: bool) -> None:
+    params, grads, squares, means, bufs = ((normal(2, 3), normal(4)) for _ in range(5))
+    states = (converted(squares, lambda v: v * v + 9), *([means] if centered else []), bufs if hyper[4] else ())
+    _assert_in_place("optim.rmsprop_centered_" if centered else "optim.rmsprop_", (np.array(hyper), params, grads, *states))
+
+
+@pytest.mark.parametrize("hyper", [(0.1, 0.9, 0.99, 1e-8, 0, 0, 0, 1), (0.1, 0.9, 0.99, 1e-8, 0.1, 1, 1, 7)], ids=str)
+def test_amsgrad_(hyper: tuple[float, ...]) -> None:
+    params, grads, first, second, peaks = ((normal(2, 3), normal(4)) for _ in range(5))
+    _assert_in_place("optim.amsgrad_", (np.array(hyper), params, grads, first, converted(second, np.square), converted(peaks, np.square)))
+
+
 def test_optimizer_on_strided_parameters() -> None:
     x, g = normal(3, 2), normal(2, 3)
     expected = x.T - 0.5 * g

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import numpy as np
@@ -116,21 +117,53 @@ def naive_adam(hyper: np.ndarray, param: np.ndarray, grad: np.ndarray, m: np.nda
     return param - lr * (m / (1 - beta1**step)) / (np.sqrt(v / (1 - beta2**step)) + eps), m, v
 
 
+def naive_amsgrad(hyper: np.ndarray, param: np.ndarray, grad: np.ndarray, m: np.ndarray, v: np.ndarray, peak: np.ndarray) -> tuple:
+    lr, beta1, beta2, eps, weight_decay, decoupled, maximize, step = hyper
+    d = -grad if maximize else grad
+    param, d = (param * (1 - lr * weight_decay), d) if decoupled else (param, d + weight_decay * param)
+    m, v = beta1 * m + (1 - beta1) * d, beta2 * v + (1 - beta2) * d * d
+    peak = np.maximum(peak, v)
+    return param - lr * (m / (1 - beta1**step)) / (np.sqrt(peak / (1 - beta2**step)) + eps), m, v, peak
+
+
+def naive_rmsprop(hyper: np.ndarray, param: np.ndarray, grad: np.ndarray, v: np.ndarray, buf: np.ndarray) -> tuple:
+    lr, alpha, eps, weight_decay, momentum, maximize = hyper
+    d = (-grad if maximize else grad) + weight_decay * param
+    v = alpha * v + (1 - alpha) * d * d
+    step = d / (np.sqrt(v) + eps) + momentum * buf
+    return param - lr * step, v, step if momentum else buf
+
+
+def naive_centered(hyper: np.ndarray, param: np.ndarray, grad: np.ndarray, v: np.ndarray, m: np.ndarray, buf: np.ndarray) -> tuple:
+    lr, alpha, eps, weight_decay, momentum, maximize = hyper
+    d = (-grad if maximize else grad) + weight_decay * param
+    v, m = alpha * v + (1 - alpha) * d * d, alpha * m + (1 - alpha) * d
+    step = d / (np.sqrt(np.maximum(v - m * m, 0)) + eps) + momentum * buf
+    return param - lr * step, v, m, step if momentum else buf
+
+
 SGD = [(0.1, 0, 0, 0, 0, 0, 1), (0.1, 0.9, 0.2, 0.01, 0, 0, 1), (0.1, 0.9, 0.2, 0.01, 0, 1, 2), (0.1, 0.9, 0, 0.01, 1, 0, 3)]
 ADAM = [(0.1, 0.9, 0.99, 1e-8, 0, 0, 0, 1), (0.1, 0.9, 0.99, 1e-8, 0.1, 0, 1, 4), (0.1, 0.9, 0.99, 1e-8, 0.1, 1, 0, 1000)]
+RMSPROP = [(0.1, 0.9, 0.1, 0, 0, 0), (0.1, 0.9, 0.1, 0.1, 0.5, 1)]
+STEPS = [
+    *((naive_sgd, optim.sgd_, h) for h in SGD), *((naive_adam, optim.adam_, h) for h in ADAM),
+    *((naive_amsgrad, optim.amsgrad_, h) for h in ADAM), *((naive_rmsprop, optim.rmsprop_, h) for h in RMSPROP),
+    *((naive_centered, optim.rmsprop_centered_, h) for h in RMSPROP),
+]  # fmt: skip
 PARAMS = [((3, 4), "C"), ((3, 4), "F"), ((5,), "sliced"), ((), "C"), ((0, 2), "C"), ((300, 300), "C"), ((4, 2), "negative")]
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize(
-    ("naive", "step", "hyper"), [(naive_sgd, optim.sgd_, h) for h in SGD] + [(naive_adam, optim.adam_, h) for h in ADAM]
-)
+@pytest.mark.parametrize(("naive", "step", "hyper"), STEPS)
 def test_optimizer_steps(naive: object, step: object, hyper: tuple, dtype: np.dtype) -> None:
     hyper = np.array(hyper, np.float64)
-    count = 3 if step is optim.sgd_ else 4
+    count = len(inspect.signature(naive).parameters) - 1
     slots = [tuple(sample(shape, dtype, layout, seed=k) for shape, layout in PARAMS) for k in range(count)]
-    for second_moment in slots[3] if count == 4 else ():
+    # Running means of squares are positive, and those of a centered step above the squares of the means.
+    places = {optim.adam_: (3,), optim.amsgrad_: (3, 4), optim.rmsprop_: (2,), optim.rmsprop_centered_: (2,)}.get(step, ())
+    for second_moment in (a for k in places for a in slots[k]):
         np.abs(second_moment, out=second_moment)
+        second_moment += 200 if step is optim.rmsprop_centered_ else 0
     wants = [naive(hyper, *each) for each in zip(*[[a.astype(np.float64) for a in slot] for slot in slots], strict=True)]
     grads = [g.copy() for g in slots[1]]
     step(hyper, *slots)

@@ -52,7 +52,7 @@ def words(text: str) -> set[str]:
 
 # What the package exports beside ops: creation from data, modes.
 NOT_OPS = words(
-    """as_tensor enable_grad from_numpy is_grad_enabled no_grad set_grad_enabled tensor manual_seed
+    """as_tensor enable_grad from_numpy is_grad_enabled load no_grad save set_grad_enabled tensor manual_seed
     clear_cache get_num_threads set_num_threads"""
 )
 # Methods that tell about a tensor, take its data out, or belong to autograd.

@@ -48,6 +48,25 @@ def adam(
     return p - lr * (s["m"] / (1 - betas[0] ** t)) / (np.sqrt(s["v"] / (1 - betas[1] ** t)) + eps)
 
 
+def amsgrad(p: Any, g: Any, s: Any, t: int, *, lr: Any, amsgrad: bool, betas: Any = (0.9, 0.999), eps: Any = 1e-8) -> Any:
+    s["m"] = betas[0] * s.get("m", 0) + (1 - betas[0]) * g
+    s["v"] = betas[1] * s.get("v", 0) + (1 - betas[1]) * g * g
+    s["top"] = np.maximum(s.get("top", 0), s["v"])
+    return p - lr * (s["m"] / (1 - betas[0] ** t)) / (np.sqrt(s["top"] / (1 - betas[1] ** t)) + eps)
+
+
+def rmsprop(
+    p: Any, g: Any, s: Any, t: int, *, lr: Any, alpha: Any = 0.99, eps: Any = 1e-8, weight_decay: Any = 0, momentum: Any = 0,
+    centered: Any = False,
+) -> Any:  # fmt: skip
+    g = g + weight_decay * p
+    s["v"] = alpha * s.get("v", 0) + (1 - alpha) * g * g
+    s["m"] = alpha * s.get("m", 0) + (1 - alpha) * g
+    spread = s["v"] - s["m"] ** 2 if centered else s["v"]
+    s["b"] = momentum * s.get("b", 0) + g / (np.sqrt(spread) + eps)
+    return p - lr * s["b"]
+
+
 def adamw(p: Any, g: Any, s: Any, t: int, **options: Any) -> Any:
     return adam(p, g, s, t, decoupled=True, **{"weight_decay": 1e-2, **options})
 
@@ -61,6 +80,12 @@ CASES: list[tuple[str, Any, dict[str, Any]]] = [
     ("Adam", adam, {"lr": 0.1, "betas": (0.5, 0.9), "eps": 1e-3, "weight_decay": 0.1}),
     ("AdamW", adamw, {"lr": 0.1}),
     ("AdamW", adamw, {"lr": 0.1, "weight_decay": 0.3}),
+    ("Adam", amsgrad, {"lr": 0.1, "amsgrad": True, "betas": (0.9, 0.5)}),
+    ("RMSprop", rmsprop, {"lr": 0.1}),
+    ("RMSprop", rmsprop, {"lr": 0.1, "alpha": 0.8, "eps": 1e-3, "weight_decay": 0.1}),
+    ("RMSprop", rmsprop, {"lr": 0.1, "alpha": 0.8, "momentum": 0.9}),
+    ("RMSprop", rmsprop, {"lr": 0.1, "alpha": 0.8, "centered": True}),
+    ("RMSprop", rmsprop, {"lr": 0.1, "alpha": 0.8, "centered": True, "momentum": 0.5}),
 ]
 cases = pytest.mark.parametrize(("name", "formula", "options"), CASES, ids=lambda v: str(v) if not callable(v) else "")
 
@@ -189,7 +214,9 @@ def test_mixed_dtypes() -> None:
         (lambda p: optim.SGD([p], lr=float("nan")), ValueError, "lr"),
         (lambda p: optim.SGD([p], nesterov=True), ValueError, "nesterov is expected with momentum"),
         (lambda p: optim.Adam([p], betas=(1.0, 0.9)), ValueError, "betas"),
-        (lambda p: optim.Adam([p], amsgrad=True), NotImplementedError, "amsgrad"),
+        (lambda p: optim.Adam([p], betas=0.9), ValueError, "betas"),
+        (lambda p: optim.RMSprop([p], alpha=1.5), ValueError, "RMSprop: alpha is expected to be a number from 0 to 1, given 1.5"),
+        (lambda p: optim.RMSprop([p], momentum=-0.5), ValueError, "momentum"),
         (lambda p: optim.Adam([p], eps=-1.0), ValueError, "eps"),
     ],
 )
@@ -206,7 +233,7 @@ def test_state_that_does_not_fit() -> None:
     with pytest.raises(StateDictError, match="expected groups with"):
         optim.Adam(nn.Linear(1, 1).parameters()).load_state_dict(opt.state_dict())
     other = optim.Adam([nn.Parameter(jg.ones(3))])
-    with pytest.raises(StateDictError, match=r"exp_avg of parameter 0 has shape \(2,\), expected \(3,\)"):
+    with pytest.raises(StateDictError, match=r"parameter 0: exp_avg has shape \(2,\), expected \(3,\)"):
         other.load_state_dict(opt.state_dict())
     assert not other.state
 
@@ -222,3 +249,92 @@ def test_repr_and_copies() -> None:
     opt.step()
     twin_model, twin = copy.deepcopy((model, opt))
     assert twin.param_groups[0]["params"][0] is twin_model.weight and twin_model.weight in twin.state
+
+
+def _broken(change: Any) -> Any:
+    """A state dict of Adam on two parameters, changed."""
+    params = [nn.Parameter(jg.ones(2)), nn.Parameter(jg.ones(3))]
+    opt = optim.Adam(params)
+    for p in params:
+        p.grad = jg.ones_like(p)
+    opt.step()
+    state = copy.deepcopy(opt.state_dict())
+    replaced = change(state)
+    return state if replaced is None else replaced
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda s: 3, "given int"),
+        (lambda s: {}, "expected a dict with 'state' and 'param_groups'"),
+        (lambda s: {"weight": jg.ones(1)}, r"a dict with the keys \['weight'\]"),
+        (lambda s: s.update(param_groups=3), "given int and dict"),
+        (lambda s: s.update(param_groups=[3]), "group 0 is expected to be a dict"),
+        (lambda s: s["param_groups"][0].__delitem__("params"), "list of numbers"),
+        (lambda s: s["param_groups"][0].update(params=[0]), "expected groups with"),
+        (lambda s: s["param_groups"][0].update(params=[0, 0]), r"once in 'params', given \[0, 0\]"),
+        (lambda s: s["param_groups"][0].update(params=[0, []]), "once in 'params'"),
+        (lambda s: s["param_groups"][0].__delitem__("betas"), "betas is missing"),
+        (lambda s: s["param_groups"][0].update(lr="fast"), "lr is expected to be a number"),
+        (lambda s: s["param_groups"][0].update(betas=[0.9]), "betas"),
+        (lambda s: s["state"].update({7: {}}), "a state for parameter 7, which is in no group"),
+        (lambda s: s["state"].update({0: 3}), "the state of parameter 0 is expected to be a dict"),
+        (lambda s: s["state"][1].__delitem__("exp_avg"), "parameter 1: expected step, exp_avg, exp_avg_sq, given step, exp_avg_sq"),
+        (lambda s: s["state"][1].update(exp_avg=3.0), "exp_avg is expected to be a Tensor, given float"),
+        (lambda s: s["state"][1].update(exp_avg=jg.ones(())), r"exp_avg has shape \(\), expected \(3,\)"),
+        (lambda s: s["state"][1].update(step="two"), "step is expected to be a whole number"),
+        (lambda s: s["state"][1].update(step=float("nan")), "step is expected to be a whole number"),
+        (lambda s: s["state"][1].update(step=float("inf")), "step is expected to be a whole number"),
+    ],
+)
+def test_odd_state_dicts_change_nothing(change: Any, words: str) -> None:
+    params = [nn.Parameter(jg.ones(2)), nn.Parameter(jg.ones(3))]
+    opt = optim.Adam(params, lr=0.5)
+    for p in params:
+        p.grad = jg.ones_like(p)
+    opt.step()
+    before = repr(opt.state_dict())
+    with pytest.raises(StateDictError, match=words):
+        opt.load_state_dict(_broken(change))
+    assert repr(opt.state_dict()) == before
+
+
+def test_loaded_state_is_a_copy() -> None:
+    state = _broken(lambda s: None)
+    params = [nn.Parameter(jg.ones(2)), nn.Parameter(jg.ones(3))]
+    opt = optim.Adam(params)
+    opt.load_state_dict(state)
+    before = state["state"][0]["exp_avg"].tolist()
+    for p in params:
+        p.grad = jg.ones_like(p)
+    opt.step()
+    assert state["state"][0]["exp_avg"].tolist() == before and opt.state[params[0]]["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "late", "key"),
+    [
+        ("SGD", {"momentum": 0.5}, "momentum_buffer"),
+        ("Adam", {"amsgrad": True}, "max_exp_avg_sq"),
+        ("RMSprop", {"centered": True}, "grad_avg"),
+    ],
+)
+def test_options_turned_on_later(name: str, late: dict[str, Any], key: str) -> None:
+    p = nn.Parameter(jg.ones(2))
+    opt = getattr(optim, name)([p], lr=0.1)
+    for more in ({}, late):
+        opt.param_groups[0].update(more)
+        p.grad = jg.ones(2)
+        opt.step()
+    assert key in opt.state[p]
+
+
+def test_centered_rmsprop_survives_rounding() -> None:
+    """The mean of equal squares less the square of the mean is 0, up to rounding of either sign."""
+    p = nn.Parameter(jg.zeros(100))
+    opt = optim.RMSprop([p], lr=1e-3, alpha=0.5, centered=True)
+    for _ in range(60):
+        p.grad = jg.arange(100).float() * 0.37
+        opt.step()
+    assert np.isfinite(p.detach().numpy()).all()

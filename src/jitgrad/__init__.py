@@ -24,6 +24,7 @@ from jitgrad.dtypes import (
     int64 as int64,
     uint8 as uint8,
 )
+from jitgrad.io import load as load, save as save
 from jitgrad.ops import (
     Generator as Generator,
     abs as abs,

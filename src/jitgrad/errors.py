@@ -33,6 +33,10 @@ class ArgumentError(JitgradError, ValueError, RuntimeError):
     """An argument whose value an operation does not take."""
 
 
+class CheckpointError(JitgradError, ValueError, RuntimeError):
+    """An object that cannot be saved, or a file that cannot be loaded; nothing has been written."""
+
+
 class DTypeError(JitgradError, TypeError, RuntimeError):
     """A dtype that an operation does not take, or two that do not go together."""
 

@@ -26,6 +26,21 @@ def _infer(hyper: Any, params: Any, *others: Any) -> list[Any]:
 SGD_ = Primitive("sgd_", "hyper *params *grads", _infer, mutates="params")
 SGD_MOMENTUM_ = Primitive("sgd_momentum_", "hyper *params *grads *bufs", _infer, mutates="params bufs", kernel="sgd_")
 ADAM_ = Primitive("adam_", "hyper *params *grads *exp_avgs *exp_avg_sqs", _infer, mutates="params exp_avgs exp_avg_sqs")
+AMSGRAD_ = Primitive(
+    "amsgrad_", "hyper *params *grads *exp_avgs *exp_avg_sqs *max_exp_avg_sqs", _infer,
+    mutates="params exp_avgs exp_avg_sqs max_exp_avg_sqs",
+)  # fmt: skip
+RMSPROP_ = Primitive("rmsprop_", "hyper *params *grads *square_avgs", _infer, mutates="params square_avgs")
+RMSPROP_MOMENTUM_ = Primitive(
+    "rmsprop_momentum_", "hyper *params *grads *square_avgs *bufs", _infer, mutates="params square_avgs bufs", kernel="rmsprop_"
+)
+RMSPROP_CENTERED_ = Primitive(
+    "rmsprop_centered_", "hyper *params *grads *square_avgs *grad_avgs", _infer, mutates="params square_avgs grad_avgs"
+)
+RMSPROP_CENTERED_MOMENTUM_ = Primitive(
+    "rmsprop_centered_momentum_", "hyper *params *grads *square_avgs *grad_avgs *bufs", _infer,
+    mutates="params square_avgs grad_avgs bufs", kernel="rmsprop_centered_",
+)  # fmt: skip
 
 
 def sgd_(
@@ -43,7 +58,27 @@ def sgd_(
 def adam_(
     params: Sequence[Tensor], grads: Sequence[Tensor], exp_avgs: Sequence[Tensor], exp_avg_sqs: Sequence[Tensor],
     lr: float, betas: tuple[float, float], eps: float, weight_decay: float, decoupled: bool, maximize: bool, step: int,
+    max_exp_avg_sqs: Sequence[Tensor] = (),
 ) -> None:  # fmt: skip
-    """One step of Adam (decoupled: AdamW) on all parameters, in place. Source: Kingma and Ba, 2015, algorithm 1."""
+    """One step of Adam (decoupled: AdamW; with max_exp_avg_sqs: AMSGrad) on all parameters, in place.
+
+    Source: Kingma and Ba, 2015, algorithm 1; Reddi, Kale and Kumar, On the convergence of Adam and beyond, 2018, algorithm 2.
+    """
     hyper = numbers((lr, *betas, eps, weight_decay, decoupled, maximize, step), params[0])
-    ADAM_.apply((hyper, *params, *grads, *exp_avgs, *exp_avg_sqs))
+    if max_exp_avg_sqs:
+        AMSGRAD_.apply((hyper, *params, *grads, *exp_avgs, *exp_avg_sqs, *max_exp_avg_sqs))
+    else:
+        ADAM_.apply((hyper, *params, *grads, *exp_avgs, *exp_avg_sqs))
+
+
+def rmsprop_(
+    params: Sequence[Tensor], grads: Sequence[Tensor], square_avgs: Sequence[Tensor], grad_avgs: Sequence[Tensor],
+    bufs: Sequence[Tensor], lr: float, alpha: float, eps: float, weight_decay: float, momentum: float, maximize: bool,
+) -> None:  # fmt: skip
+    """One step of RMSprop on all parameters, in place: centered where grad_avgs are given, with bufs where momentum is not 0."""
+    hyper = numbers((lr, alpha, eps, weight_decay, momentum, maximize), params[0])
+    if grad_avgs:
+        prim = RMSPROP_CENTERED_MOMENTUM_ if bufs else RMSPROP_CENTERED_
+    else:
+        prim = RMSPROP_MOMENTUM_ if bufs else RMSPROP_
+    prim.apply((hyper, *params, *grads, *square_avgs, *grad_avgs, *bufs))

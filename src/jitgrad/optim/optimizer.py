@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
-from jitgrad.autograd import Tensor, detach, enable_grad, no_grad
+from jitgrad.autograd import Tensor, enable_grad, no_grad
 from jitgrad.errors import GradError, ShapeError, StateDictError
 from jitgrad.nn._moves import forget_grad
-from jitgrad.ops.convert import clone, to
+from jitgrad.optim._state import copied, owned, read_state
 
 
 class Optimizer:
@@ -27,6 +27,9 @@ class Optimizer:
 
     param_groups: list[dict[str, Any]]
     state: defaultdict[Tensor, dict[str, Any]]
+    _state_tensors: tuple[str, ...] = ()  # names of tensors in a parameter's state
+    _required: tuple[str, ...] = ()  # of them and of its numbers those that a state has unless it is empty
+    _stepped = False  # schedulers warn where they are stepped before the optimizer
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         if isinstance(params, (Tensor, str, Mapping)) or not isinstance(params, Iterable):
@@ -105,6 +108,7 @@ class Optimizer:
             for group, by_device in zip(self.param_groups, ready, strict=True):
                 for params, grads in by_device.values():
                     self._update(params, grads, group)
+        self._stepped = True
         return loss
 
     def _ready(self, group: dict[str, Any]) -> dict[type, tuple[list[Tensor], list[Tensor]]]:
@@ -165,27 +169,28 @@ class Optimizer:
         ]
         return {"state": {numbers[id(p)]: dict(s) for p, s in self.state.items() if id(p) in numbers}, "param_groups": groups}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take options and state over from a state_dict(); all or, where it does not fit, none: StateDictError."""
-        name = type(self).__name__
-        groups = state_dict["param_groups"]
-        sizes, given = [len(g["params"]) for g in self.param_groups], [len(g["params"]) for g in groups]
-        if sizes != given:
-            raise StateDictError(f"{name}.load_state_dict: expected groups with {sizes} parameters, given {given}.")
-        by_number = {
-            n: p
-            for mine, theirs in zip(self.param_groups, groups, strict=True)
-            for p, n in zip(mine["params"], theirs["params"], strict=True)
-        }
-        state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
-        for number, values in state_dict["state"].items():
-            p = by_number[number]
-            for key, v in values.items():
-                if isinstance(v, Tensor) and v.shape not in (p.shape, ()):
-                    raise StateDictError(f"{name}.load_state_dict: {key} of parameter {number} has shape {v.shape}, expected {p.shape}.")
-            state[p] = {k: _owned(v, p) for k, v in values.items()}
-        self.param_groups = [{**theirs, "params": mine["params"]} for mine, theirs in zip(self.param_groups, groups, strict=True)]
-        self.state = state
+        groups, homes, given = read_state(
+            type(self).__name__, state_dict, [g["params"] for g in self.param_groups], self._state_tensors, self._required
+        )  # fmt: skip
+        try:
+            state = {p: {k: owned(k, v, p) for k, v in given[number].items()} for number, p in homes.items() if number in given}
+            new = [
+                {**{k: copied(v) for k, v in theirs.items()}, "params": mine["params"]}
+                for mine, theirs in zip(self.param_groups, groups, strict=True)
+            ]
+            for mine, group in zip(self.param_groups, new, strict=True):
+                lacking = [k for k in self.defaults if k not in group]
+                if lacking:
+                    raise StateDictError(f"expected the options {', '.join(self.defaults)} in each group, {', '.join(lacking)} is missing.")
+                if "param_names" in mine:
+                    group.setdefault("param_names", mine["param_names"])
+                self._check(group)
+        except (TypeError, ValueError, NotImplementedError) as error:
+            raise StateDictError(f"{type(self).__name__}.load_state_dict: nothing was loaded: {error}") from error
+        self.param_groups = new
+        self.state = defaultdict(dict, state)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
@@ -193,12 +198,3 @@ class Optimizer:
             lines.append(f"Parameter Group {i}")
             lines += [f"    {k}: {v}" for k, v in sorted(group.items()) if k != "params"]
         return "\n".join([*lines, ")"])
-
-
-def _owned(value: Any, p: Tensor) -> Any:
-    """A copy of a state tensor with the parameter's dtype and device; a 0-d one (a step count) as a number."""
-    if not isinstance(value, Tensor):
-        return value
-    if value.shape == () != p.shape:
-        return value.item()
-    return clone(to(detach(value), p.dtype, p.device))

@@ -35,6 +35,8 @@ class SGD(Optimizer):
     [0.5]
     """
 
+    _state_tensors = ("momentum_buffer",)
+
     def __init__(
         self, params: Iterable[Any], lr: float = 1e-3, momentum: float = 0, dampening: float = 0, weight_decay: float = 0,
         nesterov: bool = False, *, maximize: bool = False,

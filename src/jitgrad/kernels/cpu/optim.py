@@ -53,8 +53,58 @@ def _adam(param, grad, exp_avg, exp_avg_sq, hyper):
         param[i] = p - step_size * (m / (np.sqrt(v) / root + eps))
 
 
+@njit
+def _amsgrad(param, grad, exp_avg, exp_avg_sq, peak, hyper):
+    real = param.dtype.type
+    lr, beta1, beta2, step = hyper[0], hyper[1], hyper[2], hyper[7]
+    eps, weight_decay, decoupled = real(hyper[3]), real(hyper[4]), hyper[5] != 0.0
+    sign = real(-1.0 if hyper[6] != 0.0 else 1.0)
+    shrink = real(1.0 - lr * hyper[4])
+    towards, b2, new2 = real(1.0 - beta1), real(beta2), real(1.0 - beta2)
+    step_size = real(lr / (1.0 - beta1**step))
+    root = real(np.sqrt(1.0 - beta2**step))
+    for i in prange(param.size):
+        d, p = sign * grad[i], param[i]
+        if weight_decay != 0:
+            if decoupled:
+                p *= shrink
+            else:
+                d += weight_decay * p
+        m = exp_avg[i] + towards * (d - exp_avg[i])
+        v = exp_avg_sq[i] * b2 + new2 * d * d
+        highest = peak[i] if peak[i] > v else v  # a NaN in v stays visible
+        exp_avg[i], exp_avg_sq[i], peak[i] = m, v, highest
+        param[i] = p - step_size * (m / (np.sqrt(highest) / root + eps))
+
+
+@njit
+def _rmsprop(param, grad, square_avg, grad_avg, buf, centered, hyper):
+    real = param.dtype.type
+    lr, alpha, new, eps = real(hyper[0]), real(hyper[1]), real(1.0 - hyper[1]), real(hyper[2])
+    weight_decay, momentum, sign = real(hyper[3]), real(hyper[4]), real(-1.0 if hyper[5] != 0.0 else 1.0)
+    for i in prange(param.size):
+        d = sign * grad[i]
+        if weight_decay != 0:
+            d += weight_decay * param[i]
+        v = alpha * square_avg[i] + new * d * d
+        square_avg[i] = v
+        if centered:
+            m = grad_avg[i] + new * (d - grad_avg[i])
+            grad_avg[i] = m
+            v -= m * m
+            if v < 0:  # by rounding only
+                v = real(0.0)
+        d /= np.sqrt(v) + eps
+        if momentum != 0:
+            d += momentum * buf[i]
+            buf[i] = d
+        param[i] -= lr * d
+
+
 _sgd_parallel = parallel_form(_sgd)
 _adam_parallel = parallel_form(_adam)
+_amsgrad_parallel = parallel_form(_amsgrad)
+_rmsprop_parallel = parallel_form(_rmsprop)
 _SGD, _ADAM = direct(_sgd), direct(_adam)
 
 
@@ -83,6 +133,45 @@ def adam_(hyper: np.ndarray, params: Arrays, grads: Arrays, exp_avgs: Arrays, ex
         (_adam_parallel if pays(p.size) else _ADAM[p.dtype])(p, g, m, v, hyper)
         if p.base is None or m.base is None or v.base is None:
             _write_back((param, p), (exp_avg, m), (exp_avg_sq, v))
+
+
+def amsgrad_(
+    hyper: np.ndarray, params: Arrays, grads: Arrays, exp_avgs: Arrays, exp_avg_sqs: Arrays, max_exp_avg_sqs: Arrays
+) -> None:  # fmt: skip
+    """As adam_ with the largest v so far in place of v; hyper is adam_'s."""
+    for param, grad, *states in zip(params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, strict=True):
+        p, (m, v, peak) = param.ravel(), [s.ravel() for s in states]
+        run = _amsgrad_parallel if pays(p.size) else _amsgrad
+        run(p, contiguous(grad).ravel(), m, v, peak, hyper)
+        _write_back((param, p), *zip(states, (m, v, peak), strict=True))
+
+
+def rmsprop_(hyper: np.ndarray, params: Arrays, grads: Arrays, square_avgs: Arrays, bufs: Arrays = ()) -> None:
+    """v = alpha v + (1 - alpha) g^2; buf = momentum buf + g / (sqrt(v) + eps); param -= lr buf.
+
+    hyper = [lr, alpha, eps, weight_decay, momentum, maximize]. Without momentum `bufs` is not touched and may be ().
+    """
+    _rmsprops(hyper, params, grads, square_avgs, (), bufs)
+
+
+def rmsprop_centered_(
+    hyper: np.ndarray, params: Arrays, grads: Arrays, square_avgs: Arrays, grad_avgs: Arrays, bufs: Arrays = ()
+) -> None:  # fmt: skip
+    """As rmsprop_ with v - m^2 in place of v: m = the running mean of g, with the same alpha."""
+    _rmsprops(hyper, params, grads, square_avgs, grad_avgs, bufs)
+
+
+def _rmsprops(hyper: np.ndarray, params: Arrays, grads: Arrays, square_avgs: Arrays, grad_avgs: Arrays, bufs: Arrays) -> None:
+    for param, grad, square_avg, grad_avg, buf in zip(params, grads, square_avgs, grad_avgs or params, bufs or params, strict=True):
+        p, v = param.ravel(), square_avg.ravel()
+        m, b = grad_avg.ravel() if grad_avgs else p, buf.ravel() if bufs else p
+        run = _rmsprop_parallel if pays(p.size) else _rmsprop
+        run(p, contiguous(grad).ravel(), v, m, b, bool(grad_avgs), hyper)
+        _write_back((param, p), (square_avg, v))
+        if grad_avgs:
+            _write_back((grad_avg, m))
+        if bufs:
+            _write_back((buf, b))
 
 
 def _write_back(*pairs: tuple[np.ndarray, np.ndarray]) -> None:

@@ -83,3 +83,80 @@ def _adam(hyper, grad, param, exp_avg, exp_avg_sq):
         exp_avg_sq[i] = v
         scale = math.sqrt(1 - math.pow(beta2, step))
         param[i] = p - lr / (1 - math.pow(beta1, step)) * m / (math.sqrt(v) / scale + eps)
+
+
+def amsgrad_(
+    hyper: DeviceArray, params: Arrays, grads: Arrays, exp_avgs: Arrays, exp_avg_sqs: Arrays, max_exp_avg_sqs: Arrays
+) -> None:  # fmt: skip
+    """As adam_ with the largest v so far in place of v; hyper is adam_'s."""
+    for p, g, m, v, peak in zip(params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, strict=True):
+        _in_place(_amsgrad, hyper, g, p, m, v, peak)
+
+
+@cuda_jit
+def _amsgrad(hyper, grad, param, exp_avg, exp_avg_sq, peak):
+    i = cuda.grid(1)
+    if i < param.size:
+        lr, beta1, beta2, eps = hyper[0], hyper[1], hyper[2], hyper[3]
+        weight_decay, step = hyper[4], hyper[7]
+        p = np.float64(param[i])
+        g = np.float64(grad[i])
+        if hyper[6] != 0:
+            g = -g
+        if weight_decay != 0:
+            if hyper[5] != 0:
+                p *= 1 - lr * weight_decay
+            else:
+                g += weight_decay * p
+        m = exp_avg[i] + (1 - beta1) * (g - exp_avg[i])
+        v = beta2 * exp_avg_sq[i] + (1 - beta2) * g * g
+        highest = peak[i] if peak[i] > v else v  # a NaN in v stays visible
+        exp_avg[i] = m
+        exp_avg_sq[i] = v
+        peak[i] = highest
+        scale = math.sqrt(1 - math.pow(beta2, step))
+        param[i] = p - lr / (1 - math.pow(beta1, step)) * m / (math.sqrt(highest) / scale + eps)
+
+
+def rmsprop_(hyper: DeviceArray, params: Arrays, grads: Arrays, square_avgs: Arrays, bufs: Arrays) -> None:
+    """For each parameter p, with v = alpha * v + (1 - alpha) * g**2 and buf = momentum * buf + g / (sqrt(v) + eps): p -= lr * buf.
+
+    hyper = [lr, alpha, eps, weight_decay, momentum, maximize]. Without momentum `bufs` is not touched and may be ().
+    """
+    for i, (p, g, v) in enumerate(zip(params, grads, square_avgs, strict=True)):
+        none = new((0,), p.dtype)
+        _in_place(_rmsprop, hyper, g, p, v, none, bufs[i] if bufs else none)
+
+
+def rmsprop_centered_(
+    hyper: DeviceArray, params: Arrays, grads: Arrays, square_avgs: Arrays, grad_avgs: Arrays, bufs: Arrays
+) -> None:  # fmt: skip
+    """As rmsprop_ with v - m**2 in place of v: m = the running mean of g, with the same alpha."""
+    for i, (p, g, v, m) in enumerate(zip(params, grads, square_avgs, grad_avgs, strict=True)):
+        _in_place(_rmsprop, hyper, g, p, v, m, bufs[i] if bufs else new((0,), p.dtype))
+
+
+@cuda_jit
+def _rmsprop(hyper, grad, param, square_avg, grad_avg, buf):
+    i = cuda.grid(1)
+    if i < param.size:
+        lr, alpha, eps, weight_decay, momentum = hyper[0], hyper[1], hyper[2], hyper[3], hyper[4]
+        p = np.float64(param[i])
+        g = np.float64(grad[i])
+        if hyper[5] != 0:
+            g = -g
+        if weight_decay != 0:
+            g += weight_decay * p
+        v = alpha * square_avg[i] + (1 - alpha) * g * g
+        square_avg[i] = v
+        if grad_avg.size > 0:
+            m = grad_avg[i] + (1 - alpha) * (g - grad_avg[i])
+            grad_avg[i] = m
+            v -= m * m
+            if v < 0:  # by rounding only
+                v = 0.0
+        g /= math.sqrt(v) + eps
+        if momentum != 0:
+            g += momentum * buf[i]
+            buf[i] = g
+        param[i] = p - lr * g
