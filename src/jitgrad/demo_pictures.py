@@ -64,11 +64,13 @@ def draw_curves(path: Path, curves: Sequence[Curve]) -> None:
     right.set_title("test images read right, %", fontsize="medium")
     for axes in (left, right):
         axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlim(0.5, max(len(curve.losses) for curve in curves) + 0.5)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    right.legend(loc="lower right", frameon=False)
-    left.legend(loc="upper right", frameon=False)
+    right.set_ylim(max(0.0, 100.0 * min(min(curve.accuracies) for curve in curves) - 5.0), 101.0)
+    right.legend(loc="best", frameon=False)
+    left.legend(loc="best", frameon=False)
     _save(made, path)
 
 
@@ -78,10 +80,11 @@ def draw_predictions(path: Path, name: str, images: np.ndarray, labels: np.ndarr
     many = COLUMNS * ROWS
     shown = np.concatenate([wrong[: many // 2], right])[:many]
     rows = ceil(len(shown) / COLUMNS)
-    width, height = COLUMNS * 0.85, rows * 1.03 + 0.45
+    tall = min(3.0, max(0.3, images.shape[1] / images.shape[2]))
+    width, height = COLUMNS * 0.85, rows * (0.79 * tall + 0.24) + 0.45
     made = figure(width, height)
     # By hand: the automatic layout of so many axes takes seconds.
-    made.subplots_adjust(left=0.01, right=0.99, bottom=0.06 / height, top=1.0 - 0.6 / height, wspace=0.09, hspace=0.32)
+    made.subplots_adjust(left=0.01, right=0.99, bottom=0.06 / height, top=1.0 - 0.6 / height, wspace=0.09, hspace=0.25 / (0.79 * tall))
     words = f"{name}: {len(right)} of {len(labels)} test images read right"
     if len(wrong):
         some = "the wrong ones" if len(wrong) <= many // 2 else f"{many // 2} of the {len(wrong)} wrong ones"
@@ -98,7 +101,8 @@ def draw_predictions(path: Path, name: str, images: np.ndarray, labels: np.ndarr
         for spine in axes.spines.values():
             spine.set(color=WRONG if is_wrong else "#cccccc", linewidth=2.4 if is_wrong else 0.8)
         text = f"{_short(classes[read[i]], 4)} ({_short(classes[labels[i]], 4)})" if is_wrong else _short(classes[read[i]], 9)
-        axes.set_title(text, color=WRONG if is_wrong else RIGHT, fontsize="medium", pad=3, fontweight="bold" if is_wrong else "normal")
+        size, weight = "medium" if len(text) <= 6 else "x-small", "bold" if is_wrong else "normal"
+        axes.set_title(text, color=WRONG if is_wrong else RIGHT, fontsize=size, pad=3, fontweight=weight)
     _save(made, path)
 
 
