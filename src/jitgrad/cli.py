@@ -1,13 +1,14 @@
-"""The command line: ``python -m jitgrad demo``. Wrong use is one clear line and exit code 2."""
+"""The command line, ``python -m jitgrad COMMAND``: demo, info, warmup, cache. Wrong use is one clear line and exit code 2."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
 
-from jitgrad import demo
+from jitgrad import demo, info, warmup
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,36 +39,77 @@ def _rate(text: str) -> float:
     return value
 
 
+def _path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError("expected a path, given nothing that can be one")
+    return Path(text)
+
+
 # The names that argparse puts into "invalid ... value".
 _whole.__name__, _seed.__name__, _rate.__name__ = "whole number", "seed", "learning rate"
+
+
+def _demo(args: argparse.Namespace) -> None:
+    options = {name: value for name in demo.Recipe._fields if (value := getattr(args, name)) is not None}
+    for line in demo.Job(options, args.out, args.data, args.resume).lines():
+        print(line, flush=True)
+
+
+def _info(args: argparse.Namespace) -> None:
+    for line in info.lines():
+        print(line)
+
+
+def _warmup(args: argparse.Namespace) -> None:
+    print(warmup.run())
+
+
+def _cache(args: argparse.Namespace) -> None:
+    for line in info.cleared() if args.clear else info.cache_lines():
+        print(line)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(prog="python -m jitgrad", description="jitgrad: deep learning on Numba kernels", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], words: str, more: str = "") -> Any:
+        made = commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}. {more}".strip(), allow_abbrev=False)
+        made.set_defaults(run=run)
+        return made
+
     default = demo.Recipe()
-    job = commands.add_parser(
-        "demo", help="train a small CNN on handwritten digits", description="Train a small CNN on scikit-learn's handwritten digits.",
-        allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    job = command(
+        "demo", _demo, "train a small CNN on handwritten digits",
+        "The digits are scikit-learn's, 1,797 images of 8 x 8 pixels; --data takes images of your own.",
     )  # fmt: skip
-    job.add_argument("--epochs", type=_whole, default=default.epochs, metavar="N", help="passes over the training images")
-    job.add_argument("--batch-size", type=_whole, default=default.batch_size, metavar="N", help="images in a step")
-    job.add_argument("--lr", type=_rate, default=default.lr, metavar="F", help="learning rate at its highest")
-    job.add_argument("--seed", type=_seed, default=default.seed, metavar="N", help="seed of weights, dropout and shuffling")
+    job.add_argument("--epochs", type=_whole, metavar="N", help=f"passes over the training images, in all (default: {default.epochs})")
+    job.add_argument("--batch-size", type=_whole, metavar="N", help=f"images in a step (default: {default.batch_size})")
+    job.add_argument("--lr", type=_rate, metavar="F", help=f"learning rate at its highest (default: {default.lr})")
+    job.add_argument("--seed", type=_seed, metavar="N", help=f"seed of weights, dropout and shuffling (default: {default.seed})")
+    job.add_argument("--out", type=_path, metavar="DIR", help="write weights, curves and test images with what was read in them to DIR")
+    job.add_argument(
+        "--data", type=_path, metavar="FILE.npz",
+        help="train on the arrays images, (N, H, W) or (N, 1, H, W) with H and W at least 2, and labels, (N,) ints or strings",
+    )  # fmt: skip
+    job.add_argument("--resume", action="store_true", help="go on with the training in --out DIR, to the same bits as without a break")
+    command("info", _info, "show what a bug report needs: versions, CPU, threads, cache, GPU")
+    command("warmup", _warmup, "compile the usual kernels now and keep them on disk", "They are those for float32.")
+    cache = command("cache", _cache, "show where compiled kernels are kept, how many, how large")
+    cache.add_argument("--clear", action="store_true", help="remove them")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     args = _arguments(argv)
-    recipe = demo.Recipe(args.epochs, args.batch_size, args.lr, args.seed)
+    name = f"python -m jitgrad {args.command}"
     try:
-        for line in demo.run(recipe):
-            print(line, flush=True)
-    except demo.MissingExtraError as error:
-        print(f"python -m jitgrad demo: error: {error}", file=sys.stderr)
+        args.run(args)
+    except (demo.MissingExtraError, demo.UsageError) as error:
+        print(f"{name}: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("python -m jitgrad demo: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"{name}: interrupted{''.join(f'; {word}' for word in interrupt.args)}", file=sys.stderr)
         return 130
     return 0
