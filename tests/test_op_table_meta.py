@@ -59,6 +59,7 @@ NOT_OPS = words(
 NOT_OP_METHODS = words("""
     backward size numel dim is_contiguous detach_ item tolist numpy cuda __len__ __iter__ __contains__ __bool__ __float__ __int__
     __index__ __format__ __deepcopy__ __reduce__ __init__ __array__ __repr__ __hash__
+    __array_function__ __copy__ __dir__ __dlpack__ __dlpack_device__
 """)
 
 

@@ -5,10 +5,12 @@ from jitgrad.autograd import (
     Tensor as Tensor,
     as_tensor as as_tensor,
     enable_grad as enable_grad,
+    from_dlpack as from_dlpack,
     from_numpy as from_numpy,
     is_grad_enabled as is_grad_enabled,
     no_grad as no_grad,
     set_grad_enabled as set_grad_enabled,
+    set_printoptions as set_printoptions,
     tensor as tensor,
 )
 from jitgrad.device import device as device

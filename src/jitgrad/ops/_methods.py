@@ -13,6 +13,7 @@ from jitgrad.ops.matmul import matmul
 from jitgrad.ops.softmax import log_softmax, softmax
 
 F = TypeVar("F", bound=Callable[..., Any])
+INSIDE = {"array", "base", "node", "parked", "seen", "stamp"}  # the engine's attributes, which completion need not show
 
 METHODS: dict[str, Any] = {
     **{f.__name__: f for f in (
@@ -29,6 +30,9 @@ METHODS: dict[str, Any] = {
     "__getitem__": index.getitem,
     "__setitem__": index.setitem,
     "__array__": convert.array_protocol,
+    "__array_function__": convert.array_function,
+    "__dlpack__": convert.dlpack,
+    "__dlpack_device__": convert.dlpack_device,
     "__repr__": tensor_repr,
 }  # fmt: skip
 
@@ -53,7 +57,7 @@ def _guarded(op: Any) -> Any:
 
 for _name, _op in (
     ("add", pointwise.add), ("sub", pointwise.sub), ("mul", pointwise.mul), ("truediv", pointwise.div),
-    ("pow", pointwise.pow), ("matmul", matmul),
+    ("pow", pointwise.pow), ("matmul", convert.of_arrays(matmul)),
 ):  # fmt: skip
     METHODS[f"__{_name}__"] = _guarded(_op)
     METHODS[f"__r{_name}__"] = _guarded(_reflected(_op))
@@ -179,19 +183,32 @@ def _as_index(self: Tensor) -> int:
 
 @_method("__format__")
 def _format(self: Tensor, spec: str) -> str:
-    return format(convert.item(self), spec) if spec else repr(self)
+    if self.ndim == 0 or (spec and self.array.size == 1):
+        return format(convert.item(self), spec)
+    if spec:
+        raise TypeError(f"the format {spec!r} is for one number: this tensor has shape {self.shape}. See jg.set_printoptions(precision=...).")
+    return repr(self)
+
+
+@_method("__dir__")
+def _dir(self: Tensor) -> list[str]:
+    return sorted(set(object.__dir__(self)) - INSIDE)
+
+
+@_method("__copy__")
+def _copy(self: Tensor) -> Tensor:
+    """A leaf of its own on the same memory."""
+    _only_leaves(self, "copied", "x.detach() or x.clone()")
+    copy = _rebound(type(self), detach(self))
+    return copy.requires_grad_() if self.requires_grad else copy
 
 
 @_method("__deepcopy__")
 def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
-    if self.grad_fn is not None:
-        raise RuntimeError("only leaves can be deep-copied: this tensor was computed from others. Use x.detach().clone().")
+    _only_leaves(self, "deep-copied", "x.detach().clone()")
     if id(self) in memo:
         return memo[id(self)]
-    copy = object.__new__(type(self))
-    fresh = wrap(convert.clone(detach(self)).array)
-    for name in ("array", "node", "base", "stamp"):
-        setattr(copy, name, getattr(fresh, name))
+    copy = _rebound(type(self), wrap(convert.clone(detach(self)).array))
     if self.requires_grad:
         copy.requires_grad_()
         if self.grad is not None:
@@ -200,18 +217,27 @@ def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
     return copy
 
 
+def _only_leaves(x: Tensor, done: str, instead: str) -> None:
+    if x.grad_fn is not None:
+        raise RuntimeError(f"only leaves can be {done}: this tensor was computed from others. Use {instead}.")
+
+
+def _rebound(cls: type, t: Tensor) -> Tensor:
+    """What t is, as an object of a class of tensors."""
+    y: Tensor = object.__new__(cls)
+    for name in ("array", "node", "base", "stamp"):
+        setattr(y, name, getattr(t, name))
+    return y
+
+
 @_method("__reduce__")
 def _reduce(self: Tensor) -> Any:
-    if self.grad_fn is not None:
-        raise RuntimeError("only leaves can be pickled: this tensor was computed from others. Use x.detach().")
+    _only_leaves(self, "pickled", "x.detach()")
     return _rebuilt, (type(self), convert.numpy(detach(self), force=True), self.requires_grad)
 
 
 def _rebuilt(cls: type, array: Any, requires_grad: bool) -> Tensor:
-    fresh = tensor(array)
-    t: Tensor = object.__new__(cls)
-    for name in ("array", "node", "base", "stamp"):
-        setattr(t, name, getattr(fresh, name))
+    t = _rebound(cls, tensor(array))
     return t.requires_grad_() if requires_grad else t
 
 
