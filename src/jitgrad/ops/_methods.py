@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from jitgrad.autograd import Tensor, check_writable, detach, run_backward, tensor, tensor_repr, wrap
 from jitgrad.dtypes import float32
 from jitgrad.errors import ShapeError
-from jitgrad.ops import convert, index, inplace, pointwise, reduce, views
+from jitgrad.ops import arrange, convert, create, distributions, index, inplace, pointwise, products, reduce, select, summary, views
 from jitgrad.ops.matmul import matmul
 from jitgrad.ops.softmax import log_softmax, softmax
 
@@ -24,6 +24,15 @@ METHODS: dict[str, Any] = {
         views.narrow, matmul, softmax, log_softmax, index.nonzero, inplace.add_, inplace.sub_,
         inplace.mul_, inplace.div_, inplace.pow_, inplace.fill_, inplace.zero_, inplace.copy_, convert.to, convert.clone,
         convert.contiguous, convert.item, convert.tolist, convert.numpy, convert.cpu, convert.cuda,
+    )},
+    **{f.__name__: f for f in (
+        arrange.chunk, arrange.flip, arrange.repeat, arrange.repeat_interleave, arrange.roll, arrange.split, arrange.tile,
+        arrange.unbind, convert.numel, create.new_empty, create.new_full, create.new_ones, create.new_tensor, create.new_zeros,
+        distributions.bernoulli, distributions.bernoulli_, distributions.multinomial, distributions.normal_, distributions.uniform_,
+        products.bmm, products.dot, products.mm, products.mv, products.outer, select.argsort, select.gather, select.index_select,
+        select.masked_fill, select.masked_fill_, select.masked_select, select.sort, select.topk, select.tril, select.triu,
+        summary.all, summary.allclose, summary.amin, summary.any, summary.argmin, summary.equal, summary.isclose, summary.min,
+        summary.prod, summary.std,
     )},
     **{name: convert.casts(name) for name in ("float", "double", "half", "long", "int", "bool")},
     "detach": detach,
@@ -91,12 +100,6 @@ def _backward(
 def _size(self: Tensor, dim: int | None = None) -> Any:
     """The shape, or one size."""
     return self.shape if dim is None else self.shape[dim]
-
-
-@_method("numel")
-def _numel(self: Tensor) -> int:
-    """Number of elements."""
-    return int(self.array.size)
 
 
 @_method("dim")
@@ -186,7 +189,7 @@ def _format(self: Tensor, spec: str) -> str:
     if self.ndim == 0 or (spec and self.array.size == 1):
         return format(convert.item(self), spec)
     if spec:
-        raise TypeError(f"the format {spec!r} is for one number: this tensor has shape {self.shape}. See jg.set_printoptions(precision=...).")
+        raise TypeError(f"the format {spec!r} is for one number: this tensor has shape {self.shape}. Try jg.set_printoptions.")
     return repr(self)
 
 

@@ -60,6 +60,16 @@ def contiguous(input: Tensor) -> Tensor:
     return _contiguous(input)
 
 
+def numel(input: Tensor) -> int:
+    """Number of elements.
+
+    >>> import jitgrad as jg
+    >>> jg.numel(jg.zeros(2, 3))
+    6
+    """
+    return int(input.array.size)
+
+
 def item(input: Tensor) -> Any:
     """The one number as a Python float, int or bool; ShapeError for more than one.
 
