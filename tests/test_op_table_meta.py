@@ -58,7 +58,7 @@ NOT_OPS = words(
 )
 # Methods that tell about a tensor, take its data out, or belong to autograd.
 NOT_OP_METHODS = words("""
-    allclose equal __array_function__ __copy__ __dir__ __dlpack__ __dlpack_device__
+    allclose equal _repr_html_ __array_function__ __copy__ __dir__ __dlpack__ __dlpack_device__
     backward size numel dim is_contiguous detach_ item tolist numpy cuda __len__ __iter__ __contains__ __bool__ __float__ __int__
     __index__ __format__ __deepcopy__ __reduce__ __init__ __array__ __repr__ __hash__
 """)

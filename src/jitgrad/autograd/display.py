@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jitgrad import kernels
+from jitgrad._html import Html, block, faint, preformatted, table
 from jitgrad.autograd.tensor import Tensor
 from jitgrad.dtypes import bool_, float32, int64
 from jitgrad.errors import ArgumentError
@@ -156,3 +157,41 @@ def number_form(shown: np.ndarray) -> Callable[[Any], str]:
 
     wide = max(len(form(v)) for v in values)
     return lambda v: form(v).rjust(wide)
+
+
+# ---- in notebooks
+MOST_ROWS, MOST_COLUMNS, EDGE = 20, 12, 5
+
+
+def tensor_html(x: Tensor) -> str:
+    """A table of a vector or matrix (else the numbers as they print), and a line with shape, dtype, device and gradient."""
+    host = kernels.of(x.array).to_host(x.array)
+    if host.ndim in (1, 2) and host.size:
+        numbers_html = _table(host)
+    else:
+        numbers_html = preformatted(numbers(host))
+    words = [type(x).__name__, f"shape {tuple(host.shape)}", x.dtype.name, str(x.device)]
+    if x.grad_fn is not None:
+        words.append(f"grad_fn={x.grad_fn}")
+    elif x.requires_grad:
+        words.append("requires grad" if x.grad is None else f"requires grad, .grad has norm {np.linalg.norm(_host(x.grad)):.4g}")
+    return block(numbers_html, faint(" · ".join(words)))
+
+
+def _host(x: Tensor) -> np.ndarray:
+    return kernels.of(x.array).to_host(x.array)
+
+
+def _table(a: np.ndarray) -> Html:
+    rows = a.reshape(1, -1) if a.ndim == 1 else a
+    down, right = _places(rows.shape[0], MOST_ROWS), _places(rows.shape[1], MOST_COLUMNS)
+    shown = rows[np.ix_([i for i in down if i is not None], [j for j in right if j is not None])]
+    form = number_form(shown)
+    cells = [["…" if i is None or j is None else form(rows[i, j]).strip() for j in right] for i in down]
+    labels = [["…" if k is None else str(k) for k in places] for places in (right, down)]
+    return table(cells, labels[0], labels[1] if a.ndim == 2 else ())
+
+
+def _places(n: int, most: int) -> list[int | None]:
+    """Indices to show of n; None where some are left out."""
+    return [*range(n)] if n <= most else [*range(EDGE), None, *range(n - EDGE, n)]

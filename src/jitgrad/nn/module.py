@@ -13,6 +13,7 @@ from jitgrad.nn import _state
 from jitgrad.nn._hooks import call_with_hooks, enter_hook
 from jitgrad.nn._moves import apply_to_tensors, forget_grad, to_arguments
 from jitgrad.nn._place import add_place, not_a_tensor
+from jitgrad.nn._tree import module_html
 from jitgrad.nn.parameter import Parameter
 from jitgrad.ops.convert import to
 
@@ -397,6 +398,9 @@ class Module:
             return f"{type(self).__name__}({extra})"
         body = "\n  ".join([*(extra.split("\n") if extra else ()), *lines])
         return f"{type(self).__name__}(\n  {body}\n)"
+
+    def _repr_html_(self) -> str:
+        return module_html(self)
 
 
 def _indented(text: str) -> str:

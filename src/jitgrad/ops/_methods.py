@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from jitgrad.autograd import Tensor, check_writable, detach, run_backward, tensor, tensor_repr, wrap
+from jitgrad.autograd import Tensor, check_writable, detach, run_backward, tensor, tensor_html, tensor_repr, wrap
 from jitgrad.dtypes import float32
 from jitgrad.errors import ShapeError
 from jitgrad.ops import arrange, convert, create, distributions, index, inplace, pointwise, products, reduce, select, summary, views
@@ -43,6 +43,7 @@ METHODS: dict[str, Any] = {
     "__dlpack__": convert.dlpack,
     "__dlpack_device__": convert.dlpack_device,
     "__repr__": tensor_repr,
+    "_repr_html_": tensor_html,
 }  # fmt: skip
 
 
