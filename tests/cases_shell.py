@@ -89,6 +89,7 @@ PARTS = [
     OpCase("split", [(4, 3), 2, 1], reference=_split),
     OpCase("split", [(5, 3), The([1, 0, 4])], reference=_split),
     OpCase("split", [(5, 3), 9], reference=_split),
+    OpCase("x.split", [(5, 3), 2], {"dim": 1}, reference=_split),
     OpCase("split", [(0, 3), 2], reference=lambda x, n: [x]),
     OpCase("chunk", [(5, 3), 2], dtypes=ANY, reference=_chunk),
     OpCase("chunk", [(5,), 4], reference=_chunk),

@@ -26,7 +26,7 @@ METHODS: dict[str, Any] = {
         convert.contiguous, convert.item, convert.tolist, convert.numpy, convert.cpu, convert.cuda,
     )},
     **{f.__name__: f for f in (
-        arrange.chunk, arrange.flip, arrange.repeat, arrange.repeat_interleave, arrange.roll, arrange.split, arrange.tile,
+        arrange.chunk, arrange.flip, arrange.repeat, arrange.repeat_interleave, arrange.roll, arrange.tile,
         arrange.unbind, convert.numel, create.new_empty, create.new_full, create.new_ones, create.new_tensor, create.new_zeros,
         distributions.bernoulli, distributions.bernoulli_, distributions.multinomial, distributions.normal_, distributions.uniform_,
         products.bmm, products.dot, products.mm, products.mv, products.outer, select.argsort, select.gather, select.index_select,
@@ -131,6 +131,12 @@ def _expand_as(self: Tensor, other: Tensor) -> Tensor:
 def _view_as(self: Tensor, other: Tensor) -> Tensor:
     """The tensor viewed in another's shape."""
     return views.view(self, other.shape)
+
+
+@_method("split")
+def _split(self: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Views of so many elements of dim each, or of the sizes in a list; see jg.split."""
+    return arrange.split(self, split_size, dim)
 
 
 @_method("detach_")

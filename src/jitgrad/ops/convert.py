@@ -127,6 +127,8 @@ def of_arrays(op: Any) -> Any:
     """A binary op of Tensors for operators, whose other operand may be a NumPy array."""
 
     def method(a: Any, b: Any) -> Any:
+        if isinstance(a, Tensor) and isinstance(b, Tensor):
+            return op(a, b)
         return op(*(x if isinstance(x, Tensor) else tensor(x, device=other.device) for x, other in ((a, b), (b, a))))
 
     return method
