@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 from cases_create import CREATE
-from cases_errors import ERRORS as ERRORS
+from cases_errors import ERRORS as FAMILY_ERRORS
 from cases_inplace import INPLACE
 from cases_nn import NN
 from cases_pointwise import ACTIVATION, BOUNDS, QUESTIONS, SMOOTH, STEPS
+from cases_shell import SHELL, SHELL_ERRORS
 from cases_views import INDEXING, VIEWS
 from op_case import BOOL, FLOATS, INT, OpCase, The, X, bools, ints
 
@@ -245,5 +246,7 @@ PRODUCTS = [
 
 CASES: list[OpCase] = [
     *ARITHMETIC, *PROMOTION, *ELEMENTARY, *SMOOTH, *STEPS, *BOUNDS, *QUESTIONS, *ACTIVATION, *SPECIAL,
-    *REDUCE, *PRODUCTS, *VIEWS, *INDEXING, *INPLACE, *NN, *CREATE,
+    *REDUCE, *PRODUCTS, *VIEWS, *INDEXING, *INPLACE, *NN, *CREATE, *SHELL,
 ]  # fmt: skip
+
+ERRORS: list[OpCase] = [*FAMILY_ERRORS, *SHELL_ERRORS]

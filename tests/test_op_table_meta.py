@@ -52,11 +52,13 @@ def words(text: str) -> set[str]:
 
 # What the package exports beside ops: creation from data, modes.
 NOT_OPS = words(
-    """as_tensor enable_grad from_numpy is_grad_enabled load no_grad save set_grad_enabled tensor manual_seed
-    clear_cache get_num_threads set_num_threads"""
+    """as_tensor enable_grad from_numpy is_grad_enabled no_grad set_grad_enabled tensor manual_seed
+    clear_cache get_num_threads set_num_threads allclose equal from_dlpack get_rng_state load save initial_seed numel seed set_printoptions
+    set_rng_state"""
 )
 # Methods that tell about a tensor, take its data out, or belong to autograd.
 NOT_OP_METHODS = words("""
+    allclose equal _repr_html_ __array_function__ __copy__ __dir__ __dlpack__ __dlpack_device__
     backward size numel dim is_contiguous detach_ item tolist numpy cuda __len__ __iter__ __contains__ __bool__ __float__ __int__
     __index__ __format__ __deepcopy__ __reduce__ __init__ __array__ __repr__ __hash__
 """)

@@ -38,6 +38,7 @@ DEVIATIONS = {
     "not implemented": "for dtypes without a kernel torch raises NotImplementedError, ours is DTypeError (also a RuntimeError)",
     "complex": "there are no complex dtypes",
     "assigned twice": "of two values assigned to one element the last is there, and only it gets a gradient; in torch both do",
+    "draws": "a draw has no gradient; in torch it has one of zeros",
     "random bits": "dropout draws its mask from Philox counters of its own, the same on every device",
 }
 

@@ -5,6 +5,7 @@ from jitgrad.autograd.creation import (
     as_tensor as as_tensor,
     cast as cast,
     detach as detach,
+    from_dlpack as from_dlpack,
     from_numpy as from_numpy,
     numbers as numbers,
     scalar as scalar,
@@ -12,7 +13,7 @@ from jitgrad.autograd.creation import (
     to_device as to_device,
     weak_dtype as weak_dtype,
 )
-from jitgrad.autograd.display import tensor_repr as tensor_repr
+from jitgrad.autograd.display import set_printoptions as set_printoptions, tensor_html as tensor_html, tensor_repr as tensor_repr
 from jitgrad.autograd.function import Function as Function, once_differentiable as once_differentiable
 from jitgrad.autograd.gradcheck import gradcheck as gradcheck, gradgradcheck as gradgradcheck
 from jitgrad.autograd.graph import backward as backward, grad as grad, run_backward as run_backward

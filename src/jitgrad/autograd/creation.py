@@ -117,6 +117,43 @@ def from_numpy(array: Any) -> Tensor:
     return wrap(np.asarray(array))
 
 
+def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
+    """A CPU tensor on the memory of any object that speaks DLPack: a NumPy array, a PyTorch tensor, another jitgrad tensor.
+
+    Parameters
+    ----------
+    ext_tensor
+        Has ``__dlpack__`` and ``__dlpack_device__``.
+    device
+        Where the tensor is to be; ``"cuda"`` takes a copy.
+    copy
+        True: always a copy; False or None: never one on the CPU.
+
+    Raises BufferError for memory that cannot be shared: read-only (try copy=True), or on another device; DTypeError.
+
+    >>> import jitgrad as jg, numpy as np
+    >>> a = np.zeros(2, np.float32)
+    >>> t = jg.from_dlpack(a)
+    >>> a[0] = 5
+    >>> t.tolist()
+    [5.0, 0.0]
+    """
+    where = as_device(device)
+    if not hasattr(ext_tensor, "__dlpack__"):
+        raise TypeError(f"from_dlpack: expected an object with __dlpack__, given {type(ext_tensor).__name__}. Try jg.tensor(data).")
+    if ext_tensor.__dlpack_device__()[0] != 1:
+        raise BufferError("from_dlpack: expected memory of the CPU, given another device's. Move it there first, e.g. by .cpu().")
+    try:
+        a = ext_tensor if isinstance(ext_tensor, np.ndarray) else np.from_dlpack(ext_tensor)
+    except RuntimeError as error:  # NumPy's word for a dtype that it does not have
+        raise DTypeError(f"from_dlpack: this dtype is not supported ({error}) Cast it first.") from None
+    if copy or where.type != "cpu":
+        return tensor(a, device=where)
+    if not a.flags.writeable:
+        raise BufferError("from_dlpack: this memory is read-only and cannot be shared. Try copy=True.")
+    return from_numpy(a)
+
+
 def _shareable(a: np.ndarray) -> bool:
     return bool(a.flags.writeable and a.flags.aligned and a.dtype.isnative and all(s % a.itemsize == 0 for s in a.strides))
 

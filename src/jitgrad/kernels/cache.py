@@ -33,6 +33,8 @@ from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 
+from jitgrad.kernels.interrupt import uninterrupted
+
 try:
     import fcntl
 except ImportError:  # Windows: two processes may then compile the same kernel, and the later write wins
@@ -43,7 +45,7 @@ SLOW = 1.0  # seconds of compiling after which a line is written
 LOCK_TIMEOUT = 300.0  # seconds to wait for another process before compiling the kernel as well
 
 HERE = __name__.rpartition(".")[0]  # jitgrad.kernels
-NO_KERNELS = {HERE, f"{HERE}.jit", f"{HERE}.cache", f"{HERE}.threads"}  # files that no binary depends on
+NO_KERNELS = {HERE, f"{HERE}.jit", f"{HERE}.cache", f"{HERE}.interrupt", f"{HERE}.threads"}  # files that no binary depends on
 
 
 class CacheInfo(NamedTuple):
@@ -354,7 +356,7 @@ _depth = 0
 def compiling(disk: Any) -> Iterator[None]:
     """Around one request for a signature, loaded or compiled."""
     global _depth
-    with global_compiler_lock:
+    with uninterrupted(), global_compiler_lock:
         _depth += 1
         try:
             yield

@@ -35,7 +35,7 @@ def apply_to_tensors(module: Module, fn: Callable[[Tensor], Tensor]) -> None:
         buffers = {id(b): fn(b) for b in module.buffers()}
     for p, data, grad in new:
         p.grad = None
-        p.data = data  # type: ignore[misc]  # a property that is bound from above
+        p.data = data
         p.grad = grad
     for m in module.modules():
         for name, b in m._buffers.items():

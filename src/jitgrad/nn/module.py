@@ -13,6 +13,7 @@ from jitgrad.errors import DTypeError, JitgradError, NoForwardError
 from jitgrad.nn._hooks import call_with_hooks, enter_hook
 from jitgrad.nn._moves import apply_to_tensors, forget_grad, to_arguments
 from jitgrad.nn._place import add_place, not_a_tensor
+from jitgrad.nn._show import module_html
 from jitgrad.nn._state import Stateful
 from jitgrad.nn._tree import Tree
 from jitgrad.ops.convert import to
@@ -212,6 +213,9 @@ class Module(Tree, Stateful):
             return f"{self._get_name()}({extra})"
         body = "\n  ".join([*(extra.split("\n") if extra else ()), *lines])
         return f"{self._get_name()}(\n  {body}\n)"
+
+    def _repr_html_(self) -> str:
+        return module_html(self)
 
 
 def _indented(text: str) -> str:

@@ -5,14 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from jitgrad.autograd import Tensor, check_writable, detach, run_backward, tensor, tensor_repr, wrap
+from jitgrad.autograd import Tensor, check_writable, detach, run_backward, tensor, tensor_html, tensor_repr, wrap
 from jitgrad.dtypes import float32
 from jitgrad.errors import ShapeError
-from jitgrad.ops import activation, convert, elementary, index, inplace, pointwise, reduce, views
+from jitgrad.ops import (
+    activation,
+    arrange,
+    convert,
+    create,
+    distributions,
+    elementary,
+    index,
+    inplace,
+    pointwise,
+    products,
+    reduce,
+    select,
+    summary,
+    views,
+)  # fmt: skip
 from jitgrad.ops.matmul import matmul
 from jitgrad.ops.softmax import log_softmax, softmax
 
 F = TypeVar("F", bound=Callable[..., Any])
+INSIDE = {"array", "base", "node", "parked", "seen", "stamp"}  # the engine's attributes, which completion need not show
 
 METHODS: dict[str, Any] = {
     **{f.__name__: f for f in (
@@ -28,12 +44,25 @@ METHODS: dict[str, Any] = {
         elementary.logical_and, elementary.logical_not, elementary.logical_or, elementary.maximum, elementary.minimum,
         elementary.reciprocal, elementary.round, elementary.rsqrt, elementary.sign, elementary.sin, elementary.square,
     )},
+    **{f.__name__: f for f in (
+        arrange.chunk, arrange.flip, arrange.repeat, arrange.repeat_interleave, arrange.roll, arrange.tile,
+        arrange.unbind, convert.numel, create.new_empty, create.new_full, create.new_ones, create.new_tensor, create.new_zeros,
+        distributions.bernoulli, distributions.bernoulli_, distributions.multinomial, distributions.normal_, distributions.uniform_,
+        products.bmm, products.dot, products.mm, products.mv, products.outer, select.argsort, select.gather, select.index_select,
+        select.masked_fill, select.masked_fill_, select.masked_select, select.sort, select.topk, select.tril, select.triu,
+        summary.all, summary.allclose, summary.amin, summary.any, summary.argmin, summary.equal, summary.isclose, summary.min,
+        summary.prod, summary.std,
+    )},
     **{name: convert.casts(name) for name in ("float", "double", "half", "long", "int", "bool")},
     "detach": detach,
     "__getitem__": index.getitem,
     "__setitem__": index.setitem,
     "__array__": convert.array_protocol,
+    "__array_function__": convert.array_function,
+    "__dlpack__": convert.dlpack,
+    "__dlpack_device__": convert.dlpack_device,
     "__repr__": tensor_repr,
+    "_repr_html_": tensor_html,
 }  # fmt: skip
 
 
@@ -57,7 +86,7 @@ def _guarded(op: Any) -> Any:
 
 for _name, _op in (
     ("add", pointwise.add), ("sub", pointwise.sub), ("mul", pointwise.mul), ("truediv", pointwise.div),
-    ("pow", pointwise.pow), ("matmul", matmul),
+    ("pow", pointwise.pow), ("matmul", convert.of_arrays(matmul)),
 ):  # fmt: skip
     METHODS[f"__{_name}__"] = _guarded(_op)
     METHODS[f"__r{_name}__"] = _guarded(_reflected(_op))
@@ -94,12 +123,6 @@ def _size(self: Tensor, dim: int | None = None) -> Any:
     return self.shape if dim is None else self.shape[dim]
 
 
-@_method("numel")
-def _numel(self: Tensor) -> int:
-    """Number of elements."""
-    return int(self.array.size)
-
-
 @_method("dim")
 def _dim(self: Tensor) -> int:
     """Number of dims."""
@@ -128,6 +151,12 @@ def _expand_as(self: Tensor, other: Tensor) -> Tensor:
 def _view_as(self: Tensor, other: Tensor) -> Tensor:
     """The tensor viewed in another's shape."""
     return views.view(self, other.shape)
+
+
+@_method("split")
+def _split(self: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Views of so many elements of dim each, or of the sizes in a list; see jg.split."""
+    return arrange.split(self, split_size, dim)
 
 
 @_method("detach_")
@@ -184,19 +213,32 @@ def _as_index(self: Tensor) -> int:
 
 @_method("__format__")
 def _format(self: Tensor, spec: str) -> str:
-    return format(convert.item(self), spec) if spec else repr(self)
+    if self.ndim == 0 or (spec and self.array.size == 1):
+        return format(convert.item(self), spec)
+    if spec:
+        raise TypeError(f"the format {spec!r} is for one number: this tensor has shape {self.shape}. Try jg.set_printoptions.")
+    return repr(self)
+
+
+@_method("__dir__")
+def _dir(self: Tensor) -> list[str]:
+    return sorted(set(object.__dir__(self)) - INSIDE)
+
+
+@_method("__copy__")
+def _copy(self: Tensor) -> Tensor:
+    """A leaf of its own on the same memory."""
+    _only_leaves(self, "copied", "x.detach() or x.clone()")
+    copy = _rebound(type(self), detach(self))
+    return copy.requires_grad_() if self.requires_grad else copy
 
 
 @_method("__deepcopy__")
 def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
-    if self.grad_fn is not None:
-        raise RuntimeError("only leaves can be deep-copied: this tensor was computed from others. Use x.detach().clone().")
+    _only_leaves(self, "deep-copied", "x.detach().clone()")
     if id(self) in memo:
         return memo[id(self)]
-    copy = object.__new__(type(self))
-    fresh = wrap(convert.clone(detach(self)).array)
-    for name in ("array", "node", "base", "stamp"):
-        setattr(copy, name, getattr(fresh, name))
+    copy = _rebound(type(self), wrap(convert.clone(detach(self)).array))
     if self.requires_grad:
         copy.requires_grad_()
         if self.grad is not None:
@@ -205,18 +247,27 @@ def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
     return copy
 
 
+def _only_leaves(x: Tensor, done: str, instead: str) -> None:
+    if x.grad_fn is not None:
+        raise RuntimeError(f"only leaves can be {done}: this tensor was computed from others. Use {instead}.")
+
+
+def _rebound(cls: type, t: Tensor) -> Tensor:
+    """What t is, as an object of a class of tensors."""
+    y: Tensor = object.__new__(cls)
+    for name in ("array", "node", "base", "stamp"):
+        setattr(y, name, getattr(t, name))
+    return y
+
+
 @_method("__reduce__")
 def _reduce(self: Tensor) -> Any:
-    if self.grad_fn is not None:
-        raise RuntimeError("only leaves can be pickled: this tensor was computed from others. Use x.detach().")
+    _only_leaves(self, "pickled", "x.detach()")
     return _rebuilt, (type(self), convert.numpy(detach(self), force=True), self.requires_grad)
 
 
 def _rebuilt(cls: type, array: Any, requires_grad: bool) -> Tensor:
-    fresh = tensor(array)
-    t: Tensor = object.__new__(cls)
-    for name in ("array", "node", "base", "stamp"):
-        setattr(t, name, getattr(fresh, name))
+    t = _rebound(cls, tensor(array))
     return t.requires_grad_() if requires_grad else t
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jitgrad import kernels
-from jitgrad.autograd import Tensor, cast, clone as _clone, contiguous as _contiguous, to_device
+from jitgrad.autograd import Tensor, cast, clone as _clone, contiguous as _contiguous, tensor, to_device
 from jitgrad.device import device
 from jitgrad.dtypes import DType, as_dtype
 from jitgrad.errors import DeviceError, GradError, ShapeError
@@ -60,6 +60,16 @@ def contiguous(input: Tensor) -> Tensor:
     return _contiguous(input)
 
 
+def numel(input: Tensor) -> int:
+    """Number of elements.
+
+    >>> import jitgrad as jg
+    >>> jg.numel(jg.zeros(2, 3))
+    6
+    """
+    return int(input.array.size)
+
+
 def item(input: Tensor) -> Any:
     """The one number as a Python float, int or bool; ShapeError for more than one.
 
@@ -95,6 +105,50 @@ def array_protocol(input: Tensor, dtype: Any = None, copy: bool | None = None) -
             raise ValueError(f"a {a.dtype} tensor cannot become {dtype} without a copy.")
         return a.astype(dtype)
     return a.copy() if copy else a
+
+
+def array_function(input: Tensor, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    """NumPy's functions compute on the elements, np.sum(x) as np.sum(np.asarray(x)), and give arrays; they cannot write to a Tensor."""
+    return func(*_readable(args), **_readable(kwargs))
+
+
+def _readable(value: Any) -> Any:
+    """Arrays for the Tensors in an argument, on their memory but read-only: a write by NumPy would go unnoticed by backward."""
+    if isinstance(value, Tensor):
+        a = array_protocol(value).view()
+        a.flags.writeable = False
+        return a
+    if isinstance(value, (list, tuple)) and any(isinstance(v, (Tensor, list, tuple)) for v in value):
+        return [_readable(v) for v in value]
+    return {k: _readable(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def of_arrays(op: Any) -> Any:
+    """A binary op of Tensors for operators, whose other operand may be a NumPy array."""
+
+    def method(a: Any, b: Any) -> Any:
+        if isinstance(a, Tensor) and isinstance(b, Tensor):
+            return op(a, b)
+        return op(*(x if isinstance(x, Tensor) else tensor(x, device=other.device) for x, other in ((a, b), (b, a))))
+
+    return method
+
+
+def dlpack(input: Tensor, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None) -> Any:
+    """A DLPack capsule on the tensor's memory, for ``torch.from_dlpack(x)`` and ``np.from_dlpack(x)``."""
+    if input.requires_grad:
+        raise BufferError("__dlpack__: writes by others would not be recorded, and this tensor requires grad. Use x.detach().")
+    dlpack_device(input)
+    if any(s < 0 for s in input.stride()):
+        raise BufferError("__dlpack__: PyTorch aborts on negative strides, so they are not handed out. Use x.contiguous().")
+    return input.array.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
+
+
+def dlpack_device(input: Tensor) -> tuple[int, int]:
+    """Device type and number in DLPack's terms."""
+    if input.device.type != "cpu":
+        raise BufferError(f"__dlpack__: only memory of the CPU is handed out, and this tensor is on {input.device}. Use x.cpu().")
+    return input.array.__dlpack_device__()
 
 
 def cpu(input: Tensor) -> Tensor:

@@ -41,14 +41,15 @@ def _check_index_dtype(idx: Any) -> None:
 
 
 def _take_check(x: Any, idx: Any) -> None:
-    _check_range(idx, 0, x.shape[0], "rows")
+    check_range(idx, 0, x.shape[0], "rows")
 
 
-def _check_range(idx: Any, low: int, high: int, what: str) -> None:
+def check_range(idx: Any, low: int, high: int, what: str, error: type[OutOfRangeError] = OutOfRangeError) -> None:
+    """Raise for an index that is not one of low to high - 1."""
     at = kernels.of(idx).first_outside(idx, low, high)
     if at >= 0:
         bad = kernels.of(idx).to_host(idx).reshape(-1)[at]
-        raise OutOfRangeError(f"index {bad} is out of range: expected {low} to {high - 1} for {high} {what}.")
+        raise error(f"index {bad} is out of range: expected {low} to {high - 1} for {high} {what}.")
 
 
 TAKE: Primitive = Primitive(
@@ -57,7 +58,7 @@ TAKE: Primitive = Primitive(
 )  # fmt: skip
 INDEX_ADD: Primitive = Primitive(
     "index_add", "g idx", lambda g, idx, R: ((R, *g.shape[len(idx.shape) :]), g.dtype),
-    check=lambda g, idx, R: _check_range(idx, 0, R, "rows"), grad_g=lambda u, idx: TAKE.apply(u, idx),
+    check=lambda g, idx, R: check_range(idx, 0, R, "rows"), grad_g=lambda u, idx: TAKE.apply(u, idx),
 )  # fmt: skip
 
 
@@ -242,7 +243,7 @@ def _index_tensors(k: Tensor, sizes: Shape) -> list[Tensor]:
 # Negative indices count from the end.
 WRAP_INDEX: Primitive = Primitive(
     "wrap_index", "idx", lambda idx, size: (idx.shape, idx.dtype),
-    check=lambda idx, size: _check_range(idx, -size, size, "elements of this dim"),
+    check=lambda idx, size: check_range(idx, -size, size, "elements of this dim"),
 )  # fmt: skip
 
 

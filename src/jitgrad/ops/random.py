@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Any
 
 from jitgrad import dtypes
-from jitgrad.autograd import Primitive, Tensor, as_device, check_writable, tensor, to_device, write
+from jitgrad.autograd import Primitive, Tensor, as_device, cast, check_writable, tensor, to_device, write
 from jitgrad.dtypes import as_dtype
 from jitgrad.errors import ArgumentError, DTypeError
 from jitgrad.kernels.scalars_random import counters
@@ -101,6 +101,40 @@ def manual_seed(seed: int) -> Generator:
     return default_generator.manual_seed(seed)
 
 
+def seed() -> int:
+    """Seed the default generator with a number that the system chooses, and return it."""
+    return default_generator.seed()
+
+
+def initial_seed() -> int:
+    """The seed of the default generator.
+
+    >>> import jitgrad as jg
+    >>> _ = jg.manual_seed(5)
+    >>> jg.initial_seed()
+    5
+    """
+    return default_generator.initial_seed()
+
+
+def get_rng_state() -> Tensor:
+    """State of the default generator, for set_rng_state.
+
+    >>> import jitgrad as jg
+    >>> state = jg.get_rng_state()
+    >>> x = jg.rand(3)
+    >>> jg.set_rng_state(state)
+    >>> jg.equal(jg.rand(3), x)
+    True
+    """
+    return default_generator.get_state()
+
+
+def set_rng_state(new_state: Tensor) -> None:
+    """Let the default generator go on from a state that get_rng_state returned."""
+    default_generator.set_state(new_state)
+
+
 def _drawn(name: str) -> Any:
     def infer(state: Any, shape: Any, dtype: Any) -> Any:
         if dtype.char not in dtypes.COMPUTED_FLOATS:
@@ -157,13 +191,25 @@ def randn(
     return _float_draw(NORMAL, size, dtype, device, generator, requires_grad)
 
 
-def randint(low: int, high: int, size: Any, *, generator: Generator | None = None, device: Any = None) -> Tensor:
-    """Random int64 numbers from low up to, but not including, high.
+def randint(
+    low: int = 0, high: Any = None, size: Any = None, *, generator: Generator | None = None, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Random whole numbers from low up to, but not including, high, int64 by default; ``randint(high, size)`` starts from 0.
 
     >>> import jitgrad as jg
     >>> jg.randint(3, 4, (2,)).tolist()
     [3, 3]
+    >>> jg.randint(1, (2,)).tolist()
+    [0, 0]
     """
+    if isinstance(high, (tuple, list)) and size is None:
+        high, size = None, high
+    if high is None:
+        low, high = 0, low
+    if size is None:
+        raise TypeError("randint: expected a size, a tuple of ints. Try jg.randint(low, high, (n,)).")
+    kind = as_dtype(dtype or dtypes.int64)
     low, high = as_shape((low, high))
     if not -(2**63) <= low < high <= 2**63 - 1 or high - low >= 2**63:
         raise ArgumentError(f"randint: expected low < high, in the range of int64 and less than 2^63 apart, given {low} and {high}.")
@@ -171,18 +217,23 @@ def randint(low: int, high: int, size: Any, *, generator: Generator | None = Non
     n = 1
     for k in shape:
         n *= k
-    return RANDINT.apply((generator or default_generator).draw(n, 64, device), shape, low, high)
+    y = cast(RANDINT.apply((generator or default_generator).draw(n, 64, device), shape, low, high), kind.numpy)
+    return y.requires_grad_() if requires_grad else y
 
 
-def randperm(n: int, *, generator: Generator | None = None, device: Any = None) -> Tensor:
-    """The numbers 0 to n - 1 in random order, int64.
+def randperm(
+    n: int, *, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:  # fmt: skip
+    """The numbers 0 to n - 1 in random order, int64 by default.
 
     >>> import jitgrad as jg
     >>> jg.randperm(5).sum().item()
     10
     """
     (n,) = check_new_shape(as_shape((n,)), 8)
-    return PERMUTATION.apply((generator or default_generator).draw(n, 64, device), n)
+    kind = as_dtype(dtype or dtypes.int64)
+    y = cast(PERMUTATION.apply((generator or default_generator).draw(n, 64, device), n), kind.numpy)
+    return y.requires_grad_() if requires_grad else y
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:

@@ -164,3 +164,14 @@ def wrap_index(idx: np.ndarray, size: int) -> np.ndarray:
     y = np.empty(idx.shape, np.int64)
     _wrap_index(contiguous(idx).ravel(), size, y.ravel())
     return y
+
+
+def argsort(x: np.ndarray, dim: int, descending: bool) -> np.ndarray:
+    """x[y[0]] <= x[y[1]] <= ... along dim (descending: >=), equal elements in their order, NaN the largest; NumPy's stable sort."""
+    if not x.ndim:
+        return np.zeros((), np.int64)
+    if not descending:
+        return np.ascontiguousarray(np.argsort(x, dim, "stable"), np.int64)
+    # Backwards twice: so equal elements stay in their order, and NaN, which NumPy puts last, comes first.
+    y = np.flip(np.argsort(np.flip(x, dim), dim, "stable"), dim)
+    return np.subtract(x.shape[dim] - 1, y, dtype=np.int64, order="C")

@@ -7,6 +7,7 @@ from math import prod
 import numpy as np
 from numba import cuda
 
+from jitgrad.kernels.cpu.index import argsort as sort_on_host
 from jitgrad.kernels.cuda.create import full
 from jitgrad.kernels.cuda.layout import DeviceArray, flat, flat_words, new, upload
 from jitgrad.kernels.cuda.views import cast
@@ -162,3 +163,9 @@ def _wrap_index(idx, size, out):
     if i < out.size:
         at = idx[i]
         out[i] = at + size if at < 0 else at
+
+
+def argsort(x: DeviceArray, dim: int, descending: bool) -> DeviceArray:
+    """x[y[0]] <= x[y[1]] <= ... along dim (descending: >=), equal elements in their order; sorted by NumPy on the host."""
+    host = x.copy_to_host() if x.size else np.empty(tuple(x.shape), x.dtype)
+    return upload(sort_on_host(host, dim, descending))

@@ -1,0 +1,28 @@
+"""Tensor's methods: what the table binds is what type checkers are told."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import jitgrad as jg
+from jitgrad.ops import _methods
+
+DECLARED = Path(jg.__file__).parent / "autograd" / "methods.pyi"
+# Python's object has them, so type checkers know them already.
+OF_OBJECT = {"__repr__", "__format__", "__reduce__", "__dir__", "__copy__"}
+
+
+def test_every_bound_method_is_declared() -> None:
+    """The class in methods.pyi has the names of the table and no others."""
+    body = next(c for c in ast.parse(DECLARED.read_text()).body if isinstance(c, ast.ClassDef)).body
+    declared = {f.name for f in body if isinstance(f, ast.FunctionDef)}
+    declared |= {a.target.id for a in body if isinstance(a, ast.AnnAssign) and isinstance(a.target, ast.Name)}
+    bound = {*_methods.METHODS, *_methods.PROPERTIES} - OF_OBJECT
+    assert declared == bound
+
+
+def test_completion_shows_methods_and_hides_the_inside() -> None:
+    names = dir(jg.ones(1))
+    assert {"backward", "softmax", "shape", "T", "grad"} <= set(names) and names == sorted(names)
+    assert not {"array", "node", "base", "stamp", "parked", "seen"} & set(names)
