@@ -2,7 +2,6 @@
 
 from jitgrad.ops import _methods as _methods
 from jitgrad.ops.activation import relu as relu, sigmoid as sigmoid
-from jitgrad.ops.convert import clone as clone
 from jitgrad.ops.arrange import (
     chunk as chunk,
     flip as flip,
@@ -25,6 +24,14 @@ from jitgrad.ops.create import (
     ones_like as ones_like,
     zeros as zeros,
     zeros_like as zeros_like,
+)
+from jitgrad.ops.distributions import (
+    bernoulli as bernoulli,
+    multinomial as multinomial,
+    normal as normal,
+    rand_like as rand_like,
+    randint_like as randint_like,
+    randn_like as randn_like,
 )
 from jitgrad.ops.elementary import (
     abs as abs,
@@ -49,13 +56,6 @@ from jitgrad.ops.elementary import (
     sign as sign,
     sin as sin,
     square as square,
-from jitgrad.ops.distributions import (
-    bernoulli as bernoulli,
-    multinomial as multinomial,
-    normal as normal,
-    rand_like as rand_like,
-    randint_like as randint_like,
-    randn_like as randn_like,
 )
 from jitgrad.ops.index import nonzero as nonzero
 from jitgrad.ops.join import cat as cat, stack as stack
