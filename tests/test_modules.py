@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 from typing import Any
 
@@ -161,6 +162,14 @@ def test_layers_do_not_promote(case: ModuleCase) -> None:
         return
     with pytest.raises(jg.errors.DTypeError, match=r"float64.*float32|float32.*float64"):
         _layer(case)(*[jg.tensor(a) for a in _inputs(case)])
+
+
+@pytest.mark.parametrize("make", sorted({c.make for c in CASES} - {nn.Tanh, nn.Sigmoid}, key=lambda m: m.__name__))
+def test_arguments_are_pytorchs(make: Any) -> None:
+    """Names, order, defaults and what is keyword-only; torch's Tanh and Sigmoid take and ignore anything."""
+    torch = pytest.importorskip("torch")
+    ours, theirs = (inspect.signature(f).parameters.values() for f in (make.__init__, getattr(torch.nn, make.__name__).__init__))
+    assert [(p.name, p.kind, p.default) for p in ours] == [(p.name, p.kind, p.default) for p in theirs]
 
 
 @rows

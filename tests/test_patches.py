@@ -20,16 +20,16 @@ ROOT = Path(__file__).parent.parent
 PATCHES = ROOT / "tests" / "patches"
 
 EXPORTS = ["src/jitgrad/__init__.py", "src/jitgrad/ops/__init__.py", "src/jitgrad/nn/functional.py"]
-COMPOSED = ["src/jitgrad/ops/*.py", *EXPORTS, "tests/op_cases.py"]
+COMPOSED = ["src/jitgrad/ops/*.py", *EXPORTS, "tests/op_cases.py", "tests/cases_*.py"]
 
 # Patch: the files it may touch, and the tests of the new rows, on the CPU and, where kernels are new, in the CUDA simulator.
 CPU = ["tests/test_ops.py"]
 CASES = {
     "composed_addcmul": (COMPOSED, [*CPU, "src/jitgrad/ops/pointwise.py", "-k", "addcmul"], []),
-    "pointwise_elu": (
+    "pointwise_celu": (
         [*COMPOSED, "src/jitgrad/kernels/scalars.py"],
-        [*CPU, "src/jitgrad/ops/pointwise.py", "-k", "F.elu or pointwise.elu"],
-        ["tests/test_ops_cuda.py", "-k", "F.elu"],
+        [*CPU, "src/jitgrad/ops/activation.py", "-k", "F.celu or activation.celu"],
+        ["tests/test_ops_cuda.py", "-k", "F.celu"],
     ),
     "kernel_cumsum": (
         [*COMPOSED, "src/jitgrad/kernels/cpu/*.py", "src/jitgrad/kernels/cuda/*.py"],

@@ -55,6 +55,12 @@ def pointwise_float(name: str) -> Any:
     return infer
 
 
+def float_and_numbers(name: str) -> Any:
+    """infer of a pointwise op on one float, with numbers as further operands."""
+    check = pointwise_float(name)
+    return lambda x, *numbers: check(x)
+
+
 def pointwise_number(name: str) -> Any:
     """infer of a pointwise op on one number, int or float."""
 

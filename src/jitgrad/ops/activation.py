@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jitgrad.autograd import Primitive, Tensor, broadcasting, write
 from jitgrad.errors import ArgumentError
-from jitgrad.ops._operands import broadcasting3, floating, number, pointwise_float, pointwise_number
+from jitgrad.ops._operands import broadcasting3, float_and_numbers, floating, number, pointwise_float, pointwise_number
 from jitgrad.ops.pointwise import MUL, add, exp, gt, mul, sub, tanh, where
 
 RELU: Primitive = Primitive("relu", "x", pointwise_number("relu"), grad_x=lambda g, y: RELU_GRAD.apply(g, y))
@@ -113,26 +113,25 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
     return write(input, "silu_", lambda: SILU.apply(input)) if inplace else SILU.apply(input)
 
 
-_leaky_float, _elu_float, _softplus_float = (pointwise_float(name) for name in ("leaky_relu", "elu", "softplus"))
 LEAKY_RELU: Primitive = Primitive(
-    "leaky_relu", "x slope", lambda x, slope: _leaky_float(x), grad_x=lambda g, x, slope: LEAKY_RELU_GRAD.apply(g, x, slope)
+    "leaky_relu", "x slope", float_and_numbers("leaky_relu"), grad_x=lambda g, x, slope: LEAKY_RELU_GRAD.apply(g, x, slope)
 )
 LEAKY_RELU_GRAD: Primitive = Primitive(
     "leaky_relu_grad", "g x slope", broadcasting3, grad_g=lambda u, x, slope: LEAKY_RELU_GRAD.apply(u, x, slope)
 )
-ELU: Primitive = Primitive("elu", "x alpha", lambda x, alpha: _elu_float(x), grad_x=lambda g, x, alpha: ELU_GRAD.apply(g, x, alpha))
+ELU: Primitive = Primitive("elu", "x alpha", float_and_numbers("elu"), grad_x=lambda g, x, alpha: ELU_GRAD.apply(g, x, alpha))
 ELU_GRAD: Primitive = Primitive(
     "elu_grad", "g x alpha", broadcasting3,
     grad_g=lambda u, x, alpha: ELU_GRAD.apply(u, x, alpha),
     grad_x=lambda u, g, x, alpha: where(gt(x, 0), 0, ELU_GRAD.apply(mul(u, g), x, alpha)),
 )  # fmt: skip
 SOFTPLUS: Primitive = Primitive(
-    "softplus", "x beta threshold", lambda x, beta, threshold: _softplus_float(x),
+    "softplus", "x beta threshold", float_and_numbers("softplus"),
     grad_x=lambda g, x, beta, threshold: MUL.apply(g, SOFTPLUS_GRAD.apply(x, beta, threshold)),
 )  # fmt: skip
 # y is sigmoid(beta x), or 1 where softplus is x itself: there y (1 - y) is 0.
 SOFTPLUS_GRAD: Primitive = Primitive(
-    "softplus_grad", "x beta threshold", lambda x, beta, threshold: _softplus_float(x),
+    "softplus_grad", "x beta threshold", float_and_numbers("softplus_grad"),
     grad_x=lambda g, y, beta: MUL.apply(MUL.apply(g, beta), mul(y, sub(1, y))),
 )  # fmt: skip
 

@@ -8,7 +8,7 @@ from typing import Any
 from jitgrad import dtypes, kernels
 from jitgrad.autograd import Primitive, Tensor, cast, filled, is_grad_enabled, wrap
 from jitgrad.errors import ArgumentError, DTypeError, GradError, InputTypeError, OutOfRangeError, ShapeError
-from jitgrad.ops._operands import operands, pointwise_float
+from jitgrad.ops._operands import float_and_numbers, operands
 from jitgrad.ops.activation import SIGMOID
 from jitgrad.ops.elementary import abs
 from jitgrad.ops.pointwise import DIV, MUL, add, div, mul, neg, sub, where
@@ -324,9 +324,8 @@ def l1_loss(
     return _weighted("l1_loss", abs(sub(input, target)), weight, reduction)
 
 
-_check_float = pointwise_float("binary_cross_entropy_with_logits")
 LOGISTIC_LOSS: Primitive = Primitive(
-    "logistic_loss", "x t", lambda x, t: _check_float(x),
+    "logistic_loss", "x t", float_and_numbers("binary_cross_entropy_with_logits"),
     grad_x=lambda g, x, t: MUL.apply(g, sub(SIGMOID.apply(x), t)), grad_t=lambda g, x: neg(MUL.apply(g, x)),
 )  # fmt: skip
 
