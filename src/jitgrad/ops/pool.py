@@ -215,5 +215,5 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     if input.ndim == 3:
         return squeeze(adaptive_avg_pool2d(unsqueeze(input, 0), output_size), 0)
     sizes = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size, output_size)
-    kept = [n if size is None and i < 2 else size for i, (size, n) in enumerate(zip(sizes, input.shape[2:], strict=False))]
+    kept = [n if size is None else size for size, n in zip(sizes, input.shape[2:], strict=False)]
     return ADAPTIVE_AVG_POOL2D.apply(input, as_pair([*kept, *sizes[len(kept) :]], "output_size"))
