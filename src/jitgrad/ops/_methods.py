@@ -190,7 +190,7 @@ def _contains(self: Tensor, value: Any) -> bool:
 @_method("__bool__")
 def _bool(self: Tensor) -> bool:
     if self.array.size != 1:
-        raise ShapeError(f"the truth of a tensor of shape {self.shape} is ambiguous: expected one element. Use x.sum() != 0, or x.amax().")
+        raise ShapeError(f"the truth of a tensor of shape {self.shape} is ambiguous: expected one element. Use x.any() or x.all().")
     return bool(convert.item(self))
 
 
