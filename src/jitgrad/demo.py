@@ -5,7 +5,6 @@ The digits are scikit-learn's: 1,797 of 8 x 8 pixels, written by 43 people, ship
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import signal
@@ -20,10 +19,11 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from jitgrad import demo_pictures as pictures
-from jitgrad.autograd import Tensor, no_grad, tensor
+from jitgrad.autograd import Tensor, no_grad
 from jitgrad.data import DataLoader, TensorDataset
 from jitgrad.demo_data import MissingExtraError as MissingExtraError, Split as Split, UsageError as UsageError, digits as digits, from_file
-from jitgrad.errors import JitgradError
+from jitgrad.errors import CheckpointError, JitgradError
+from jitgrad.io import load, save
 from jitgrad.nn import BatchNorm2d, Conv2d, CrossEntropyLoss, Dropout, Flatten, Linear, MaxPool2d, ReLU, Sequential
 from jitgrad.ops.create import zeros
 from jitgrad.ops.join import cat
@@ -202,46 +202,23 @@ def accuracy(model: Any, data: TensorDataset) -> float:
 
 
 def _save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a nested dict of tensors and plain values; a reader sees the old file or the new one, never a part."""
-    from safetensors.numpy import save
-
-    arrays: dict[str, Any] = {}
-
-    def plain(value: Any, name: str) -> Any:
-        """The value for JSON, in which a key is always a string, with the tensors taken out."""
-        if isinstance(value, Tensor):
-            arrays[name] = value.detach().numpy().copy()
-            return {"tensor": name}
-        if isinstance(value, dict):
-            return {"dict": [[k, plain(v, f"{name}.{k}" if name else str(k))] for k, v in value.items()]}
-        return value
-
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """io.save, with a file that cannot be written as one line for the user."""
     try:
-        part.write_bytes(save(arrays, {"jitgrad": json.dumps(plain(state, ""))}))
-        os.replace(part, path)
+        save(state, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise UsageError(f"{path} cannot be written: {error.strerror or error}.") from None
 
 
 def _load_checkpoint(path: Path) -> dict[str, Any]:
     """What _save_checkpoint wrote; UsageError for anything else."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="numpy") as file:
-
-            def full(value: Any) -> Any:
-                if not isinstance(value, dict):
-                    return value
-                return tensor(file.get_tensor(value["tensor"])) if "tensor" in value else {k: full(v) for k, v in value["dict"]}
-
-            state: dict[str, Any] = full(json.loads(file.metadata()["jitgrad"]))
+        state = load(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except (SafetensorError, KeyError, TypeError, ValueError):
-        raise UsageError(f"{path} was not written by this demo, or is damaged. Give --out another directory.") from None
+    except CheckpointError:
+        state = None
+    if not isinstance(state, dict):
+        raise UsageError(f"{path} was not written by this demo, or is damaged. Give --out another directory.")
     return state
 
 

@@ -25,7 +25,7 @@ class Curve(NamedTuple):
     accuracies: Sequence[float]
 
 
-def figure(width: float, height: float, layout: Any = "none") -> Any:
+def figure(width: float, height: float, layout: Any = None) -> Any:
     """An empty figure; MissingExtraError where there is no matplotlib."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
