@@ -173,6 +173,15 @@ def check_reduction(name: str, reduction: str, size_average: object = None, redu
         raise ArgumentError(f"{name}: reduction is expected to be 'none', 'mean' or 'sum', given {reduction!r}.")
 
 
+def _is_plain(input: Any, target: Any, weight: Any, ignore_index: Any) -> bool:
+    """Logits (N, C), int64 labels (N,) and no weight: there is nothing to convert, and infer checks the rest."""
+    return (
+        isinstance(input, Tensor) and isinstance(target, Tensor) and weight is None and type(ignore_index) is int
+        and len(input.array.shape) == 2 and target.array.dtype is _INT64 and target.array.shape == input.array.shape[:1]
+        and -(2**63) <= ignore_index < 2**63
+    )  # fmt: skip
+
+
 def cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: None = None, ignore_index: int = -100,
     reduce: None = None, reduction: str = "mean", label_smoothing: float = 0.0,
@@ -201,6 +210,13 @@ def cross_entropy(
     >>> x.grad.tolist()
     [[0.5, -0.5]]
     """
+    if (
+        _is_plain(input, target, weight, ignore_index)
+        and label_smoothing == 0.0
+        and reduction in _REDUCTIONS
+        and size_average is reduce is None
+    ):
+        return CROSS_ENTROPY.apply(input, target, None, ignore_index, reduction)  # what every step of a classifier does
     check_reduction("cross_entropy", reduction, size_average, reduce)
     if not 0.0 <= label_smoothing <= 1.0:
         raise ArgumentError(f"cross_entropy: label_smoothing is expected between 0 and 1, given {label_smoothing}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from jitgrad import dtypes, kernels
@@ -43,8 +44,8 @@ def _max_infer(x: Any, kernel_size: Pair, stride: Pair, padding: Pair, dilation:
 
 def _check_pixels(indices: Any, x_shape: Any) -> None:
     """Indices point into a plane, also when NumPy has written to their memory since the maxima were found."""
-    if kernels.of(indices).first_outside(indices, 0, x_shape[-1] * x_shape[-2]) >= 0:
-        raise OutOfRangeError(f"max_pool2d: an index points outside of a plane {tuple(x_shape[-2:])}: indices were written to.")
+    if kernels.of(indices).first_outside(indices, 0, prod(tuple(x_shape)[-2:])) >= 0:
+        raise OutOfRangeError(f"max_pool2d: an index points outside of a plane {tuple(x_shape)[-2:]}: indices were written to.")
 
 
 MAX_POOL2D: Primitive = Primitive(
