@@ -94,7 +94,10 @@ class Optimizer:
         """Forget the gradients of all parameters, or fill them with zeros."""
         for group in self.param_groups:
             for p in group["params"]:
-                forget_grad(p, set_to_none)
+                if set_to_none:
+                    p.grad = None
+                else:
+                    forget_grad(p, False)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient; returns what closure, called first if given, returns."""
