@@ -156,7 +156,7 @@ class Sequential(_Listed):
 
 def _in_order(box: _Listed, input: Any) -> Any:
     for module in box._modules.values():
-        input = module._chain(input) if isinstance(module, ModuleList) else module(input)  # type: ignore[misc]
+        input = module(input) if not isinstance(module, ModuleList) else module._chain(input)  # type: ignore[misc]
     return input
 
 

@@ -107,8 +107,8 @@ class Optimizer:
                 loss = closure()
         with no_grad():
             # Everything that may be refused, before any parameter or state changes.
-            ready = [self._ready(group) for group in self.param_groups]
-            for group, by_device in zip(self.param_groups, ready, strict=True):
+            groups = [(group, self._ready(group)) for group in self.param_groups]
+            for group, by_device in groups:
                 for params, grads in by_device.values():
                     self._update(params, grads, group)
         self._stepped = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from jitgrad.kernels.cpu.layout import contiguous
-from jitgrad.kernels.jit import direct, njit, parallel_form, pays, prange
+from jitgrad.kernels.jit import PARALLEL_MIN, direct, njit, parallel_form, pays, prange
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -116,8 +116,8 @@ def sgd_(hyper: np.ndarray, params: Arrays, grads: Arrays, bufs: Arrays = ()) ->
     """
     for param, grad, buf in zip(params, grads, bufs or params, strict=True):
         p = param.ravel()
-        g, b = contiguous(grad).ravel(), buf.ravel() if bufs else p
-        (_sgd_parallel if pays(p.size) else _SGD[p.dtype])(p, g, b, hyper)
+        g, b = (grad if grad.flags.carray else grad.copy()).ravel(), buf.ravel() if bufs else p  # contiguous(), without the call
+        (_sgd_parallel if p.size >= PARALLEL_MIN and pays(p.size) else _SGD[p.dtype])(p, g, b, hyper)
         if p.base is None or b.base is None:
             _write_back((param, p), (buf, b))
 
