@@ -12,14 +12,14 @@ from jitgrad.errors import DTypeError, ShapeError
 
 def _infer(hyper: Any, params: Any, *others: Any) -> list[Any]:
     for kind in others:
-        for param, other in zip(params, kind, strict=True):
+        for i, (param, other) in enumerate(zip(params, kind, strict=True)):
             if other.shape != param.shape:
-                raise ShapeError(f"optimizer: a parameter has shape {tuple(param.shape)}, its gradient or state {tuple(other.shape)}.")
+                raise ShapeError(f"optimizer: parameter {i} has shape {tuple(param.shape)}, its gradient or state {tuple(other.shape)}.")
             if other.dtype is not param.dtype and other.dtype != param.dtype:
-                raise DTypeError(f"optimizer: a parameter is {param.dtype}, its gradient or state {other.dtype}: expected one dtype.")
-    for param in params:
+                raise DTypeError(f"optimizer: parameter {i} is {param.dtype}, its gradient or state {other.dtype}: expected one dtype.")
+    for i, param in enumerate(params):
         if param.dtype.char not in COMPUTED_FLOATS:
-            raise DTypeError(f"optimizer: a parameter is {param.dtype}: expected float32 or float64.")
+            raise DTypeError(f"optimizer: parameter {i} is {param.dtype}: expected float32 or float64.")
     return [(param.shape, param.dtype) for param in params]
 
 

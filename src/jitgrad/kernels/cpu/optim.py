@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from jitgrad.kernels.cpu.layout import contiguous
-from jitgrad.kernels.jit import PARALLEL_MIN, direct, njit, parallel_form, pays, prange
+from jitgrad.kernels.cpu.layout import contiguous, or_nothing
+from jitgrad.kernels.jit import direct, njit, parallel_form, pays, prange
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -31,7 +31,8 @@ def _sgd(param, grad, buf, hyper):
 
 
 @njit
-def _adam(param, grad, exp_avg, exp_avg_sq, hyper):
+def _adam(param, grad, exp_avg, exp_avg_sq, peak, hyper):
+    """AMSGrad where peak is not empty."""
     real = param.dtype.type
     lr, beta1, beta2, step = hyper[0], hyper[1], hyper[2], hyper[7]
     eps, weight_decay, decoupled = real(hyper[3]), real(hyper[4]), hyper[5] != 0.0
@@ -50,31 +51,10 @@ def _adam(param, grad, exp_avg, exp_avg_sq, hyper):
         m = exp_avg[i] + towards * (d - exp_avg[i])
         v = exp_avg_sq[i] * b2 + new2 * d * d
         exp_avg[i], exp_avg_sq[i] = m, v
+        if peak.size:
+            v = peak[i] if peak[i] > v else v  # a NaN in v stays visible
+            peak[i] = v
         param[i] = p - step_size * (m / (np.sqrt(v) / root + eps))
-
-
-@njit
-def _amsgrad(param, grad, exp_avg, exp_avg_sq, peak, hyper):
-    real = param.dtype.type
-    lr, beta1, beta2, step = hyper[0], hyper[1], hyper[2], hyper[7]
-    eps, weight_decay, decoupled = real(hyper[3]), real(hyper[4]), hyper[5] != 0.0
-    sign = real(-1.0 if hyper[6] != 0.0 else 1.0)
-    shrink = real(1.0 - lr * hyper[4])
-    towards, b2, new2 = real(1.0 - beta1), real(beta2), real(1.0 - beta2)
-    step_size = real(lr / (1.0 - beta1**step))
-    root = real(np.sqrt(1.0 - beta2**step))
-    for i in prange(param.size):
-        d, p = sign * grad[i], param[i]
-        if weight_decay != 0:
-            if decoupled:
-                p *= shrink
-            else:
-                d += weight_decay * p
-        m = exp_avg[i] + towards * (d - exp_avg[i])
-        v = exp_avg_sq[i] * b2 + new2 * d * d
-        highest = peak[i] if peak[i] > v else v  # a NaN in v stays visible
-        exp_avg[i], exp_avg_sq[i], peak[i] = m, v, highest
-        param[i] = p - step_size * (m / (np.sqrt(highest) / root + eps))
 
 
 @njit
@@ -103,7 +83,6 @@ def _rmsprop(param, grad, square_avg, grad_avg, buf, centered, hyper):
 
 _sgd_parallel = parallel_form(_sgd)
 _adam_parallel = parallel_form(_adam)
-_amsgrad_parallel = parallel_form(_amsgrad)
 _rmsprop_parallel = parallel_form(_rmsprop)
 _SGD, _ADAM = direct(_sgd), direct(_adam)
 
@@ -116,10 +95,9 @@ def sgd_(hyper: np.ndarray, params: Arrays, grads: Arrays, bufs: Arrays = ()) ->
     """
     for param, grad, buf in zip(params, grads, bufs or params, strict=True):
         p = param.ravel()
-        g, b = (grad if grad.flags.carray else grad.copy()).ravel(), buf.ravel() if bufs else p  # contiguous(), without the call
-        (_sgd_parallel if p.size >= PARALLEL_MIN and pays(p.size) else _SGD[p.dtype])(p, g, b, hyper)
-        if p.base is None or b.base is None:
-            _write_back((param, p), (buf, b))
+        g, b = contiguous(grad).ravel(), buf.ravel() if bufs else p
+        (_sgd_parallel if pays(p.size) else _SGD[p.dtype])(p, g, b, hyper)
+        _write_back((param, p), (buf, b))
 
 
 def adam_(hyper: np.ndarray, params: Arrays, grads: Arrays, exp_avgs: Arrays, exp_avg_sqs: Arrays) -> None:
@@ -127,23 +105,24 @@ def adam_(hyper: np.ndarray, params: Arrays, grads: Arrays, exp_avgs: Arrays, ex
 
     hyper = [lr, beta1, beta2, eps, weight_decay, decoupled, maximize, step t].
     """
-    for param, grad, exp_avg, exp_avg_sq in zip(params, grads, exp_avgs, exp_avg_sqs, strict=True):
-        p, m, v = param.ravel(), exp_avg.ravel(), exp_avg_sq.ravel()
-        g = contiguous(grad).ravel()
-        (_adam_parallel if pays(p.size) else _ADAM[p.dtype])(p, g, m, v, hyper)
-        if p.base is None or m.base is None or v.base is None:
-            _write_back((param, p), (exp_avg, m), (exp_avg_sq, v))
+    _adams(hyper, params, grads, exp_avgs, exp_avg_sqs, ())
 
 
 def amsgrad_(
     hyper: np.ndarray, params: Arrays, grads: Arrays, exp_avgs: Arrays, exp_avg_sqs: Arrays, max_exp_avg_sqs: Arrays
 ) -> None:  # fmt: skip
     """As adam_ with the largest v so far in place of v; hyper is adam_'s."""
-    for param, grad, *states in zip(params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, strict=True):
-        p, (m, v, peak) = param.ravel(), [s.ravel() for s in states]
-        run = _amsgrad_parallel if pays(p.size) else _amsgrad
-        run(p, contiguous(grad).ravel(), m, v, peak, hyper)
-        _write_back((param, p), *zip(states, (m, v, peak), strict=True))
+    _adams(hyper, params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs)
+
+
+def _adams(hyper: np.ndarray, params: Arrays, grads: Arrays, exp_avgs: Arrays, exp_avg_sqs: Arrays, peaks: Arrays) -> None:
+    for i, (param, grad, exp_avg, exp_avg_sq) in enumerate(zip(params, grads, exp_avgs, exp_avg_sqs, strict=True)):
+        p, m, v = param.ravel(), exp_avg.ravel(), exp_avg_sq.ravel()
+        peak = peaks[i].ravel() if peaks else or_nothing(None, p.dtype)
+        (_adam_parallel if pays(p.size) else _ADAM[p.dtype])(p, contiguous(grad).ravel(), m, v, peak, hyper)
+        _write_back((param, p), (exp_avg, m), (exp_avg_sq, v))
+        if peaks:
+            _write_back((peaks[i], peak))
 
 
 def rmsprop_(hyper: np.ndarray, params: Arrays, grads: Arrays, square_avgs: Arrays, bufs: Arrays = ()) -> None:

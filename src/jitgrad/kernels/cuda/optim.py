@@ -59,11 +59,11 @@ def adam_(hyper: DeviceArray, params: Arrays, grads: Arrays, exp_avgs: Arrays, e
     hyper = [lr, beta1, beta2, eps, weight_decay, decoupled, maximize, step]; m_hat = m / (1 - beta1**step), v_hat so.
     """
     for p, g, m, v in zip(params, grads, exp_avgs, exp_avg_sqs, strict=True):
-        _in_place(_adam, hyper, g, p, m, v)
+        _in_place(_adam, hyper, g, p, m, v, new((0,), p.dtype))
 
 
 @cuda_jit
-def _adam(hyper, grad, param, exp_avg, exp_avg_sq):
+def _adam(hyper, grad, param, exp_avg, exp_avg_sq, peak):
     i = cuda.grid(1)
     if i < param.size:
         lr, beta1, beta2, eps = hyper[0], hyper[1], hyper[2], hyper[3]
@@ -81,6 +81,9 @@ def _adam(hyper, grad, param, exp_avg, exp_avg_sq):
         v = beta2 * exp_avg_sq[i] + (1 - beta2) * g * g
         exp_avg[i] = m
         exp_avg_sq[i] = v
+        if peak.size > 0:  # AMSGrad
+            v = peak[i] if peak[i] > v else v  # a NaN in v stays visible
+            peak[i] = v
         scale = math.sqrt(1 - math.pow(beta2, step))
         param[i] = p - lr / (1 - math.pow(beta1, step)) * m / (math.sqrt(v) / scale + eps)
 
@@ -90,32 +93,7 @@ def amsgrad_(
 ) -> None:  # fmt: skip
     """As adam_ with the largest v so far in place of v; hyper is adam_'s."""
     for p, g, m, v, peak in zip(params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, strict=True):
-        _in_place(_amsgrad, hyper, g, p, m, v, peak)
-
-
-@cuda_jit
-def _amsgrad(hyper, grad, param, exp_avg, exp_avg_sq, peak):
-    i = cuda.grid(1)
-    if i < param.size:
-        lr, beta1, beta2, eps = hyper[0], hyper[1], hyper[2], hyper[3]
-        weight_decay, step = hyper[4], hyper[7]
-        p = np.float64(param[i])
-        g = np.float64(grad[i])
-        if hyper[6] != 0:
-            g = -g
-        if weight_decay != 0:
-            if hyper[5] != 0:
-                p *= 1 - lr * weight_decay
-            else:
-                g += weight_decay * p
-        m = exp_avg[i] + (1 - beta1) * (g - exp_avg[i])
-        v = beta2 * exp_avg_sq[i] + (1 - beta2) * g * g
-        highest = peak[i] if peak[i] > v else v  # a NaN in v stays visible
-        exp_avg[i] = m
-        exp_avg_sq[i] = v
-        peak[i] = highest
-        scale = math.sqrt(1 - math.pow(beta2, step))
-        param[i] = p - lr / (1 - math.pow(beta1, step)) * m / (math.sqrt(highest) / scale + eps)
+        _in_place(_adam, hyper, g, p, m, v, peak)
 
 
 def rmsprop_(hyper: DeviceArray, params: Arrays, grads: Arrays, square_avgs: Arrays, bufs: Arrays) -> None:
