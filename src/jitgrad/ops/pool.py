@@ -5,9 +5,10 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from jitgrad import dtypes, kernels
+from jitgrad import dtypes
 from jitgrad.autograd import Primitive, Tensor
-from jitgrad.errors import DTypeError, OutOfRangeError, ShapeError
+from jitgrad.errors import DTypeError, ShapeError
+from jitgrad.ops.index import check_range
 from jitgrad.ops.views import squeeze, unsqueeze
 from jitgrad.shapes import Shape, as_ints, as_pair, pool_size, reaches_input
 
@@ -44,8 +45,7 @@ def _max_infer(x: Any, kernel_size: Pair, stride: Pair, padding: Pair, dilation:
 
 def _check_pixels(indices: Any, x_shape: Any) -> None:
     """Indices point into a plane, also when NumPy has written to their memory since the maxima were found."""
-    if kernels.of(indices).first_outside(indices, 0, prod(tuple(x_shape)[-2:])) >= 0:
-        raise OutOfRangeError(f"max_pool2d: an index points outside of a plane {tuple(x_shape)[-2:]}: indices were written to.")
+    check_range(indices, 0, prod(tuple(x_shape)[-2:]), "pixels of a plane; the indices were written to")
 
 
 MAX_POOL2D: Primitive = Primitive(

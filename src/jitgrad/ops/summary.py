@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from jitgrad import dtypes
 from jitgrad.autograd import Tensor, cast, scalar, to_device
 from jitgrad.errors import DTypeError
+from jitgrad.ops.elementary import abs
 from jitgrad.ops.join import cat
 from jitgrad.ops.pointwise import add, eq, le, lt, mul, ne, neg, sqrt, sub, where
 from jitgrad.ops.reduce import Dim, amax, argmax, max, sum, var
@@ -147,8 +148,8 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
         raise DTypeError(f"isclose: expected equal dtypes, given {input.dtype} and {other.dtype}. Try other.to(input.dtype).")
     kind = dtypes.float64.numpy
     a, b = cast(input.detach(), kind), cast(other.detach(), kind)
-    distance, size = (where(lt(x, 0), neg(x), x) for x in (sub(a, b), b))
-    near = le(distance, add(mul(size, rtol), atol))
+    distance = abs(sub(a, b))
+    near = le(distance, add(mul(abs(b), rtol), atol))
     close = where(lt(distance, float("inf")), near, eq(a, b))
     return where(ne(a, a), ne(b, b), close) if equal_nan else close
 

@@ -11,9 +11,10 @@ from jitgrad.dtypes import COMPUTED_FLOATS
 from jitgrad.errors import DTypeError
 from jitgrad.ops.convert import to
 from jitgrad.ops.create import zeros
+from jitgrad.ops.elementary import abs, clamp
 from jitgrad.ops.inplace import copy_, mul_
 from jitgrad.ops.join import stack
-from jitgrad.ops.pointwise import add, div, gt, lt, mul, neg, pow, sqrt, where
+from jitgrad.ops.pointwise import add, div, mul, pow, sqrt
 from jitgrad.ops.reduce import amax, sum
 
 
@@ -78,16 +79,12 @@ def get_total_norm(tensors: Tensor | Iterable[Tensor], norm_type: float | str = 
 
 def _norm(x: Tensor, p: float) -> Tensor:
     if p == inf:
-        return amax(_abs(x))
+        return amax(abs(x))
     if p == 2.0:
         return sqrt(sum(mul(x, x)))
     if p == 1.0:
-        return sum(_abs(x))
-    return pow(sum(pow(_abs(x), p)), 1.0 / p)
-
-
-def _abs(x: Tensor) -> Tensor:
-    return where(lt(x, 0.0), neg(x), x)
+        return sum(abs(x))
+    return pow(sum(pow(abs(x), p)), 1.0 / p)
 
 
 @no_grad()
@@ -103,8 +100,7 @@ def clip_grads_with_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float
     """
     grads = [g for p in _tensors("clip_grads_with_norm_", parameters) if (g := p.grad) is not None]
     limit = _number("clip_grads_with_norm_", "max_norm", max_norm)
-    factor = div(limit, add(total_norm, 1e-6))
-    factor = where(gt(factor, 1.0), 1.0, factor)  # NaN stays NaN
+    factor = clamp(div(limit, add(total_norm, 1e-6)), max=1.0)  # NaN stays NaN
     for g in grads:
         mul_(detach(g), cast(to(factor, g.device), g.array.dtype))
 
@@ -126,7 +122,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     for p in _tensors("clip_grad_value_", parameters):
         if p.grad is not None:
             g = detach(p.grad)
-            copy_(g, where(gt(g, limit), limit, where(lt(g, -limit), -limit, g)))
+            copy_(g, clamp(g, -limit, limit))
 
 
 def _tensors(name: str, given: Any) -> list[Tensor]:
