@@ -226,6 +226,7 @@ def index_geometry(xs: Shape, xt: tuple[int, ...], items: tuple[Item, ...]) -> G
 
 
 @remembered
+@remembered
 def index_key(items: tuple[Item, ...]) -> tuple[Any, ...]:
     """Basic indexing as Python writes it; the ellipsis makes a view of one number an array."""
     return (*(slice(i[0], None if (stop := i[0] + i[1] * i[2]) < 0 else stop, i[1]) if type(i) is tuple else i for i in items), ...)

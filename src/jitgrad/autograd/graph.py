@@ -23,19 +23,19 @@ Grad = Any  # a Tensor; on its way to a node of several outputs, a tuple with on
 class Walk:
     """One backward pass. ``leaves`` and ``captured`` hold what arrived; nothing is written to any ``.grad`` before the end."""
 
-    __slots__ = ("captured", "heap", "hooked", "leaves", "needed", "pending", "retain_graph", "retained", "shared", "targets")
+    # What few walks have lies on the class: setting it would be a tenth of a small backward.
+    targets: set[Any] | None = None
+    needed: set[Any] | None = None
+    captured: dict[Any, Tensor] | None = None  # what arrived at the targets that are no leaves
+    retained: list[tuple[Node, Tensor]] | None = None  # for retain_grad()
+    hooked = False  # whether a leaf has hooks
+    shared = False  # whether somebody outside may hold gradients on their way
 
-    def __init__(self, retain_graph: bool, targets: set[Any] | None = None, needed: set[Any] | None = None) -> None:
+    def __init__(self, retain_graph: bool) -> None:
         self.retain_graph = retain_graph
-        self.targets = targets
-        self.needed = needed
         self.leaves: dict[Leaf, Tensor] = {}
         self.heap: list[int] = []  # minus the seq of each pending node: the latest comes first
         self.pending: dict[int, tuple[Node, Grad]] = {}
-        self.captured: dict[Any, Tensor] | None = None  # what arrived at the targets that are no leaves
-        self.retained: list[tuple[Node, Tensor]] | None = None  # for retain_grad()
-        self.hooked = False  # whether a leaf has hooks
-        self.shared = False  # whether somebody outside may hold gradients on their way
 
     def run(self, roots: list[tuple[Any, Tensor]]) -> None:
         """Walk from the roots until nothing is pending, then run the hooks of the leaves."""
@@ -193,15 +193,22 @@ os.register_at_fork(after_in_child=_fresh_lock)
 
 def _accumulate(walk: Walk, create_graph: bool, roots: list[tuple[Any, Tensor]]) -> None:
     """Write what arrived into .grad: taken over where nothing else holds it, added in place to what is there."""
-    shared = walk.shared
     given = {id(roots[0][1].array)} if len(roots) == 1 else {id(g.array) for _, g in roots}  # arrays that somebody holds
     with _accumulating:
         if walk.retained is not None:
             for n, g in walk.retained:
                 kept = n.hooks.retained  # type: ignore[union-attr]
-                n.hooks.retained = _own(g, given, shared) if kept is None else add(kept, g)  # type: ignore[union-attr]
+                n.hooks.retained = clone(g) if kept is None else add(kept, g)  # type: ignore[union-attr]
         # First everything that may fail, then the writes.
-        written = [(leaf, _own(g, given, shared) if leaf.grad is None else add(leaf.grad, g)) for leaf, g in walk.leaves.items()]
+        written = []
+        for leaf, g in walk.leaves.items():
+            if leaf.grad is not None:
+                g = add(leaf.grad, g)
+            elif walk.shared or g.base is not None or id(g.array) in given:
+                g = clone(g)
+            else:
+                given.add(id(g.array))
+            written.append((leaf, g))
         for leaf, g in written:
             old = leaf.grad
             if old is None or create_graph or old.node is not None:
@@ -210,14 +217,6 @@ def _accumulate(walk: Walk, create_graph: bool, roots: list[tuple[Any, Tensor]])
                 COPY_.apply(old, g)
     if walk.hooked:
         _run_after_accumulate(walk)
-
-
-def _own(g: Tensor, given: set[int], shared: bool) -> Tensor:
-    """g where nobody else holds its memory, else a copy."""
-    if shared or g.base is not None or id(g.array) in given:
-        return clone(g)
-    given.add(id(g.array))
-    return g
 
 
 def _run_after_accumulate(walk: Walk) -> None:
@@ -247,10 +246,8 @@ def _needed(roots: Iterable[Any], targets: set[Any]) -> set[Any]:
 
 
 def _root(t: Tensor, g: Tensor | None, i: int, what: str) -> tuple[Any, Tensor]:
-    """An output's node with its gradient; every check of them is here."""
-    if not isinstance(t, Tensor):
-        raise TypeError(f"{what}: expected Tensors, given {type(t).__name__}.")
-    node = current_node(t)
+    """An output's node with its gradient; every check of them but that of their types is here."""
+    node = t.node if t.base is None else current_node(t)
     if node is None:
         raise GradError(
             f"{what}: output {i} does not require grad and was not computed from anything that does. "
@@ -264,8 +261,6 @@ def _root(t: Tensor, g: Tensor | None, i: int, what: str) -> tuple[Any, Tensor]:
                 "Reduce it first, e.g. y.sum().backward(), or pass a gradient of its shape."
             )
         return node, scalar(1, x.dtype, t) if x.ndim == 0 else filled(t.shape, 1, t)
-    if not isinstance(g, Tensor):
-        raise TypeError(f"{what}: expected a Tensor as gradient, given {type(g).__name__}.")
     u = g.array
     if u.shape != x.shape:
         raise ShapeError(f"{what}: expected a gradient of shape {t.shape}, given {g.shape}.")
@@ -283,6 +278,11 @@ def _roots(tensors: Tensor | Sequence[Tensor], gradients: Any, what: str) -> lis
     given = (None,) * len(outputs) if gradients is None else _as_tuple(gradients)
     if len(given) != len(outputs):
         raise GradError(f"{what}: expected {len(outputs)} gradients, one for each output, given {len(given)}.")
+    for t, g in zip(outputs, given, strict=True):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"{what}: expected Tensors, given {type(t).__name__}.")
+        if g is not None and not isinstance(g, Tensor):
+            raise TypeError(f"{what}: expected a Tensor as gradient, given {type(g).__name__}.")
     return [_root(t, g, i, what) for i, (t, g) in enumerate(zip(outputs, given, strict=True))]
 
 
@@ -327,14 +327,13 @@ def backward(
 def run_backward(tensors: Any, grad_tensors: Any, retain_graph: bool | None, create_graph: bool, inputs: Any) -> None:
     """See backward; Tensor.backward calls it too."""
     roots = _roots(tensors, grad_tensors, "backward")
-    targets = needed = None
+    walk = Walk(create_graph if retain_graph is None else retain_graph)
     if inputs is not None:
         chosen = _as_tuple(inputs)
         if not chosen:
             raise GradError("backward: inputs is empty. Leave it out to reach every leaf.")
         targets = set(_targets(chosen, "backward"))
-        needed = _needed([n for n, _ in roots], targets)
-    walk = Walk(create_graph if retain_graph is None else retain_graph, targets, needed)
+        walk.targets, walk.needed = targets, _needed([n for n, _ in roots], targets)
     m = current_mode()
     token = None if m is create_graph else set_mode(create_graph if m is True or m is False else with_grad(m, create_graph))
     try:
@@ -374,7 +373,8 @@ def grad(
     chosen = _as_tuple(inputs)
     nodes = _targets(chosen, "grad")
     targets = set(nodes)
-    walk = Walk(create_graph if retain_graph is None else retain_graph, targets, _needed([n for n, _ in roots], targets))
+    walk = Walk(create_graph if retain_graph is None else retain_graph)
+    walk.targets, walk.needed = targets, _needed([n for n, _ in roots], targets)
     token = set_mode(with_grad(current_mode(), create_graph))
     try:
         walk.run(roots)

@@ -108,7 +108,7 @@ _KERNEL = """\
 _DIRECT = """\
     if run is not None and kind is ndarray and {contiguous}:
         y = empty(shape, dtype)
-        run({arrays_only}, y)
+        {run}
     else:
 {kernel}
 """
@@ -225,14 +225,15 @@ def _op_text(prim: Primitive) -> str:
     args = ", ".join([f"x_{i}" for i in inputs] + statics)
     others = [f"type(x_{i}) is not kind" if i != optional else f"(x_{i} is not None and type(x_{i}) is not kind)" for i in inputs[1:]]
     keys = [f"x_{i}.shape, x_{i}.dtype" if i != optional else f"x_{i} if x_{i} is None else (x_{i}.shape, x_{i}.dtype)" for i in inputs]
+    contiguous = [f"x_{i}.flags.carray" if i != optional else f"(x_{i} is None or x_{i}.flags.carray)" for i in inputs]
     filled: dict[str, str] = {
         "parameters": ", ".join([*inputs, *statics]), "inputs": _tuple(inputs), "p": _tuple(statics), "args": args,
         "arrays": "\n        ".join(f"x_{i} = {i}.array" + (f" if {i} is not None else None" if i == optional else "") for i in inputs),
         "mixed": " or ".join(others) or "False",
         "alike": " and ".join([f"type(x_{i}) is ndarray" for i in inputs] + [f"x_{i}.dtype is dtype" for i in inputs[1:]]),
         "key": _tuple([*keys, *statics]), "check": f"    check({args})" if prim.check is not None else "",
-        "tuple": _tuple([f"x_{i}" for i in inputs] + statics), "contiguous": " and ".join(f"x_{i}.flags.carray" for i in inputs),
-        "arrays_only": ", ".join(f"x_{i}" for i in inputs),
+        "tuple": _tuple([f"x_{i}" for i in inputs] + statics), "contiguous": " and ".join(contiguous),
+        "run": _run_text(inputs, optional),
         "promote": "" if prim.promote is None else (
             f"        if {_PROMOTES[len(inputs)]}:\n            return PRIM.promote({', '.join(inputs)})"
         ),
@@ -245,6 +246,12 @@ def _op_text(prim: Primitive) -> str:
     compute = _POINTWISE.format(checked=indent(checked, "    "), **filled) if fast else checked
     record = _record_text(prim, inputs, optional, filled["p"], "y.shape" if fast else "shape") if prim.keep else ""
     return _lean(_OP.format(compute=compute, record=record, **filled))
+
+
+def _run_text(inputs: str, optional: str) -> str:
+    """The call of a compiled form, which is another one where the optional input is missing."""
+    with_all = f"run({', '.join(f'x_{i}' for i in inputs)}, y)"
+    return f"run({', '.join(f'x_{i}' for i in inputs[:-1])}, y) if x_{optional} is None else {with_all}" if optional else with_all
 
 
 def _record_text(prim: Primitive, inputs: str, optional: str, p: str, shape: str) -> str:

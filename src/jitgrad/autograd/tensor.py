@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from jitgrad import dtypes, kernels
-from jitgrad.autograd.mode import is_grad_enabled
+from jitgrad.autograd.mode import current_mode, is_grad_enabled
 from jitgrad.autograd.node import Hook, Hooks, Leaf, Node, RemovableHandle, tick
 from jitgrad.device import device
 from jitgrad.dtypes import DType
@@ -258,7 +258,7 @@ def saved_output(n: Node, i: int) -> Tensor:
     t.array = array
     t.base = t.node = None
     t.stamp = stamp
-    if is_grad_enabled() and array.dtype.kind == "f":
+    if current_mode() is not False and is_grad_enabled() and array.dtype.kind == "f":
         t.node = n if n.shape is not None else output_node(n, i, len(n.saved[2]), array)
     return t
 

@@ -142,8 +142,8 @@ def direct(kernel: Any) -> dict[Any, Function]:
 
     That saves half of a short call. A compiled form does not look at layouts: this is for callers that have just seen, or
     made, every array C-contiguous and writeable. A launcher may have an attribute `direct`, a function of its arguments that
-    returns such a table or None, for the form that takes contiguous inputs of these shapes and an output: `form(*arrays, out)`.
-    The engine then calls the form itself.
+    returns such a table or None, for the form that takes contiguous inputs of these shapes (those that are not None) and an
+    output: `form(*arrays, out)`. The engine then calls the form itself.
     """
     return _Direct(kernel)
 

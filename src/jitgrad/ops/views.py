@@ -34,7 +34,7 @@ def _reshape(x: Any, shape: Shape) -> Geometry:
     return geometry
 
 
-RESHAPE: Primitive = Primitive("reshape", "x", geometry=_reshape, kernel="reshape", grad_x=lambda g, x_shape: reshape(g, x_shape))
+RESHAPE: Primitive = Primitive("reshape", "x", geometry=_reshape, kernel="reshape", grad_x=lambda g, x_shape: reshape(g, *x_shape))
 PERMUTE: Primitive = Primitive(
     "permute", "x", kernel="permute", geometry=lambda x, dims: permute_geometry(x.shape, x.strides, dims),
     grad_x=lambda g, dims: PERMUTE.apply(g, inverse_order(dims)),

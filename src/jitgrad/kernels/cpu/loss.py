@@ -8,7 +8,7 @@ import numpy as np
 
 from jitgrad.kernels.cpu.formulas import exp, log
 from jitgrad.kernels.cpu.layout import contiguous, or_nothing
-from jitgrad.kernels.cpu.reduce import row_max, row_sum
+from jitgrad.kernels.cpu.reduce import FEW, few_max, few_sum, row_max, row_sum
 from jitgrad.kernels.cpu.softmax import MIN_WORK
 from jitgrad.kernels.jit import direct, njit, parallel_form, pays, prange
 
@@ -88,25 +88,26 @@ BLOCK = 1 << 10  # scores
 def _cross_entropy(x, target, weight, p, losses, ignore_index):
     """p = softmax(x), losses = -weight[t] log p[t]"""
     N, C = x.shape
-    flat_x, flat_p = x.reshape(x.size), p.reshape(p.size)
+    few = C <= FEW
+    flat = p.reshape(p.size)
     block = max(BLOCK // max(C, 1), 1)  # rows whose exponentials are one loop, as vectors of few classes would be half empty
     for task in prange((N + block - 1) // block):
         top = np.int64(task) * block
         bottom = min(top + block, N)
         for n in range(top, bottom):
-            high = row_max(flat_x[n * C : (n + 1) * C])
-            for i in range(n * C, (n + 1) * C):
-                flat_p[i] = flat_x[i] - high
+            high = few_max(x, n) if few else row_max(x[n])
+            for c in range(C):
+                p[n, c] = x[n, c] - high
             label = target[n]
-            losses[n] = flat_p[n * C + label] if label != ignore_index else 0
-        part = flat_p[top * C : bottom * C]
+            losses[n] = p[n, label] if label != ignore_index else 0
+        part = flat[top * C : bottom * C]
         for i in range(part.size):
             part[i] = exp(part[i])
         for n in range(top, bottom):
-            total = row_sum(flat_p[n * C : (n + 1) * C])
+            total = few_sum(p, n) if few else row_sum(p[n])
             one = x.dtype.type(total)
-            for i in range(n * C, (n + 1) * C):
-                flat_p[i] /= one
+            for c in range(C):
+                p[n, c] /= one
             label = target[n]
             if label != ignore_index:
                 loss = log(total) - losses[n]

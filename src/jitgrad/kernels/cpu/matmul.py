@@ -157,9 +157,9 @@ def _small_transposed(a, b, out):
     _tiles(a.reshape(a.size), 1, a.shape[1], b.reshape(b.size), out, a.shape[0])
 
 
-@njit
-def _small_linear(x, w, b, out):
-    """out = x @ w.T + b"""
+@njit(inline=True)
+def _dots(x, w, b, out):
+    """out = b + x @ w.T"""
     M, N = out.shape
     K = x.shape[1]
     x_flat, w_flat, flat = x.reshape(x.size), w.reshape(w.size), out.reshape(out.size)
@@ -169,7 +169,20 @@ def _small_linear(x, w, b, out):
             dots(flat, i * N + j, N, rows, columns, b, j, x_flat, i * K, K, w_flat, j * K, K, K)
 
 
-_SMALL, _SMALL_LINEAR, _SMALL_TRANSPOSED = direct(_small), direct(_small_linear), direct(_small_transposed)
+@njit
+def _small_linear(x, w, b, out):
+    """out = x @ w.T + b"""
+    _dots(x, w, b, out)
+
+
+@njit
+def _small_product(x, w, out):
+    """out = x @ w.T"""
+    _dots(x, w, x.reshape(x.size)[:0], out)
+
+
+_SMALL, _SMALL_TRANSPOSED = direct(_small), direct(_small_transposed)
+_SMALL_LINEAR, _SMALL_PRODUCT = direct(_small_linear), direct(_small_product)
 
 
 def _run(a: np.ndarray, b: np.ndarray, bias: np.ndarray, out: np.ndarray, form: Form) -> np.ndarray:
@@ -254,19 +267,24 @@ matmul.direct = _small_matmul  # type: ignore[attr-defined]
 
 def linear(x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> np.ndarray:
     """y[..., f] = sum_k x[..., k] * w[f, k] + b[f]."""
-    bias = or_nothing(b, x.dtype)
-    if _small_dots(x, w) is not None and x.flags.carray and w.flags.carray:
+    if _small_dots(x, w, b) is not None and x.flags.carray and w.flags.carray and (b is None or b.flags.carray):
         y = np.empty((x.shape[0], w.shape[0]), x.dtype)
-        _SMALL_LINEAR[x.dtype](x, w, bias, y)
+        if b is None:
+            _SMALL_PRODUCT[x.dtype](x, w, y)
+        else:
+            _SMALL_LINEAR[x.dtype](x, w, b, y)
         return y
+    bias = or_nothing(b, x.dtype)
     return _product(x, w, bias, True) if x.ndim == 2 else _rows(x, w, bias, True)
 
 
-def _small_dots(x: np.ndarray, w: np.ndarray) -> dict[Any, Any] | None:
-    return _SMALL_LINEAR if x.ndim == 2 and x.shape[0] * w.size <= SMALL_DOTS else None
+def _small_dots(x: np.ndarray, w: np.ndarray, b: np.ndarray | None) -> dict[Any, Any] | None:
+    if x.ndim != 2 or x.shape[0] * w.size > SMALL_DOTS:
+        return None
+    return _SMALL_PRODUCT if b is None else _SMALL_LINEAR
 
 
-linear.direct = lambda x, w, b: None if b is None else _small_dots(x, w)  # type: ignore[attr-defined]
+linear.direct = _small_dots  # type: ignore[attr-defined]
 
 
 def _rows(x: np.ndarray, w: np.ndarray, bias: np.ndarray, transposed: bool) -> np.ndarray:

@@ -12,6 +12,7 @@ from jitgrad.kernels.jit import SUM, direct, njit, parallel_form, pays, prange
 from jitgrad.shapes import reduced_shape
 
 COLUMNS = 1024  # columns that one task sums: their float64 totals stay in the L1 cache
+FEW = 16  # elements of a row for which vector loops and their preparations take longer than plain ones
 SMALL = 2048  # elements up to which a sum is dominated by its call
 PIECE = 1 << 14  # elements of one piece of a long sum; fixed, so the result does not depend on the thread count
 _FLOAT64, _INT64 = np.dtype(np.float64), np.dtype(np.int64)
@@ -31,6 +32,15 @@ def row_sum(row):
         for i in range(block.size):
             part += block[i]
         total += part
+    return total
+
+
+@njit(inline=True)
+def few_sum(x, o):
+    """Sum of row o of a matrix of at most FEW columns."""
+    total = 0.0
+    for k in range(x.shape[1]):
+        total += x[o, k]
     return total
 
 
@@ -268,6 +278,16 @@ def row_max(row):
     a = b if not (b <= a) and a == a else a
     c = d if not (d <= c) and c == c else c
     return c if not (c <= a) and a == a else a
+
+
+@njit(inline=True)
+def few_max(x, o):
+    """Maximum of row o of a matrix of 1 to FEW columns, NaN if there is one."""
+    high = x[o, 0]
+    for k in range(1, x.shape[1]):
+        v = x[o, k]
+        high = v if not (v <= high) and high == high else high
+    return high
 
 
 @njit

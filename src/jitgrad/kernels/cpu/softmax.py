@@ -8,7 +8,7 @@ import numpy as np
 
 from jitgrad.kernels.cpu.formulas import exp, log
 from jitgrad.kernels.cpu.layout import as_outer_n_inner, contiguous
-from jitgrad.kernels.cpu.reduce import row_max, row_sum
+from jitgrad.kernels.cpu.reduce import FEW, few_max, few_sum, row_max, row_sum
 from jitgrad.kernels.jit import SUM, direct, njit, parallel_form, pays, prange
 
 MIN_WORK = 1 << 14  # elements from which threads pay: an exponential costs more than an addition
@@ -17,32 +17,42 @@ MIN_WORK = 1 << 14  # elements from which threads pay: an exponential costs more
 # ---- rows ------------------------------------------------------------------------------------------------------------
 
 
-@njit
-def _exponentials(row, out):
-    """out = exp(row - maximum); the maximum and the sum."""
-    high = row_max(row)
-    for k in range(row.size):
-        out[k] = exp(row[k] - high)
-    return high, row_sum(out)
+@njit(inline=True)
+def _narrow(x, o, out):
+    """out[o] = exp(x[o] - maximum); the maximum and the sum."""
+    high = few_max(x, o)
+    for k in range(x.shape[1]):
+        out[o, k] = exp(x[o, k] - high)
+    return high, few_sum(out, o)
+
+
+@njit(inline=True)
+def _wide(x, o, out):
+    """As _narrow."""
+    high = row_max(x[o])
+    for k in range(x.shape[1]):
+        out[o, k] = exp(x[o, k] - high)
+    return high, row_sum(out[o])
 
 
 @njit
 def _softmax_rows(x, out):
+    few = x.shape[1] <= FEW
     for o in prange(x.shape[0]):
-        y = out[o]
-        total = x.dtype.type(_exponentials(x[o], y)[1])
-        for k in range(y.size):
-            y[k] /= total
+        _, total = _narrow(x, o, out) if few else _wide(x, o, out)
+        low = x.dtype.type(total)
+        for k in range(x.shape[1]):
+            out[o, k] /= low
 
 
 @njit
 def _log_softmax_rows(x, out):
+    few = x.shape[1] <= FEW
     for o in prange(x.shape[0]):
-        row, y = x[o], out[o]
-        high, total = _exponentials(row, y)
+        high, total = _narrow(x, o, out) if few else _wide(x, o, out)
         low = x.dtype.type(log(total))
-        for k in range(y.size):
-            y[k] = row[k] - high - low
+        for k in range(x.shape[1]):
+            out[o, k] = x[o, k] - high - low
 
 
 @njit(fastmath=SUM)
