@@ -11,16 +11,22 @@ from jitgrad.errors import DTypeError, ShapeError
 
 
 def _infer(hyper: Any, params: Any, *others: Any) -> list[Any]:
-    for kind in others:
-        for i, (param, other) in enumerate(zip(params, kind, strict=True)):
-            if other.shape != param.shape:
-                raise ShapeError(f"optimizer: parameter {i} has shape {tuple(param.shape)}, its gradient or state {tuple(other.shape)}.")
-            if other.dtype is not param.dtype and other.dtype != param.dtype:
-                raise DTypeError(f"optimizer: parameter {i} is {param.dtype}, its gradient or state {other.dtype}: expected one dtype.")
-    for i, param in enumerate(params):
-        if param.dtype.char not in COMPUTED_FLOATS:
-            raise DTypeError(f"optimizer: parameter {i} is {param.dtype}: expected float32 or float64.")
-    return [(param.shape, param.dtype) for param in params]
+    shapes, kinds = [p.shape for p in params], [p.dtype for p in params]
+    for some in others:
+        if [x.shape for x in some] != shapes or [x.dtype for x in some] != kinds:
+            _refuse(params, some)
+    for dtype in set(kinds):
+        if dtype.char not in COMPUTED_FLOATS:
+            raise DTypeError(f"optimizer: parameter {kinds.index(dtype)} is {dtype}: expected float32 or float64.")
+    return list(zip(shapes, kinds, strict=True))
+
+
+def _refuse(params: Any, others: Any) -> None:
+    for i, (param, other) in enumerate(zip(params, others, strict=True)):
+        if other.shape != param.shape:
+            raise ShapeError(f"optimizer: parameter {i} has shape {tuple(param.shape)}, its gradient or state {tuple(other.shape)}.")
+        if other.dtype != param.dtype:
+            raise DTypeError(f"optimizer: parameter {i} is {param.dtype}, its gradient or state {other.dtype}: expected one dtype.")
 
 
 SGD_ = Primitive("sgd_", "hyper *params *grads", _infer, mutates="params")

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
-from jitgrad.autograd import Tensor, enable_grad, no_grad
+from jitgrad.autograd import Tensor, enable_grad
+from jitgrad.autograd.mode import current_mode, reset_mode, set_mode, with_grad
 from jitgrad.errors import GradError, ShapeError, StateDictError
 from jitgrad.nn._moves import forget_grad
 from jitgrad.optim._state import copied, owned, read_state
@@ -105,12 +106,15 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        with no_grad():
+        token = set_mode(with_grad(current_mode(), False))  # no_grad(), at a quarter of its time
+        try:
             # Everything that may be refused, before any parameter or state changes.
             groups = [(group, self._ready(group)) for group in self.param_groups]
             for group, by_device in groups:
                 for params, grads in by_device.values():
                     self._update(params, grads, group)
+        finally:
+            reset_mode(token)
         self._stepped = True
         return loss
 

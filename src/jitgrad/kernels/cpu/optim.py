@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jitgrad.kernels.cpu.layout import contiguous, or_nothing
+from jitgrad.kernels.cpu.layout import or_nothing
 from jitgrad.kernels.jit import direct, njit, parallel_form, pays, prange
 
 Arrays = tuple[np.ndarray, ...]
@@ -95,9 +95,10 @@ def sgd_(hyper: np.ndarray, params: Arrays, grads: Arrays, bufs: Arrays = ()) ->
     """
     for param, grad, buf in zip(params, grads, bufs or params, strict=True):
         p = param.ravel()
-        g, b = contiguous(grad).ravel(), buf.ravel() if bufs else p
-        (_sgd_parallel if pays(p.size) else _SGD[p.dtype])(p, g, b, hyper)
-        _write_back((param, p), (buf, b))
+        b = buf.ravel() if bufs else p
+        (_sgd_parallel if pays(p.size) else _SGD[p.dtype])(p, grad.ravel(), b, hyper)
+        if p.base is None or b.base is None:
+            _write_back((param, p), (buf, b))
 
 
 def adam_(hyper: np.ndarray, params: Arrays, grads: Arrays, exp_avgs: Arrays, exp_avg_sqs: Arrays) -> None:
@@ -119,9 +120,10 @@ def _adams(hyper: np.ndarray, params: Arrays, grads: Arrays, exp_avgs: Arrays, e
     for i, (param, grad, exp_avg, exp_avg_sq) in enumerate(zip(params, grads, exp_avgs, exp_avg_sqs, strict=True)):
         p, m, v = param.ravel(), exp_avg.ravel(), exp_avg_sq.ravel()
         peak = peaks[i].ravel() if peaks else or_nothing(None, p.dtype)
-        (_adam_parallel if pays(p.size) else _ADAM[p.dtype])(p, contiguous(grad).ravel(), m, v, peak, hyper)
-        _write_back((param, p), (exp_avg, m), (exp_avg_sq, v))
-        if peaks:
+        (_adam_parallel if pays(p.size) else _ADAM[p.dtype])(p, grad.ravel(), m, v, peak, hyper)
+        if p.base is None or m.base is None or v.base is None:
+            _write_back((param, p), (exp_avg, m), (exp_avg_sq, v))
+        if peaks and peak.base is None:
             _write_back((peaks[i], peak))
 
 
@@ -145,7 +147,7 @@ def _rmsprops(hyper: np.ndarray, params: Arrays, grads: Arrays, square_avgs: Arr
         p, v = param.ravel(), square_avg.ravel()
         m, b = grad_avg.ravel() if grad_avgs else p, buf.ravel() if bufs else p
         run = _rmsprop_parallel if pays(p.size) else _rmsprop
-        run(p, contiguous(grad).ravel(), v, m, b, bool(grad_avgs), hyper)
+        run(p, grad.ravel(), v, m, b, bool(grad_avgs), hyper)
         _write_back((param, p), (square_avg, v))
         if grad_avgs:
             _write_back((grad_avg, m))
@@ -154,7 +156,7 @@ def _rmsprops(hyper: np.ndarray, params: Arrays, grads: Arrays, square_avgs: Arr
 
 
 def _write_back(*pairs: tuple[np.ndarray, np.ndarray]) -> None:
-    """Where ravel() had to copy an array, put what the kernel wrote into it."""
+    """Where ravel() had to copy an array (the copy has no base), put what the kernel wrote into it."""
     for array, flat in pairs:
-        if flat.base is None and flat is not array:
+        if flat.base is None:
             array[...] = flat.reshape(array.shape)
