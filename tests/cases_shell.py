@@ -221,7 +221,7 @@ DRAWN = [
     OpCase("normal", [np.array([-5.0, 5.0]), np.array([0.0, 0.0])], holds=lambda y: y.tolist() == [-5, 5], deviates="draws"),
     OpCase("bernoulli", [np.full(4000, 0.25)], holds=lambda y: set(y.tolist()) == {0, 1} and abs(y.mean() - 0.25) < 0.03, deviates="draws"),
     OpCase("bernoulli", [np.array([0.0, 1.0])], grad=False, holds=lambda y: y.tolist() == [0, 1], deviates="draws"),
-    OpCase("multinomial", [np.array([0.0, 1.0, 3.0]), 4000, True], holds=lambda y: abs((y == 2).mean() - 0.75) < 0.03 and y.min() == 1),
+    OpCase("multinomial", [np.array([0.0, 1.0, 3.0]), 400, True], holds=lambda y: abs((y == 2).mean() - 0.75) < 0.1 and y.min() == 1),
     OpCase("multinomial", [np.array([[0.0, 1.0, 3.0, 0.1]] * 2), 3], holds=lambda y: np.sort(y).tolist() == [[1, 2, 3]] * 2),
     OpCase("x.uniform_", [(2000,), 2, 5], holds=lambda y: 2 <= y.min() < 2.1 and 4.9 < y.max() < 5),
     OpCase("x.normal_", [(2000,), 2, 0.5], holds=lambda y: abs(y.mean() - 2) < 0.05 and abs(y.std() - 0.5) < 0.05),

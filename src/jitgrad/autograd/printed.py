@@ -88,10 +88,10 @@ _CHECKED = """\
     if {mixed}:
         refuse_mixed(PRIM, {inputs})
     key = {key}
-    if key in KNOWN:
-        shape, dtype, run = KNOWN[key]
-    else:
-        shape, dtype, run = known(KNOWN, key, infer({args}), IMPL[kind], {tuple})
+    said = KNOWN_GET(key)
+    if said is None:
+        said = known(KNOWN, key, infer({args}), IMPL[kind], {tuple})
+    shape, dtype, run = said
 {check}
 {kernel}
 """
@@ -176,7 +176,7 @@ _VIEW_GEOMETRY = """\
 
 _VIEW_KERNEL = """\
     try:
-        y = IMPL[type(x_a)]({args})
+        y = ON_CPU({args}) if type(x_a) is ndarray else IMPL[type(x_a)]({args})
     except (TypeError, ValueError):
         infer({args})
         raise
@@ -211,8 +211,10 @@ def door_of(prim: Primitive) -> Callable[..., Any]:
         return lambda inputs, *p: apply_any(prim, inputs, p)
     if prim.special:
         return lambda *args: apply_any(prim, args[:n], args[n:])
-    made: Callable[..., Any] = _maker(_view_text(prim) if prim.geometry is not None else _op_text(prim))(
-        prim, prim.infer, prim.geometry, prim.check, prim.impl, prim.keep, {}, {}
+    text = _view_text(prim) if prim.geometry is not None else _op_text(prim)
+    answers: dict[Any, Any] = {}
+    made: Callable[..., Any] = _maker(text)(
+        prim, prim.infer, prim.geometry, prim.check, prim.impl, prim.impl[ndarray], prim.keep, {}, answers, answers.get
     )
     return made
 
@@ -317,13 +319,14 @@ def _is_pointwise(prim: Primitive) -> bool:
 
 
 _numbers = count()
+_GIVEN = ["PRIM", "infer", "GEOMETRY", "check", "IMPL", "ON_CPU", "KEEP", "LOOPS", "KNOWN", "KNOWN_GET"]
 
 
 @cache
 def _maker(text: str) -> Callable[..., Any]:
     """A function that makes the door of any primitive with this text."""
     file = f"<door {next(_numbers)}>"  # found by tracebacks and debuggers
-    source = "def make(PRIM, infer, GEOMETRY, check, IMPL, KEEP, LOOPS, KNOWN):\n" + indent(text, "    ") + "\n    return apply\n"
+    source = f"def make({', '.join(_GIVEN)}):\n{indent(text, '    ')}\n    return apply\n"
     linecache.cache[file] = (len(source), None, source.splitlines(True), file)
     space: dict[str, Any] = {}
     exec(compile(source, file, "exec"), _NAMES, space)
