@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import pickle
 from pathlib import Path
 
 import jitgrad as jg
@@ -26,3 +27,11 @@ def test_completion_shows_methods_and_hides_the_inside() -> None:
     names = dir(jg.ones(1))
     assert {"backward", "softmax", "shape", "T", "grad"} <= set(names) and names == sorted(names)
     assert not {"array", "node", "base", "stamp", "parked", "seen"} & set(names)
+
+
+def test_shapes_are_tuples_that_count() -> None:
+    """jg.Size: what a slice and a sum of shapes are, and that it is a tuple to everybody else."""
+    shape = jg.zeros(2, 3, 4).shape
+    assert type(shape) is jg.Size and shape == (2, 3, 4) and repr(shape) == "(2, 3, 4)" and shape.numel() == 24
+    assert shape[1:].numel() == 12 and (shape[:1] + shape[2:]).numel() == 8 and shape[0] == 2 and jg.Size(()).numel() == 1
+    assert jg.zeros(shape).reshape(shape[0], -1).size() == (2, 12) and pickle.loads(pickle.dumps(shape)).numel() == 24

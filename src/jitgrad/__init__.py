@@ -156,3 +156,6 @@ from jitgrad.ops import (
     zeros as zeros,
     zeros_like as zeros_like,
 )
+from jitgrad.shapes import Size as Size
+
+__version__ = "0.1.0"

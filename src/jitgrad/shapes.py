@@ -23,6 +23,28 @@ MAX_DIMS = 64  # NumPy's limit
 MAX_BYTES = 2**62  # beyond what a size in bytes can be; keeps NumPy's own OverflowError away
 
 
+class Size(tuple[int, ...]):
+    """What ``Tensor.shape`` is: a tuple of ints that can count elements.
+
+    >>> import jitgrad as jg
+    >>> jg.zeros(2, 3).shape.numel()
+    6
+    """
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        """Number of elements of a tensor of this shape."""
+        return prod(self)
+
+    def __getitem__(self, key: Any) -> Any:
+        found = tuple.__getitem__(self, key)
+        return Size(found) if key.__class__ is slice else found
+
+    def __add__(self, other: Any) -> Any:
+        return Size(tuple(self) + other) if isinstance(other, tuple) else NotImplemented
+
+
 @remembered
 def contiguous_strides(shape: Shape, itemsize: int) -> tuple[int, ...]:
     """Strides in bytes of a C-contiguous array."""

@@ -12,7 +12,7 @@ from jitgrad.autograd.node import Hook, Hooks, Leaf, Node, RemovableHandle, tick
 from jitgrad.device import device
 from jitgrad.dtypes import DType
 from jitgrad.errors import DeviceError, DTypeError, GradError, ShapeError
-from jitgrad.shapes import memory_span
+from jitgrad.shapes import Size, memory_span
 
 if TYPE_CHECKING:
     from jitgrad.autograd.methods import Methods
@@ -49,9 +49,9 @@ class Tensor(Methods):
 
     # ---- what it is
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> Size:
         """Sizes of the dims."""
-        return tuple(self.array.shape)
+        return Size(self.array.shape)
 
     @property
     def ndim(self) -> int:
