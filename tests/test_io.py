@@ -71,6 +71,11 @@ def test_what_is_saved_comes_back(name: str, path: str) -> None:
     assert same(OBJECTS[name], jg.load(Path(path)))
 
 
+def test_a_shape_comes_back_as_a_tuple(path: str) -> None:
+    jg.save({"shape": jg.zeros(2, 3).shape}, path)
+    assert jg.load(path) == {"shape": (2, 3)}
+
+
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"])
 def test_dtypes(dtype: str, path: str) -> None:
     t = jg.tensor(np.array([0, 1, 100])).to(getattr(jg, dtype))

@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 from jitgrad.autograd import Tensor, as_device, as_tensor, detach, to_device
 from jitgrad.device import CPU
 from jitgrad.errors import CheckpointError
+from jitgrad.shapes import Size
 
 # The file's metadata has the tree of containers and numbers as JSON under this key. Dicts with one of these keys stand for what JSON
 # has not: {"$tensor": name}, {"$tuple": [...]}, {"$dict": [[key, value], ...]}, {"$float": "nan"}.
@@ -38,7 +39,7 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
     ----------
     obj
         Tensors, numbers, strings, bools and None in dicts, lists and tuples of any depth. Keys are strings, numbers, bools or None.
-        NumPy's scalars become Python's; Parameters come back as Tensors.
+        NumPy's scalars become Python's; Parameters come back as Tensors, shapes as tuples.
     path
         Where. The file is written beside it, in a hidden folder whose name ends in ``.part``, brought to disk, and moved to its place.
         A process that is killed meanwhile leaves that folder, which can be deleted.
@@ -128,7 +129,7 @@ def _encode(obj: Any, at: Keys, tensors: dict[str, np.ndarray], within: list[int
         obj = obj.item()
     if type(obj) in (bool, int, float):
         return obj if isfinite(obj) else {"$float": str(obj)}
-    if isinstance(obj, dict) or type(obj) in (list, tuple):
+    if isinstance(obj, dict) or type(obj) in (list, tuple, Size):
         if id(obj) in within:
             raise CheckpointError(f"the container at {_place(at)} contains itself.")
         inner = [*within, id(obj)]
