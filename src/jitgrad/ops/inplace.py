@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 from jitgrad.autograd import Tensor, as_tensor, cast, copy_ as _copy, scalar, to_device, write
 from jitgrad.errors import ShapeError
+from jitgrad.ops import activation, elementary, pointwise
 from jitgrad.ops.pointwise import add, div, mul, pow, sub
 
 
@@ -55,3 +58,28 @@ def copy_(input: Tensor, src: Tensor) -> Tensor:
     if not isinstance(src, Tensor):
         raise TypeError(f"copy_: expected a Tensor, given {type(src).__name__}. Try fill_ or jg.tensor(...).")
     return _copy(input, to_device(cast(src, input.array.dtype), input.device))
+
+
+def _in_place(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The op with its result written into its input."""
+    name = f"{op.__name__}_"
+
+    def method(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return write(input, name, lambda: op(input, *args, **kwargs))
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"The tensor becomes its {op.__name__}(...), in place."
+    method.__signature__ = inspect.signature(op)  # type: ignore[attr-defined]
+    return method
+
+
+UNARY = [_in_place(op) for op in (
+    activation.sigmoid, elementary.abs, elementary.ceil, elementary.clamp, elementary.cos, elementary.erf, elementary.expm1,
+    elementary.floor, elementary.log1p, elementary.reciprocal, elementary.round, elementary.rsqrt, elementary.sign, elementary.sin,
+    elementary.square, pointwise.exp, pointwise.log, pointwise.neg, pointwise.sqrt, pointwise.tanh,
+)]  # fmt: skip
+
+
+def relu_(input: Tensor) -> Tensor:
+    """Negative elements become 0, in place."""
+    return activation.relu(input, inplace=True)
