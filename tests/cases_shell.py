@@ -68,6 +68,7 @@ MINIMA = [
     OpCase("all", [(0, 3)], reference=_over(np.all)),
     OpCase("isclose", [np.array([1.0, 2.0, np.inf, np.nan, np.inf]), np.array([1.0 + 1e-6, 2.1, np.inf, np.nan, 1.0])], grad=False,
            reference=np.isclose),
+    OpCase("isclose", [np.array([2**60, 3]), np.array([2**60 + 1, 3]), 0.0, 0.0], reference=lambda a, b, *_: a == b),
     OpCase("isclose", [np.array([1.0, np.nan, np.nan]), np.array([1.01, np.nan, 1.0])], {"rtol": 0.1, "equal_nan": True}, grad=False,
            reference=np.isclose),
     OpCase("isclose", [ints(1, 2), ints(1, 3)], reference=np.isclose),
@@ -237,6 +238,9 @@ def bad(op: str, shapes: list[Any], error: type[Exception], fragment: str, devia
 
 
 SHELL_ERRORS = [
+    bad("arange", [0, 5, 0.5], ArgumentError, "whole numbers", dtype="int64"),
+    bad("full", [The((2, 3)), The([1.0, 2.0, 3.0])], TypeError, "one number"),
+    bad("flip", [(2, 3)], TypeError, "expected the dims"),
     bad("min", [(0,)], ShapeError, "size 0"),
     bad("argmin", [(2, 3), 2], OutOfRangeError, "out of range"),
     bad("prod", [(2, 3), 2], OutOfRangeError, "out of range"),

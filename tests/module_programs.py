@@ -352,6 +352,20 @@ def containers(lib: Any) -> Any:
     ]  # fmt: skip
 
 
+def modes(lib: Any) -> Any:
+    """A frozen layer has a train of its own; statistics stop where track_running_stats is turned off later."""
+
+    class Frozen(lib.nn.BatchNorm1d):  # type: ignore[misc, name-defined]
+        def train(self, mode: bool = True) -> Any:
+            return super().train(False)
+
+    net = lib.nn.Sequential(linear(lib, 0.0, 2, 2), lib.nn.Sequential(Frozen(2)), lib.nn.BatchNorm1d(2))
+    net[2].track_running_stats = False
+    y = net.train()(lib.arange(8.0).reshape(4, 2))
+    net[2].eval()
+    return [m.training for m in net.modules()], values([y, *net.buffers(), net[2](y)])
+
+
 def tuples_through_sequential(lib: Any) -> Any:
     class Split(lib.nn.Module):
         def forward(self, x: Any) -> Any:
@@ -405,7 +419,8 @@ def paths(lib: Any) -> Any:
 PROGRAMS: list[Program] = [
     order_of_hooks, gradients_that_hooks_see, hooks_without_input_gradients, hooks_that_replace, hooks_and_second_gradients,
     outputs_of_other_kinds, removed_and_copied_hooks, hooks_that_are_always_called, keys_and_names, order_of_state_hooks,
-    order_of_load_hooks, renamed_keys, assigned_state, buffers, reprs, containers, tuples_through_sequential, parameter_containers, paths,
+    order_of_load_hooks, renamed_keys, assigned_state, buffers, reprs, containers, modes, tuples_through_sequential,
+    parameter_containers, paths,
 ]  # fmt: skip
 
 

@@ -194,3 +194,34 @@ def test_parity_with_torch(case: ModuleCase) -> None:
             np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-8, atol=1e-10)
     for k, v in theirs.state_dict().items():
         np.testing.assert_allclose(ours.state_dict()[k].numpy(), v.numpy(), rtol=1e-10)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.inputs and c.make is not nn.Identity], ids=lambda c: c.id)
+def test_a_list_for_a_tensor_names_the_place(case: ModuleCase) -> None:
+    """Whatever a layer does first with its input: the error says which layer, and what was expected."""
+    net = nn.Sequential(nn.Identity(), _layer(case))
+    with pytest.raises(JitgradError, match="expected a Tensor") as caught:
+        net[1](*[[1.0]] * (len(case.inputs) + (case.labels is not None)))
+    assert case.make.__name__ in str(caught.value)
+
+
+def test_the_users_own_attribute_errors_stay_theirs() -> None:
+    class Batch:
+        pass
+
+    class Net(nn.Module):
+        def forward(self, batch: Any) -> Any:
+            return batch.pixels
+
+    with pytest.raises(AttributeError, match="'Batch' object has no attribute 'pixels'"):
+        Net()(Batch())
+    with pytest.raises(AttributeError, match="expected a Tensor, given Batch"):
+        nn.Linear(1, 1)(Batch())
+
+
+def test_a_refused_name_leaves_what_was_there() -> None:
+    m = nn.Module()
+    m.forward = lambda x: x + 1  # type: ignore[method-assign]
+    with pytest.raises(KeyError, match="'forward'"):
+        m.forward = nn.ReLU()
+    assert m(1) == 2

@@ -458,7 +458,7 @@ def test_arguments_that_are_refused_in_words() -> None:
     for make, words in (
         (lambda: nn.Softmax(), "Softmax: dim is expected to be an int, given None. Try dim=-1"),
         (lambda: nn.LogSoftmax(None), "LogSoftmax: dim"),
-        (lambda: nn.Unflatten("C", (2, 3)), "dims have no names"),
+        (lambda: nn.Unflatten("C", (2, 3)), "Unflatten: dim: expected an int, given 'C'"),
     ):
         with pytest.raises(TypeError, match=words):
             make()

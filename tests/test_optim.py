@@ -11,7 +11,8 @@ import pytest
 
 import jitgrad as jg
 from jitgrad import nn, optim
-from jitgrad.errors import GradError, StateDictError
+from jitgrad.errors import DTypeError, GradError, StateDictError
+from jitgrad.utils.data import random_split
 
 STEPS = 12
 SHAPES = ((3, 2), (4,), (1, 2, 2))
@@ -338,3 +339,24 @@ def test_centered_rmsprop_survives_rounding() -> None:
         p.grad = jg.arange(100).float() * 0.37
         opt.step()
     assert np.isfinite(p.detach().numpy()).all()
+
+
+@pytest.mark.parametrize("make", [optim.Adam, optim.RMSprop, lambda groups: optim.SGD(groups, momentum=0.9)])
+def test_a_refused_step_changes_no_group(make: Any) -> None:
+    """A dtype that cannot be trained in is found before the first group is updated."""
+    good, half = nn.Parameter(jg.ones(2)), nn.Parameter(jg.ones(2).half())
+    optimizer = make([{"params": [good]}, {"params": [half]}])
+    good.grad, half.grad = jg.ones(2), jg.ones(2).half()
+    with pytest.raises(DTypeError, match="expected float32 or float64"):
+        optimizer.step()
+    assert good.tolist() == [1.0, 1.0] and not optimizer.state
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    p = nn.Parameter(jg.ones(1))
+    optimizer = jg.optim.SGD([p], lr=np.float32(0.5), momentum=np.float64(0.5))
+    jg.optim.lr_scheduler.StepLR(optimizer, np.int64(2), gamma=np.float32(0.5))
+    assert type(optimizer.param_groups[0]["lr"]) is float and nn.LayerNorm(np.int64(2)).normalized_shape == (2,)
+    assert nn.Softmax(np.int64(0)).dim == 0 and [len(d) for d in random_split(range(4), [np.int64(2)] * 2)] == [2, 2]
+    with pytest.warns(UserWarning, match="part 1 of"):
+        assert [len(d) for d in random_split(range(1), [0.7, 0.3])] == [1, 0]

@@ -65,5 +65,5 @@ class NoForwardError(JitgradError, NotImplementedError):
     """A module that cannot be called: a list or dict of modules, or one without a forward method."""
 
 
-class InputTypeError(JitgradError, TypeError):
-    """Something else where a Tensor is expected."""
+class InputTypeError(JitgradError, TypeError, AttributeError):
+    """Something else where a Tensor is expected, which lacks what a Tensor has."""

@@ -19,7 +19,7 @@ FEATURES = (
     "avx512fp16", "amx-tile", "neon", "fullfp16", "bf16", "sve", "sve2",
 )  # fmt: skip
 REQUIRED = ("numpy", "numba", "llvmlite", "tqdm", "safetensors")
-OPTIONAL = ("numba-cuda", "scikit-learn", "matplotlib")
+OPTIONAL = ("numba-cuda", "scikit-learn", "matplotlib", "loky", "cloudpickle")
 
 
 def lines() -> Iterator[str]:

@@ -60,7 +60,7 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
         text = json.dumps({"version": 1, "tree": _encode(obj, (), tensors, [])}, allow_nan=False)
     except RecursionError:
         raise CheckpointError(f"save: nothing was written to {name}: the object is nested too deep.") from None
-    except CheckpointError as error:
+    except ValueError as error:  # a CheckpointError is one, and so is what Python says of an int of 5,000 digits
         raise CheckpointError(f"save: nothing was written to {name}: {error}") from None
     if len(text) > _MAX_HEADER:
         raise CheckpointError(f"save: nothing was written to {name}: its numbers and strings take {len(text)} bytes. Put them in tensors.")

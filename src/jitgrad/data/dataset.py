@@ -7,6 +7,7 @@ import warnings
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
+from numbers import Real
 from typing import Any, Generic, TypeVar
 
 from jitgrad.autograd import Tensor
@@ -86,6 +87,12 @@ class Subset(Dataset[Any]):
             return self.dataset[[self.indices[i] for i in index]]
         return self.dataset[self.indices[index]]
 
+    def __getitems__(self, indices: list[int]) -> Any:
+        """A whole batch of examples, at once where the dataset can give them so."""
+        chosen = [self.indices[i] for i in indices]
+        batched = getattr(self.dataset, "__getitems__", None)
+        return [self.dataset[i] for i in chosen] if batched is None else batched(chosen)
+
     def __len__(self) -> int:
         return len(self.indices)
 
@@ -138,10 +145,10 @@ def random_split(dataset: Any, lengths: Sequence[int | float], generator: Genera
     """
     check_generator("random_split", generator)
     n, given = len(dataset), list(lengths)
-    if not all(isinstance(m, (int, float)) and not isinstance(m, bool) and 0 <= m < math.inf for m in given):
+    if not all(isinstance(m, Real) and not isinstance(m, bool) and 0 <= m < math.inf for m in given):
         raise ValueError(f"random_split: lengths are expected to be numbers of at least 0, given {given}.")
     sizes = [int(m) for m in given if m == int(m)]
-    if math.isclose(sum(given), 1.0) and sum(given) <= 1 and n != 1:
+    if math.isclose(sum(given), 1.0) and sum(given) <= 1:
         sizes = [math.floor(n * m) for m in given]
         for i in range(n - sum(sizes)):
             sizes[i % len(sizes)] += 1

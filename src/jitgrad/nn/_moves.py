@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from jitgrad.autograd import Tensor, as_device, detach, no_grad
-from jitgrad.device import device as device_type
-from jitgrad.dtypes import DType, as_dtype
+from jitgrad.autograd import Tensor, detach, no_grad
 from jitgrad.ops.inplace import zero_
 
 if TYPE_CHECKING:
     from jitgrad.nn.module import Module
-
-
-def to_arguments(args: tuple[Any, ...], dtype: Any, device: Any) -> tuple[DType | None, Any]:
-    """dtype and device of ``to(dtype)``, ``to("cpu")``, ``to(device, dtype)``, ``to(tensor)``."""
-    for a in args:
-        if isinstance(a, Tensor):
-            dtype, device = a.dtype, a.device
-        elif isinstance(a, device_type) or (isinstance(a, str) and a.partition(":")[0] in ("cpu", "cuda")):
-            device = a
-        else:
-            dtype = a
-    return None if dtype is None else as_dtype(dtype), None if device is None else as_device(device)
 
 
 def apply_to_tensors(module: Module, fn: Callable[[Tensor], Tensor]) -> None:

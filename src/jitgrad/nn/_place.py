@@ -45,7 +45,8 @@ def add_place(error: JitgradError, module: Module, args: tuple[Any, ...], kwargs
 def not_a_tensor(error: AttributeError, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> JitgradError | None:
     """The error in words where an input of module that is no Tensor was taken for one."""
     given = error.obj
-    if isinstance(given, Tensor) or not any(given is a for a in (*args, *kwargs.values())):
+    of_tensors = hasattr(Tensor, error.name or "")  # else the user's own mistake about an object of theirs
+    if isinstance(given, Tensor) or not of_tensors or not any(given is a for a in (*args, *kwargs.values())):
         return None
     placed = InputTypeError(f"{type(module).__name__}: expected a Tensor, given {type(given).__name__}. Try jg.tensor(...).")
     add_place(placed, module, args, kwargs)

@@ -277,7 +277,7 @@ def _misfit(key: str, target: Tensor, value: Any) -> str:
 
 
 def _did_you_mean(key: str, others: list[str]) -> str:
-    close = difflib.get_close_matches(key, others, 1, 0.7)
+    close = difflib.get_close_matches(key, [k for k in others if isinstance(k, str)], 1, 0.7) if isinstance(key, str) else []
     return f" (did you mean {close[0]}?)" if close else ""
 
 

@@ -28,13 +28,13 @@ class Tree:
     # ---- registration
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Parameter):
-            self._table("parameter", name)
+            self._make_room("parameter", name)
             self.register_parameter(name, value)
         elif isinstance(value, Tree):
-            self._table("module", name)
+            self._make_room("module", name)
             self.register_module(name, cast("Module", value))
         elif isinstance(value, Buffer) and not any(name in self.__dict__.get(table, ()) for table in ("_parameters", "_modules")):
-            self._table("buffer", name)
+            self._make_room("buffer", name)
             self.register_buffer(name, value, value.persistent)
         else:
             for table in _TABLES:
@@ -43,13 +43,15 @@ class Tree:
                     return
             object.__setattr__(self, name, value)
 
-    def _table(self, kind: str, name: str) -> None:
-        """Make room for a new parameter or module of this name."""
+    def _make_room(self, kind: str, name: str) -> None:
+        """Make room for a new parameter, buffer or module of this name; nothing has changed where it is refused."""
         if "_modules" not in self.__dict__:
             raise AttributeError(
                 f"cannot assign the {kind} {name!r} before Module.__init__() has run. "
                 f"Call super().__init__() first in {type(self).__name__}.__init__."
             )
+        if hasattr(type(self), name):
+            self._check_name(kind, name, self.__dict__[f"_{kind}s"])
         self.__dict__.pop(name, None)
         for table in _TABLES:
             if table != f"_{kind}s":

@@ -7,6 +7,7 @@ from jitgrad.nn.module import Module
 from jitgrad.ops.activation import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus
 from jitgrad.ops.pointwise import tanh
 from jitgrad.ops.softmax import log_softmax, softmax
+from jitgrad.shapes import as_int
 
 
 class ReLU(Module):
@@ -165,9 +166,9 @@ class Softplus(Module):
 class _Along(Module):
     def __init__(self, dim: int | None = None) -> None:
         super().__init__()
-        if isinstance(dim, bool) or not isinstance(dim, int):
-            raise TypeError(f"{type(self).__name__}: dim is expected to be an int, given {dim!r}. Try dim=-1, the last.")
-        self.dim: int = dim
+        if dim is None:
+            raise TypeError(f"{type(self).__name__}: dim is expected to be an int, given None. Try dim=-1, the last.")
+        self.dim = as_int(dim, f"{type(self).__name__}: dim")
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"

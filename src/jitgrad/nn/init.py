@@ -26,7 +26,7 @@ def calculate_gain(nonlinearity: str, param: Any = None) -> float:
     >>> nn.init.calculate_gain("tanh")
     1.6666666666666667
     """
-    if nonlinearity in ("linear", "sigmoid") or nonlinearity.removeprefix("conv").removeprefix("_transpose") in ("1d", "2d", "3d"):
+    if nonlinearity in ("linear", "sigmoid") or nonlinearity in {f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3)}:
         return 1.0
     if nonlinearity == "leaky_relu":
         slope = 0.01 if param is None else param

@@ -11,7 +11,7 @@ from jitgrad.nn.parameter import Parameter, weight_and_bias
 from jitgrad.ops.create import empty
 from jitgrad.ops.matmul import bilinear, linear
 from jitgrad.ops.views import flatten, unflatten
-from jitgrad.shapes import as_shape
+from jitgrad.shapes import as_int, as_shape
 
 
 class Identity(Module):
@@ -61,9 +61,7 @@ class Unflatten(Module):
 
     def __init__(self, dim: int, unflattened_size: Any) -> None:
         super().__init__()
-        if isinstance(dim, bool) or not isinstance(dim, int):
-            raise TypeError(f"Unflatten: dim is expected to be an int, given {dim!r}: dims have no names.")
-        self.dim = dim
+        self.dim = as_int(dim, "Unflatten: dim")
         self.unflattened_size = as_shape((unflattened_size,))
 
     def forward(self, input: Tensor) -> Tensor:

@@ -11,12 +11,12 @@ from jitgrad.autograd import RemovableHandle
 from jitgrad.dtypes import as_dtype
 from jitgrad.errors import DTypeError, JitgradError, NoForwardError
 from jitgrad.nn._hooks import call_with_hooks, enter_hook
-from jitgrad.nn._moves import apply_to_tensors, forget_grad, to_arguments
+from jitgrad.nn._moves import apply_to_tensors, forget_grad
 from jitgrad.nn._place import add_place, not_a_tensor
 from jitgrad.nn._show import module_html
 from jitgrad.nn._state import Stateful
 from jitgrad.nn._tree import Tree
-from jitgrad.ops.convert import to
+from jitgrad.ops.convert import cuda_device, to, to_arguments
 
 
 class Module(Tree, Stateful):
@@ -131,8 +131,9 @@ class Module(Tree, Stateful):
         """Put this module and all below it into training (or, with False, evaluation) mode; returns it."""
         if not isinstance(mode, bool):
             raise ValueError(f"train: expected True or False, given {mode!r}.")
-        for m in self.modules():
-            m.training = mode
+        self.training = mode
+        for child in self.children():
+            child.train(mode)  # not set: a layer that is to stay frozen has a train of its own
         return self
 
     def eval(self) -> Self:
@@ -157,8 +158,10 @@ class Module(Tree, Stateful):
         fn(self)
         return self
 
-    def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Self:
+    def to(self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False) -> Self:
         """Move parameters and buffers to a device, cast those with a float dtype; all or, on an error, none. Returns the module.
+
+        Moves are complete when the call returns, also with non_blocking.
 
         >>> import jitgrad as jg
         >>> jg.nn.Linear(1, 1).to(jg.float64).weight.dtype
@@ -196,7 +199,7 @@ class Module(Tree, Stateful):
 
     def cuda(self, device: Any = None) -> Self:
         """Move to the GPU; DeviceError where there is none."""
-        return self.to(device="cuda" if device is None else f"cuda:{device}" if isinstance(device, int) else device)
+        return self.to(device=cuda_device(device))
 
     # ---- words
     def extra_repr(self) -> str:

@@ -14,6 +14,7 @@ from jitgrad.ops.convert import item
 from jitgrad.ops.create import empty, ones, zeros
 from jitgrad.ops.inplace import add_, zero_
 from jitgrad.ops.norm import batch_norm, layer_norm
+from jitgrad.shapes import as_shape
 
 
 class _BatchNorm(Module):
@@ -63,12 +64,13 @@ class _BatchNorm(Module):
         """The input's shape."""
         if input.ndim not in self._dims:
             raise ShapeError(f"{type(self).__name__}: expected an input {self._words}, given {input.shape}.")
-        tracked = self.num_batches_tracked if self.training else None
+        tracked = self.num_batches_tracked if self.training and self.track_running_stats else None
         momentum = self.momentum
         if momentum is None:  # a plain mean over all batches so far
             momentum = 0.0 if tracked is None else 1.0 / (item(tracked) + 1)
+        read = not self.training or self.track_running_stats
         y = batch_norm(
-            input, self.running_mean, self.running_var, self.weight, self.bias,
+            input, self.running_mean if read else None, self.running_var if read else None, self.weight, self.bias,
             self.training or self.running_mean is None, momentum, self.eps,
         )  # fmt: skip
         if tracked is not None:
@@ -149,7 +151,7 @@ class LayerNorm(Module):
         device: Any = None, dtype: Any = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.normalized_shape = as_shape((normalized_shape,))
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         like: dict[str, Any] = {"device": device, "dtype": dtype}

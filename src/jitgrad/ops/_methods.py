@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from jitgrad.autograd import Tensor, check_writable, detach, run_backward, tensor, tensor_html, tensor_repr, wrap
 from jitgrad.dtypes import float32
-from jitgrad.errors import ShapeError
+from jitgrad.errors import DTypeError, GradError, ShapeError
 from jitgrad.ops import (
     activation,
     arrange,
@@ -164,7 +164,7 @@ def _split(self: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
 def _detach_(self: Tensor) -> Tensor:
     """Cut this tensor itself from the graph."""
     if self.base is not None:
-        raise ShapeError("detach_: a view cannot be detached in place. Use x.detach().")
+        raise GradError("detach_: a view cannot be detached in place. Use x.detach().")
     self.node = None
     return self
 
@@ -303,7 +303,7 @@ def _set_data(self: Tensor, value: Tensor) -> None:
         raise TypeError(f".data: expected a Tensor, given {type(value).__name__}.")
     check_writable(detach(self), "data")
     if value.dtype is not self.dtype and self.requires_grad and not value.is_floating_point():
-        raise ShapeError(f".data: expected a float dtype for a tensor that requires grad, given {value.dtype}.")
+        raise DTypeError(f".data: expected a float dtype for a tensor that requires grad, given {value.dtype}.")
     self.array = value.array
     leaf = self.node
     if leaf is not None:

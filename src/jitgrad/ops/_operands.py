@@ -7,8 +7,21 @@ from typing import Any
 from jitgrad import dtypes
 from jitgrad.autograd import Tensor, broadcasting, cast, scalar, tensor, weak_dtype
 from jitgrad.dtypes import DType, refuse_float16, result_type
-from jitgrad.errors import DTypeError
+from jitgrad.errors import DTypeError, InputTypeError
 from jitgrad.shapes import broadcast_shapes
+
+
+def checked(name: str, x: Any) -> Tensor:
+    """x; InputTypeError for what is no Tensor."""
+    if not isinstance(x, Tensor):
+        raise InputTypeError(f"{name}: expected a Tensor, given {type(x).__name__}. Try jg.tensor(...).")
+    return x
+
+
+def check_tensors(name: str, *given: Any) -> None:
+    """Raise where one is no Tensor."""
+    for x in given:
+        checked(name, x)
 
 
 def operands(name: str, a: Any, b: Any, *, floating: bool = False) -> tuple[Tensor, Tensor]:
@@ -31,7 +44,7 @@ def _dtype_and_weakness(name: str, x: Any) -> tuple[DType, bool]:
         return weak_dtype(x), True
     if hasattr(x, "__array__"):
         return dtypes.as_dtype(x.dtype), False
-    raise TypeError(f"{name}: expected a Tensor or a number, given {type(x).__name__}. Try jg.tensor(...).")
+    raise InputTypeError(f"{name}: expected a Tensor or a number, given {type(x).__name__}. Try jg.tensor(...).")
 
 
 def operand(x: Any, dtype: DType, like: Tensor) -> Tensor:
@@ -82,15 +95,12 @@ def comparing(name: str) -> Any:
 
 def floating(x: Tensor) -> Tensor:
     """x as a float tensor: ints and bools become float32, as PyTorch's elementary functions do."""
-    if not isinstance(x, Tensor):
-        raise TypeError(f"expected a Tensor, given {type(x).__name__}. Try jg.tensor(...).")
     return x if x.array.dtype.kind == "f" else cast(x, dtypes.float32.numpy)
 
 
 def number(name: str, value: Any, x: Tensor) -> Tensor:
     """A Python number as an operand beside the Tensor x, in its dtype."""
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{name}: expected a Tensor, given {type(x).__name__}. Try jg.tensor(...).")
+    check_tensors(name, x)
     return scalar(value, x.array.dtype, x)
 
 

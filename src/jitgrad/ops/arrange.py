@@ -133,6 +133,8 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
     >>> jg.flip(jg.tensor([[1, 2], [3, 4]]), (1,)).tolist()
     [[2, 1], [4, 3]]
     """
+    if not dims:
+        raise TypeError("flip: expected the dims to reverse, given none. Try x.flip(0).")
     given = as_shape(dims)
     which = normalize_dims(given, input.ndim) if given else ()
     items = tuple((n - 1, -1, n) if d in which and n else (0, 1, n) for d, n in enumerate(input.array.shape))

@@ -5,39 +5,38 @@ from __future__ import annotations
 from typing import Any
 
 from jitgrad import kernels
-from jitgrad.autograd import Tensor, cast, clone as _clone, contiguous as _contiguous, tensor, to_device
-from jitgrad.device import device
+from jitgrad.autograd import Tensor, as_device, cast, clone as _clone, contiguous as _contiguous, tensor, to_device
+from jitgrad.device import device as _device
 from jitgrad.dtypes import DType, as_dtype
 from jitgrad.errors import DeviceError, GradError, ShapeError
 
 
-def to(input: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False) -> Tensor:
+def to(input: Tensor, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False, copy: bool = False) -> Tensor:
     """The tensor with another dtype or on another device: ``x.to(jg.float64)``, ``x.to("cuda")``, ``x.to(other)``.
 
-    The tensor itself where nothing changes, unless copy. Gradient: g cast and moved back.
+    The tensor itself where nothing changes, unless copy. Moves are complete when the call returns, also with non_blocking.
+    Gradient: g cast and moved back.
 
     >>> import jitgrad as jg
     >>> jg.ones(1).to(jg.float64).dtype
     jitgrad.float64
     """
-    for a in args:
-        if isinstance(a, Tensor):
-            dtype, device = a.dtype, a.device
-        elif _is_device(a):
-            device = a
-        else:
-            dtype = a
-    y = input if device is None else to_device(input, _device(device))
-    y = y if dtype is None else cast(y, as_dtype(dtype).numpy)
+    kind, where = to_arguments(args, dtype, device)
+    y = input if where is None else to_device(input, where)
+    y = y if kind is None else cast(y, kind.numpy)
     return _clone(y) if copy and y is input else y
 
 
-def _is_device(a: Any) -> bool:
-    return isinstance(a, device) or (isinstance(a, str) and a.partition(":")[0] in ("cpu", "cuda"))
-
-
-def _device(a: Any) -> device:
-    return device(a)
+def to_arguments(args: tuple[Any, ...], dtype: Any, device: Any) -> tuple[DType | None, Any]:
+    """dtype and device of ``to(dtype)``, ``to("cpu")``, ``to(device, dtype)``, ``to(tensor)``; a bool among them is non_blocking."""
+    for a in args:
+        if isinstance(a, Tensor):
+            dtype, device = a.dtype, a.device
+        elif isinstance(a, _device) or (isinstance(a, str) and a.partition(":")[0] in ("cpu", "cuda")):
+            device = a
+        elif not isinstance(a, bool):
+            dtype = a
+    return None if dtype is None else as_dtype(dtype), None if device is None else as_device(device)
 
 
 def clone(input: Tensor) -> Tensor:
@@ -156,9 +155,14 @@ def cpu(input: Tensor) -> Tensor:
     return to(input, device="cpu")
 
 
-def cuda(input: Tensor) -> Tensor:
+def cuda(input: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
     """The tensor on the GPU; DeviceError where there is none."""
-    return to(input, device="cuda")
+    return to(input, device=cuda_device(device))
+
+
+def cuda_device(device: Any) -> Any:
+    """The GPU that ``cuda()``, ``cuda(0)`` or ``cuda("cuda:0")`` means."""
+    return "cuda" if device is None else f"cuda:{device}" if isinstance(device, int) else device
 
 
 def casts(name: str) -> Any:

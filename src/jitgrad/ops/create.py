@@ -66,6 +66,8 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, r
     """
     shape = as_shape((size,) if isinstance(size, (tuple, list)) else ((size,),))
     value = tensor(fill_value, dtype=dtype, device=device)
+    if value.ndim:
+        raise TypeError(f"full: expected one number as fill_value, given {value.shape}. Try jg.tensor(...).expand(...).")
     check_new_shape(shape, value.itemsize)
     return _made(clone(broadcast_to(value, shape)), requires_grad)
 
@@ -87,6 +89,8 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, dev
     kind = as_dtype(dtype) if dtype is not None else dtypes.int64 if isinstance(start + end + step, int) else dtypes.float32
     if kind is dtypes.bool_:
         raise DTypeError("arange: bool is not a dtype to count in.")
+    if not kind.is_floating_point and (start != int(start) or step != int(step)):
+        raise ArgumentError(f"arange: expected whole numbers as start and step for {kind}, given {start} and {step}.")
     n = ceil((end - start) / step) if isinstance(start + end + step, float) else -((start - end) // step)
     return _made(ARANGE.apply(as_device(device).type, start, step, n, kind.numpy), requires_grad)
 

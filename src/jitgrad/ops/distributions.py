@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 from jitgrad import dtypes
 from jitgrad.autograd import Tensor, cast, check_writable, copy_, no_grad
 from jitgrad.errors import ArgumentError, DTypeError, ShapeError
 from jitgrad.ops.create import full_like
+from jitgrad.ops.join import cat
 from jitgrad.ops.pointwise import add, div, eq, gt, le, log, lt, mul, neg, sub, where
 from jitgrad.ops.random import Generator, rand, randint, randn
 from jitgrad.ops.reduce import argmax, sum
@@ -15,6 +17,8 @@ from jitgrad.ops.select import topk
 from jitgrad.ops.summary import all, any, min
 from jitgrad.ops.views import expand, unsqueeze
 from jitgrad.shapes import as_shape, broadcast_shapes
+
+MOST = 1 << 20  # random numbers that multinomial draws at a time
 
 
 def rand_like(
@@ -137,8 +141,15 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, g
             raise ArgumentError(f"multinomial: expected 1 to {fewest} samples, as many as there are weights above 0, given {n}.")
         if not replacement:
             return topk(_arrivals(weights, generator), n, -1).indices
-        draws = expand(unsqueeze(weights, -2), *weights.shape[:-1], n, weights.shape[-1])
-        return argmax(_arrivals(draws, generator), -1)
+        each = builtins.max(1, MOST // weights.numel())  # draws at a time: every one is a race between all weights
+        parts = [_races(weights, builtins.min(each, n - done), generator) for done in range(0, n, each)]
+        return parts[0] if len(parts) == 1 else cat(parts, -1)
+
+
+def _races(weights: Tensor, n: int, generator: Generator | None) -> Tensor:
+    """n draws with replacement."""
+    draws = expand(unsqueeze(weights, -2), *weights.shape[:-1], n, weights.shape[-1])
+    return argmax(_arrivals(draws, generator), -1)
 
 
 def _arrivals(weights: Tensor, generator: Generator | None) -> Tensor:

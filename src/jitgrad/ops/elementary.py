@@ -9,14 +9,8 @@ from typing import Any
 from jitgrad import dtypes
 from jitgrad.autograd import Primitive, Tensor, broadcasting, cast, clone, filled
 from jitgrad.errors import ArgumentError
-from jitgrad.ops._operands import floating, operands, pointwise_float, pointwise_number
+from jitgrad.ops._operands import checked, floating, operands, pointwise_float, pointwise_number
 from jitgrad.ops.pointwise import DIV, MUL, add, div, eq, exp, ge, gt, le, lt, mul, ne, neg, sub, where
-
-
-def _tensor(name: str, x: Any) -> Tensor:
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{name}: expected a Tensor, given {type(x).__name__}. Try jg.tensor(...).")
-    return x
 
 
 def _zero(g: Tensor) -> Tensor:
@@ -128,7 +122,7 @@ def reciprocal(input: Tensor) -> Tensor:
     >>> jg.reciprocal(jg.tensor([4.0])).tolist()
     [0.25]
     """
-    return div(1.0, _tensor("reciprocal", input))
+    return div(1.0, checked("reciprocal", input))
 
 
 def square(input: Tensor) -> Tensor:
@@ -140,7 +134,7 @@ def square(input: Tensor) -> Tensor:
     >>> jg.square(jg.tensor([3.0])).tolist()
     [9.0]
     """
-    x = _tensor("square", input)
+    x = checked("square", input)
     x = cast(x, dtypes.int64.numpy) if x.array.dtype.char == "?" else x
     return mul(x, x)
 
@@ -153,7 +147,7 @@ FLOOR, CEIL, ROUND = (Primitive(n, "x", pointwise_float(n), grad_x=_zero) for n 
 
 def _whole(prim: Primitive, input: Tensor) -> Tensor:
     """prim of floats; ints are whole as they are."""
-    x = _tensor(prim.name, input)
+    x = checked(prim.name, input)
     return clone(x) if x.array.dtype.kind in "iu" else prim.apply(x)
 
 
@@ -246,7 +240,7 @@ def maximum(input: Tensor, other: Tensor) -> Tensor:
     >>> jg.maximum(jg.tensor([1.0, 4.0]), jg.tensor([3.0, 2.0])).tolist()
     [3.0, 4.0]
     """
-    return MAXIMUM.apply(*operands("maximum", _tensor("maximum", input), _tensor("maximum", other)))
+    return MAXIMUM.apply(*operands("maximum", checked("maximum", input), checked("maximum", other)))
 
 
 def minimum(input: Tensor, other: Tensor) -> Tensor:
@@ -258,7 +252,7 @@ def minimum(input: Tensor, other: Tensor) -> Tensor:
     >>> jg.minimum(jg.tensor([1.0, 4.0]), jg.tensor([3.0, 2.0])).tolist()
     [1.0, 2.0]
     """
-    return MINIMUM.apply(*operands("minimum", _tensor("minimum", input), _tensor("minimum", other)))
+    return MINIMUM.apply(*operands("minimum", checked("minimum", input), checked("minimum", other)))
 
 
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
@@ -274,7 +268,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     >>> y.tolist(), x.grad.tolist()
     ([0.0, 0.5, 1.0], [0.0, 1.0, 0.0])
     """
-    x = _tensor("clamp", input)
+    x = checked("clamp", input)
     if min is None and max is None:
         raise ArgumentError("clamp: expected min, max or both.")
     if min is not None:
@@ -290,7 +284,7 @@ def isnan(input: Tensor) -> Tensor:
     >>> jg.isnan(jg.tensor([1.0, float("nan")])).tolist()
     [False, True]
     """
-    return ne(_tensor("isnan", input), input)
+    return ne(checked("isnan", input), input)
 
 
 def isinf(input: Tensor) -> Tensor:
@@ -300,7 +294,7 @@ def isinf(input: Tensor) -> Tensor:
     >>> jg.isinf(jg.tensor([1.0, -float("inf"), float("nan")])).tolist()
     [False, True, False]
     """
-    x = _tensor("isinf", input)
+    x = checked("isinf", input)
     return eq(ABS.apply(x), float("inf")) if x.is_floating_point() else ne(x, x)
 
 
@@ -311,12 +305,12 @@ def isfinite(input: Tensor) -> Tensor:
     >>> jg.isfinite(jg.tensor([1.0, -float("inf"), float("nan")])).tolist()
     [True, False, False]
     """
-    x = _tensor("isfinite", input)
+    x = checked("isfinite", input)
     return eq(sub(x, x), 0) if x.is_floating_point() else eq(x, x)
 
 
 def _truth(name: str, x: Any) -> Tensor:
-    t = _tensor(name, x)
+    t = checked(name, x)
     return t if t.array.dtype.char == "?" else ne(t, 0)
 
 

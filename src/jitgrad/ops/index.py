@@ -20,6 +20,7 @@ from jitgrad.autograd import (
     write,
 )  # fmt: skip
 from jitgrad.errors import ArgumentError, DTypeError, JitgradError, OutOfRangeError, ShapeError
+from jitgrad.ops._operands import check_tensors
 from jitgrad.ops.create import arange_like
 from jitgrad.ops.pointwise import add, eq, mul, ne, where
 from jitgrad.ops.reduce import amax
@@ -140,8 +141,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     >>> jg.nn.functional.one_hot(jg.tensor([0, 2])).tolist()
     [[1, 0, 0], [0, 0, 1]]
     """
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"one_hot: expected a Tensor, given {type(tensor).__name__}. Try jg.tensor(...).")
+    check_tensors("one_hot", tensor)
     if tensor.array.dtype != _INT64:
         raise DTypeError(f"one_hot: expected int64 labels, given {tensor.dtype}. Try labels.long().")
     if num_classes == -1:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jitgrad.autograd import Tensor, as_tensor, cast, copy_ as _copy, scalar, to_device, write
-from jitgrad.errors import ShapeError
+from jitgrad.errors import InputTypeError, ShapeError
 from jitgrad.ops import activation, elementary, pointwise
 from jitgrad.ops.pointwise import add, div, mul, pow, sub
 
@@ -56,7 +56,7 @@ def zero_(input: Tensor) -> Tensor:
 def copy_(input: Tensor, src: Tensor) -> Tensor:
     """``input[...] = src`` in place: src is cast, moved to input's device and broadcast. Gradient: 0 to input, g to src."""
     if not isinstance(src, Tensor):
-        raise TypeError(f"copy_: expected a Tensor, given {type(src).__name__}. Try fill_ or jg.tensor(...).")
+        raise InputTypeError(f"copy_: expected a Tensor, given {type(src).__name__}. Try fill_ or jg.tensor(...).")
     return _copy(input, to_device(cast(src, input.array.dtype), input.device))
 
 

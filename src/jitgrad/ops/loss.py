@@ -7,8 +7,8 @@ from typing import Any
 
 from jitgrad import dtypes, kernels
 from jitgrad.autograd import Primitive, Tensor, cast, filled, is_grad_enabled, wrap
-from jitgrad.errors import ArgumentError, DTypeError, GradError, InputTypeError, OutOfRangeError, ShapeError
-from jitgrad.ops._operands import float_and_numbers, operands
+from jitgrad.errors import ArgumentError, DTypeError, GradError, OutOfRangeError, ShapeError
+from jitgrad.ops._operands import check_tensors, float_and_numbers, operands
 from jitgrad.ops.activation import SIGMOID
 from jitgrad.ops.elementary import abs
 from jitgrad.ops.pointwise import DIV, MUL, add, div, mul, neg, sub, where
@@ -67,16 +67,15 @@ def _check_range(name: str, target: Any, C: int, ignore_index: int) -> None:
 
 def _check_arguments(name: str, input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> None:
     """What can be said of labels before anything is computed."""
-    for t in (input, target, *(() if weight is None else (weight,))):
-        if not isinstance(t, Tensor):
-            raise InputTypeError(f"{name}: expected a Tensor, given {type(t).__name__}. Try jg.tensor(...).")
+    check_tensors(name, input, target, *(() if weight is None else (weight,)))
     if not -(2**63) <= ignore_index < 2**63:
         raise ArgumentError(f"{name}: ignore_index is expected to be an int64, given {ignore_index}.")
     shape = input.shape
     if not shape:
         raise ShapeError(f"{name}: expected an input (N, C, ...) or (C,), given a number.")
     if target.array.dtype.kind == "f" and target.shape == shape and name == "cross_entropy":
-        return  # probabilities
+        _check_probabilities(shape, weight, ignore_index)
+        return
     expected = (shape[0], *shape[2:]) if len(shape) > 1 else ()
     if target.shape != expected:
         raise ShapeError(f"{name}: expected targets of shape {expected} for the input {shape}, given {target.shape}.")
@@ -84,6 +83,16 @@ def _check_arguments(name: str, input: Tensor, target: Tensor, weight: Tensor | 
         raise DTypeError(f"{name}: expected int labels, given {target.dtype}. Try target.long().")
     if weight is not None and weight.requires_grad and is_grad_enabled():
         raise GradError(f"{name}: with labels the weight has no gradient. Try weight.detach().")
+
+
+def _check_probabilities(shape: Shape, weight: Tensor | None, ignore_index: int) -> None:
+    C = shape[0] if len(shape) == 1 else shape[1]
+    if weight is not None and weight.shape != (C,):
+        raise ShapeError(f"cross_entropy: expected a weight ({C},), one for each class of the input {shape}, given {weight.shape}.")
+    if ignore_index >= 0:
+        raise ArgumentError(
+            f"cross_entropy: probabilities have no label that could be ignored, given ignore_index={ignore_index}. Leave it out."
+        )
 
 
 def _unchanged(target: Any, weight: Any, shape: Shape) -> Shape:
@@ -232,17 +241,20 @@ def cross_entropy(
     loss = nll_loss(log_p, target, weight, ignore_index=ignore_index, reduction=reduction)
     if not label_smoothing:
         return loss
-    # Uniform part: the mean over classes of -weight[c] log p[c], where the target counts.
-    weighted = log_p if weight is None else mul(log_p, _by_class(weight, len(shape), dim))
-    target = cast(target, _INT64)
+    uniform = _against_uniform(log_p, cast(target, _INT64), weight, ignore_index, reduction, dim)
+    return add(mul(loss, 1.0 - label_smoothing), mul(uniform, label_smoothing))
+
+
+def _against_uniform(log_p: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, dim: int) -> Tensor:
+    """The mean over classes of -weight[c] log p[c], where the target counts."""
+    weighted = log_p if weight is None else mul(log_p, _by_class(weight, log_p.ndim, dim))
     counted = target != ignore_index
-    counts = counted.to(input.dtype)
+    counts = counted.to(log_p.dtype)
     smooth = where(counted, neg(sum(weighted, dim)), 0)
     total = None
     if reduction == "mean":
         total = sum(counts if weight is None else mul(counts, _weights_of(weight, target, ignore_index)))
-    uniform = div(_reduced(smooth, reduction, total), shape[dim])
-    return add(mul(loss, 1.0 - label_smoothing), mul(uniform, label_smoothing))
+    return div(_reduced(smooth, reduction, total), log_p.shape[dim])
 
 
 def _reduced(losses: Tensor, reduction: str, total: Tensor | None = None) -> Tensor:
@@ -276,9 +288,7 @@ def _soft_cross_entropy(log_p: Tensor, q: Tensor, weight: Tensor | None, reducti
 
 # ---- losses on numbers
 def _same_shape(name: str, input: Any, target: Any) -> None:
-    for what, t in (("input", input), ("target", target)):
-        if not isinstance(t, Tensor):
-            raise TypeError(f"{name}: expected a Tensor as {what}, given {type(t).__name__}. Try jg.tensor(...).")
+    check_tensors(name, input, target)
     if input.array.shape != target.array.shape:
         raise ShapeError(
             f"{name}: expected a target of the input's shape {input.shape}, given {target.shape}: broadcasting would pair each element "

@@ -6,7 +6,7 @@ from typing import Any
 
 from jitgrad import kernels
 from jitgrad.autograd import ADD, Primitive, Tensor, broadcasting, scalar
-from jitgrad.errors import DTypeError
+from jitgrad.errors import DTypeError, InputTypeError
 from jitgrad.ops._operands import broadcasting3, common_dtype, comparing, floating, operand, operands, pointwise_float, pointwise_number
 from jitgrad.shapes import broadcast_shapes
 
@@ -311,7 +311,7 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
     [1.0, 0.0]
     """
     if not isinstance(condition, Tensor):
-        raise TypeError(f"where: expected a bool Tensor as condition, given {type(condition).__name__}.")
+        raise InputTypeError(f"where: expected a bool Tensor as condition, given {type(condition).__name__}.")
     if not isinstance(input, Tensor) and not isinstance(other, Tensor):
         dtype = common_dtype("where", input, other)
         a, b = operand(input, dtype, condition), operand(other, dtype, condition)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from jitgrad.autograd import Tensor
-from jitgrad.errors import InputTypeError, ShapeError
+from jitgrad.errors import ShapeError
+from jitgrad.ops._operands import check_tensors
 from jitgrad.ops.matmul import matmul
 from jitgrad.ops.pointwise import mul
 from jitgrad.ops.views import unsqueeze
 
 
 def _ranks(name: str, a: Tensor, b: Tensor, first: int, second: int) -> None:
+    check_tensors(name, a, b)
     for x, ndim in ((a, first), (b, second)):
-        if not isinstance(x, Tensor):
-            raise InputTypeError(f"{name}: expected a Tensor, given {type(x).__name__}. Try jg.tensor(...).")
         if x.ndim != ndim:
             raise ShapeError(f"{name}: expected tensors of {first} and {second} dims, given {a.shape} and {b.shape}. Use jg.matmul.")
 

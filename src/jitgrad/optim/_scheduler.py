@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any
 
 from jitgrad.errors import StateDictError
 from jitgrad.optim._state import copied
 from jitgrad.optim.optimizer import Optimizer
+from jitgrad.shapes import as_int
 
 
 class LRScheduler:
@@ -155,18 +157,18 @@ def per_group(scheduler: object, name: str, value: Any, optimizer: Optimizer, ch
 
 def number(value: object) -> bool:
     """Whether it is a finite int or float."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value - value == 0
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(value - value == 0)
 
 
 def whole(scheduler: object, name: str, value: Any, least: int) -> int:
     """An int of at least so much, or a ValueError."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
         raise ValueError(f"{type(scheduler).__name__}: {name} is expected to be an int of at least {least}, given {value!r}.")
-    return value
+    return as_int(value, name)
 
 
 def real(scheduler: object, name: str, value: Any) -> float:
     """A finite number, or a TypeError."""
     if not number(value):
         raise TypeError(f"{type(scheduler).__name__}: {name} is expected to be a number, given {value!r}.")
-    return value
+    return float(value)

@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 
 from jitgrad.autograd import Tensor, enable_grad
 from jitgrad.autograd.mode import current_mode, reset_mode, set_mode, with_grad
-from jitgrad.errors import GradError, ShapeError, StateDictError
+from jitgrad.dtypes import COMPUTED_FLOATS
+from jitgrad.errors import DTypeError, GradError, ShapeError, StateDictError
 from jitgrad.nn._moves import forget_grad
 from jitgrad.optim._state import copied, owned, read_state
 
@@ -79,16 +80,16 @@ class Optimizer:
 
     def _check(self, group: dict[str, Any]) -> None:
         """Raise for options out of range; subclasses add theirs."""
-        for option in ("lr", "eps", "weight_decay", "momentum"):
+        for option in ("lr", "eps", "weight_decay", "momentum", "dampening"):
             if option in group:
                 value = group[option]
                 if type(value) is float and value >= 0.0:
                     continue
-                if isinstance(value, Tensor):
+                if isinstance(value, Tensor) or hasattr(value, "__array__"):  # a tensor of one number, or a NumPy scalar
                     value = group[option] = float(value.item())
                 if isinstance(value, bool) or not isinstance(value, (int, float)):
                     raise TypeError(f"{type(self).__name__}: {option} is expected to be a number, given {value!r}.")
-                if not value >= 0.0:
+                if not value >= 0.0 and option != "dampening":
                     raise ValueError(f"{type(self).__name__}: {option} is expected to be at least 0, given {value}.")
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -131,6 +132,8 @@ class Optimizer:
             x, u = p.array, g.array
             if u.shape != x.shape or (u.dtype is not x.dtype and u.dtype != x.dtype):
                 self._refuse(p, "gradient", g)
+            if x.dtype.char not in COMPUTED_FLOATS:
+                raise DTypeError(f"{type(self).__name__}: a parameter {p.shape} is {p.dtype}: expected float32 or float64.")
             if states and p in states:
                 for what, t in states[p].items():
                     if isinstance(t, Tensor) and (t.array.shape != x.shape or t.array.dtype != x.dtype):
