@@ -128,6 +128,28 @@ def test_a_helper_behind_a_helper_and_behind_a_relative_import(project: Project)
     assert project.run()[0][:3] == ["0.0", "7.0", "14.0"]
 
 
+@pytest.mark.parametrize("place", ["site-packages", "venv/lib/site-packages"])
+def test_what_else_is_installed_does_not_matter(project: Project, place: str) -> None:
+    """A kernel's binary is the same for all programs, whatever else each has imported from where packages are installed."""
+    installed = project.root / place
+    (installed / "pack").mkdir(parents=True)
+    (installed / "other").mkdir()
+    kernels = installed / "pack" if place == "site-packages" else project.root
+    for name in ("helper.py", "kernel.py"):
+        text = (project.root / name).read_text().replace("from helper", "from pack.helper" if kernels != project.root else "from helper")
+        (kernels / name).write_text("try:\n    import other.part\nexcept ImportError:\n    pass\n" + text)
+    (installed / "pack" / "__init__.py").touch()
+    (installed / "other" / "__init__.py").touch()
+    (installed / "other" / "part.py").touch()
+    main = MAIN if kernels == project.root else MAIN.replace("from kernel", "from pack.kernel")
+    path = f"import sys\nsys.path.insert(0, {str(installed)!r})\n"
+    project.write("main.py", path + main)
+    assert project.run()[0][-1] == "2"
+    (installed / "other" / "part.py").write_text("x = 1\n")
+    project.write("main.py", path + "import tokenize\n" + main)
+    assert project.run()[0][3:] == ["1", "0"]
+
+
 def test_a_changed_flag_recompiles(project: Project) -> None:
     project.write("main.py", MAIN.replace("from kernel", "import sys\nfrom kernel"))
     project.run()

@@ -147,11 +147,22 @@ def _imported(path: str, package: str) -> Iterator[str]:
             yield base
 
 
-def _belongs(module: str, path: str, root: str) -> bool:
-    """Whether kernels of the file tree `root` may call into this module: of jitgrad itself, only kernels count."""
-    if module.partition(".")[0] == HERE.partition(".")[0]:
+INSTALLED = {"site-packages", "dist-packages"}
+
+
+def _belongs(module: str, path: str, kernel: str, root: str) -> bool:
+    """Whether a kernel of the module `kernel` in the file tree `root` may call into this module: of jitgrad itself, only kernels count.
+
+    What else is installed does not: which of it a program has imported differs from program to program.
+    """
+    package, own = module.partition(".")[0], kernel.partition(".")[0]
+    ours = HERE.partition(".")[0]
+    if package == ours:
         return module.startswith(HERE) and module not in NO_KERNELS
-    return path.startswith(root + os.sep)
+    if own == ours:
+        return False
+    beside = path.startswith(root + os.sep) and INSTALLED.isdisjoint(path[len(os.path.dirname(root)) :].split(os.sep))
+    return package == own or beside
 
 
 @cache
@@ -170,7 +181,7 @@ def sources(module: str, path: str) -> tuple[str, ...]:
         is_package = os.path.basename(current) == "__init__.py"
         for dependency in _imported(current, name if is_package else name.rpartition(".")[0]):
             file = _source(dependency)
-            if file and file not in found and _belongs(dependency, file, root):
+            if file and file not in found and _belongs(dependency, file, module, root):
                 found[file] = dependency
                 todo.append(file)
     return tuple(sorted(found))
