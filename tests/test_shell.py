@@ -202,8 +202,30 @@ def test_copies_and_pickles() -> None:
             assert type(y) is type(x) and y is not x and y.requires_grad == x.requires_grad and y.tolist() == [1, 1]
         x.detach()[0] = 5
         assert shared.tolist() == [5, 1] and deep.tolist() == pickled.tolist() == [1, 1]
-    with pytest.raises(RuntimeError, match="only leaves"):
-        copy.copy(jg.ones(2, requires_grad=True) * 2)
+    computed = jg.ones(2, requires_grad=True) * 2
+    shared = copy.copy(computed)
+    assert shared.is_leaf and shared.requires_grad and shared.tolist() == [2, 2]
+    for act in (copy.deepcopy, pickle.dumps):
+        with pytest.raises(RuntimeError, match="only leaves"):
+            act(computed)
+
+
+def test_plots_of_tensors() -> None:
+    """Matplotlib takes tensors as they are, also those that require gradients, and columns of them."""
+    figure = pytest.importorskip("matplotlib.figure")
+    axes = figure.Figure().add_subplot()
+    w = jg.tensor([[1.0, 4.0], [2.0, 3.0]], requires_grad=True)
+    for y in (w[0], w[:, 0], (w * 2)[:, 1], w.detach()[1], jg.arange(2)):
+        (line,) = axes.plot(y)
+        assert np.asarray(line.get_ydata()).tolist() == y.tolist()
+    (line,) = axes.plot(w[:, 0], w[:, 1])
+    assert np.asarray(line.get_xdata()).tolist() == [1.0, 2.0]
+    assert len(axes.plot(w)) == 2
+    axes.scatter(w[:, 0], w[:, 1])
+    axes.imshow(w)
+    axes.hist(w[0])
+    axes.bar(jg.arange(2), w[0])
+    figure.Figure.draw_without_rendering(axes.figure)
 
 
 # ---- answers

@@ -228,8 +228,7 @@ def _dir(self: Tensor) -> list[str]:
 
 @_method("__copy__")
 def _copy(self: Tensor) -> Tensor:
-    """A leaf of its own on the same memory."""
-    _only_leaves(self, "copied", "x.detach() or x.clone()")
+    """A leaf of its own on the same memory, also of a tensor that was computed from others: Matplotlib copies what it plots."""
     copy = _rebound(type(self), detach(self))
     return copy.requires_grad_() if self.requires_grad else copy
 
