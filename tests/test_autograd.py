@@ -138,6 +138,10 @@ def test_a_walk_that_ends_at_an_input_frees_nothing_behind_it() -> None:
     middle.backward(g)
     np.testing.assert_allclose(x.grad.numpy(), 2 * np.exp([2.0, 4.0]), 1e-6)
     (middle * 3).sum().backward(inputs=middle)  # what exp had kept is freed now, and not needed
+    assert jg.autograd.grad(middle.sum(), leaf(1), allow_unused=True) == (None,)
+    other = leaf(1)
+    other.backward(inputs=middle)
+    assert other.grad is None
 
 
 def test_a_frozen_leaf_keeps_its_gradient() -> None:

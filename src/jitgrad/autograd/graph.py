@@ -39,6 +39,8 @@ class Walk:
 
     def run(self, roots: list[tuple[Any, Tensor]]) -> None:
         """Walk from the roots until nothing is pending, then run the hooks of the leaves."""
+        if self.needed is not None:
+            roots = [root for root in roots if type(root[0]) is Node or root[0] in self.needed]
         if len(roots) == 1 and type(roots[0][0]) is Node:
             self._chain(*roots[0])
         else:
@@ -57,10 +59,11 @@ class Walk:
         while True:
             if n.hooks is not None:
                 g = self._hooked(n, g)
-            if self.targets is not None and n in self.targets:
-                self.captured = self.captured or {}
-                self.captured[n] = g
-                if needed is not None and not any(e in needed for e in n.edges):
+            if self.targets is not None and needed is not None:
+                if n in self.targets:
+                    self.captured = self.captured or {}
+                    self.captured[n] = g
+                if not any(e in needed for e in n.edges):
                     return  # the walk ends here: what n has kept is neither wanted nor freed
             saved = n.saved
             if saved is None:
