@@ -60,7 +60,7 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
         text = json.dumps({"version": 1, "tree": _encode(obj, (), tensors, [])}, allow_nan=False)
     except RecursionError:
         raise CheckpointError(f"save: nothing was written to {name}: the object is nested too deep.") from None
-    except CheckpointError as error:
+    except (CheckpointError, ValueError) as error:  # an int of thousands of digits, a key that is no Unicode
         raise CheckpointError(f"save: nothing was written to {name}: {error}") from None
     if len(text) > _MAX_HEADER:
         raise CheckpointError(f"save: nothing was written to {name}: its numbers and strings take {len(text)} bytes. Put them in tensors.")
@@ -91,6 +91,8 @@ def load(path: str | os.PathLike[str], map_location: Any = None) -> Any:
         raise FileNotFoundError(f"load: there is no file {name}.")
     if os.path.isdir(name):
         raise IsADirectoryError(f"load: {name} is a folder, expected a file.")
+    if not os.path.isfile(name):
+        raise OSError(f"load: {name} is a device or a pipe, expected a file.")
     with open(name, "rb") as file:
         text, entries, start = _header(name, file)
         tensors = {}
@@ -160,6 +162,7 @@ def _keep(t: Tensor, at: Keys, tensors: dict[str, np.ndarray]) -> str:
     while name in tensors or name == "__metadata__":
         n += 1
         name = f"{base}#{n}"
+    name.encode()  # the file has names in UTF-8
     array = to_device(detach(t), CPU).array
     # The writer takes memory as it lies: it must be C-contiguous. It turns native bytes into little-endian ones itself.
     tensors[name] = np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=None)
@@ -209,6 +212,8 @@ def _write(name: str, tensors: dict[str, np.ndarray], metadata: dict[str, str]) 
         raise FileNotFoundError(f"save: there is no folder {folder} for {name}.")
     if os.path.isdir(target):
         raise IsADirectoryError(f"save: {name} is a folder, expected the path of a file.")
+    if os.path.exists(target) and not os.path.isfile(target):  # the new file would take its place
+        raise OSError(f"save: {name} is a device or a pipe, expected the path of a file.")
     # In a folder of its own: the writer may use temporary names, too.
     beside = tempfile.mkdtemp(".part", f".{last[:100]}.", folder)
     part = os.path.join(beside, "file")
