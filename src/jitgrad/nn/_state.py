@@ -188,6 +188,9 @@ def load(module: Module, given: Mapping[str, Any], strict: bool, assign: bool) -
     """Check every key, then write; see Module.load_state_dict."""
     if not isinstance(given, Mapping):
         raise TypeError(f"load_state_dict: expected a dict of tensors, given {type(given).__name__}.")
+    for k in given:
+        if not isinstance(k, str):
+            raise TypeError(f"load_state_dict: expected names as keys, given {k!r:.60}. Try the state_dict() of a module.")
     keys, messages = IncompatibleKeys([], []), list[str]()
     modules = [(f"{path}." if path else "", m) for path, m in module.named_modules(remove_duplicate=False)]
     given = _after_pre_hooks(modules, given, assign, keys, messages)
