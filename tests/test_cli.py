@@ -90,6 +90,18 @@ def test_missing_scikit_learn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert "pip install jitgrad[demo]" in capsys.readouterr().err
 
 
+def test_nobody_reads_the_output() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "jitgrad", "cache"], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+        )
+    finally:
+        os.close(writer)
+    assert done.returncode == 1 and done.stderr == "python -m jitgrad cache: the output cannot be written: Broken pipe\n"
+
+
 @pytest.mark.parametrize(("args", "words"), [((), "interrupted\n"), (("saved it",), "interrupted; saved it\n")])
 def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], words: str) -> None:
     def interrupt() -> Any:
