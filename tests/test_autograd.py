@@ -118,6 +118,32 @@ def test_retain_grad_and_hooks() -> None:
         loss.backward()
 
 
+def test_grad_adds_to_what_is_retained() -> None:
+    x = leaf(1, 2)
+    y = x * 3
+    y.retain_grad()
+    loss = y.sum()
+    loss.backward(retain_graph=True)
+    jg.autograd.grad(loss, x, retain_graph=True)
+    assert y.grad.tolist() == [2, 2]
+    with pytest.raises(GradError, match="do not depend"):
+        jg.autograd.grad(loss, [x, leaf(1)], retain_graph=True)
+    assert y.grad.tolist() == [2, 2]
+
+
+def test_a_walk_that_ends_at_an_input_frees_nothing_behind_it() -> None:
+    x = leaf(1, 2)
+    middle = x.exp()
+    (g,) = jg.autograd.grad((middle * middle).sum(), middle)
+    middle.backward(g)
+    np.testing.assert_allclose(x.grad.numpy(), 2 * np.exp([2.0, 4.0]), 1e-6)
+    (middle * 3).sum().backward(inputs=middle)  # what exp had kept is freed now, and not needed
+    assert jg.autograd.grad(middle.sum(), leaf(1), allow_unused=True) == (None,)
+    other = leaf(1)
+    other.backward(inputs=middle)
+    assert other.grad is None
+
+
 def test_a_frozen_leaf_keeps_its_gradient() -> None:
     x = leaf(1)
     (x * 2).sum().backward()

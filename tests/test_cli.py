@@ -33,7 +33,7 @@ def test_demo(small: None, capsys: pytest.CaptureFixture[str]) -> None:
         printed.append(capsys.readouterr().out)
     assert printed[0] == printed[1]
     lines = printed[0].splitlines()
-    assert lines[0] == "training with 1 epochs, batch size 32, lr 0.01, seed 3"
+    assert lines[0] == "training with 1 epoch, batch size 32, lr 0.01, seed 3"
     assert len(lines) == 3 and "test accuracy" in lines[1]
 
 
@@ -88,6 +88,18 @@ def test_missing_scikit_learn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     monkeypatch.setitem(sys.modules, "sklearn", None)  # type: ignore[arg-type]
     assert cli.main(["demo"]) == 2
     assert "pip install jitgrad[demo]" in capsys.readouterr().err
+
+
+def test_nobody_reads_the_output() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "jitgrad", "cache"], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+        )
+    finally:
+        os.close(writer)
+    assert done.returncode == 1 and done.stderr == "python -m jitgrad cache: the output cannot be written: Broken pipe\n"
 
 
 @pytest.mark.parametrize(("args", "words"), [((), "interrupted\n"), (("saved it",), "interrupted; saved it\n")])

@@ -100,6 +100,7 @@ def test_other_samplers() -> None:
     subset = SubsetRandomSampler([3, 5, 9])
     assert sorted(subset) == [3, 5, 9] and len(subset) == 3
     assert list(BatchSampler(SequentialSampler("abcde"), 2, True)) == [[0, 1], [2, 3]] and len(BatchSampler(range(5), 2, True)) == 2
+    assert list(BatchSampler(range(2), 10**30, False)) == [[0, 1]]
     weighted = list(WeightedRandomSampler([1.0, 0.0, 3.0], 4000))
     counts = np.bincount(weighted, minlength=3)
     assert counts[1] == 0 and abs(counts[2] - 3000) < 150
@@ -213,6 +214,8 @@ def test_collate_and_own_datasets() -> None:
     assert list(DataLoader([1, 2, 3], 2, collate_fn=sum)) == [3, 3]  # type: ignore[arg-type]
     with pytest.raises(DTypeError, match="given object"):
         default_collate([object()])
+    with pytest.raises(ValueError, match="at least one example"):
+        default_collate([])
     with pytest.raises(ValueError, match="equal length"):
         default_collate([(1, 2), (3,)])
     with pytest.raises(NotImplementedError, match="__getitem__"):

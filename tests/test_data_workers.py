@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
 import random
@@ -84,6 +85,8 @@ def test_any_number_of_workers_gives_the_same_batches() -> None:
     for batch in loader:  # leaving a loop early does them no harm
         assert sorted({p for b in (batch, *loader) for p in b["pid"].tolist()}) == started
         break
+    assert all(twin(loader)._workers is None for twin in (copy.copy, copy.deepcopy))  # a copied pipe would close theirs
+    assert flat(list(loader)[:1])
     del loader, batch
     gc.collect()
     assert gone(started)

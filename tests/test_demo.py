@@ -165,6 +165,25 @@ def test_checkpoint_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypat
     assert demo._load_checkpoint(path)["t"].tolist() == [[1.5]] and [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
 
 
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("job", "recipe", []), ("job", "recipe", {"lr": -1.0}), ("job", "recipe", {"hue": 1}), ("job", "data", 3),
+        ("progress", "epoch", "1"), ("progress", "epoch", -1), ("progress", "step", 10**12), ("progress", "losses", [None]),
+        ("curve", "losses", [1.0]), ("job", "fingerprint", None), ("curve", "accuracies", ["high"]),
+    ],
+)  # fmt: skip
+def test_a_damaged_progress_is_one_line(two: Any, tmp_path: Path, part: str, name: str, value: Any) -> None:
+    training = demo.Training(two[0], demo.Recipe())
+    job = {"format": demo.FORMAT, "recipe": demo.Recipe()._asdict(), "data": None, "classes": [], "fingerprint": "0"}
+    state = {"job": job, **training.state()}
+    assert demo._sound(state)
+    state[part] = {**state[part], name: value}
+    demo._save_checkpoint(tmp_path / "stratified.safetensors", state)
+    with pytest.raises(demo.UsageError, match="the files there are damaged"):
+        demo.Job({}, tmp_path, None, resume=True)
+
+
 def test_what_cannot_be_resumed(two: Any, undrawn: None, tmp_path: Path) -> None:
     def refused(words: str, out: Path | None, resume: bool = True, data: Path | None = None, **options: Any) -> None:
         with pytest.raises(demo.UsageError, match=words):

@@ -206,6 +206,8 @@ def deep(n: int) -> Any:
         ({"a": {(1, 2): 3}}, r"keys are expected to be strings, numbers, bools or None, given \(1, 2\) in the dict at \['a'\]"),
         (CYCLE, r"the container at \[0\]\['a'\] contains itself"),
         (deep(100_000), "nested too deep"),
+        ([10**5000], "4300 digits"),
+        ({"\ud800": jg.ones(1)}, "surrogates not allowed"),
     ],
 )
 def test_what_cannot_be_saved(obj: Any, words: str, path: str) -> None:
@@ -215,6 +217,16 @@ def test_what_cannot_be_saved(obj: Any, words: str, path: str) -> None:
         jg.save(obj, path)
     assert path in str(caught.value) and "\n" not in str(caught.value)
     assert jg.load(path) == "old" and os.listdir(os.path.dirname(path)) == ["run.safetensors"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for use in (lambda: jg.save(1, pipe), lambda: jg.load(pipe)):
+        with pytest.raises(OSError, match="is a device or a pipe"):
+            use()
+    assert pipe.is_fifo()
 
 
 def test_paths_that_cannot_be_written(tmp_path: Path) -> None:
@@ -402,3 +414,11 @@ def test_nothing_executable_is_read() -> None:
     """The reader knows no pickle."""
     text = (ROOT / "src" / "jitgrad" / "io.py").read_text()
     assert "import pickle" not in text and "eval(" not in text
+
+
+def test_weights_only(path: str) -> None:
+    """As current scripts for PyTorch have it; the other choice does not exist."""
+    jg.save({"w": jg.ones(1)}, path)
+    assert jg.load(path, weights_only=True)["w"].tolist() == [1.0]
+    with pytest.raises(ValueError, match="weights_only is expected to be True"):
+        jg.load(path, weights_only=False)

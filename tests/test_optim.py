@@ -197,6 +197,16 @@ def test_mixed_dtypes() -> None:
     assert [p.dtype for p in params] == [jg.float32, jg.float64] and params[1].tolist() == pytest.approx([0.5, 0.5])
 
 
+def test_a_dtype_without_arithmetic_stops_the_step_before_any_group() -> None:
+    params = [nn.Parameter(jg.ones(2)), nn.Parameter(jg.ones(2, dtype=jg.float16))]
+    opt = optim.Adam([{"params": [p]} for p in params])
+    for p in params:
+        p.grad = jg.ones_like(p)
+    with pytest.raises(DTypeError, match=r"a parameter of shape \(2,\) is jitgrad.float16: expected float32 or float64. Try model.float"):
+        opt.step()
+    assert params[0].tolist() == [1, 1] and not opt.state
+
+
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
@@ -211,6 +221,8 @@ def test_mixed_dtypes() -> None:
         (lambda p: optim.SGD([{"params": {p}}]), TypeError, "no order"),
         (lambda p: optim.SGD([{"lr": 1.0}]), TypeError, "with 'params'"),
         (lambda p: optim.SGD([p], lr=-1.0), ValueError, "SGD: lr is expected to be at least 0, given -1.0"),
+        (lambda p: optim.SGD([p], lr=10**400), ValueError, "lr is expected to fit a float, given an int of 1329 bits"),
+        (lambda p: optim.SGD([p.expand(3, 2).detach()]), GradError, r"parameter 0, an expanded view of shape \(3, 2\)"),
         (lambda p: optim.SGD([p], lr="fast"), TypeError, "lr is expected to be a number"),
         (lambda p: optim.SGD([p], lr=float("nan")), ValueError, "lr"),
         (lambda p: optim.SGD([p], nesterov=True), ValueError, "nesterov is expected with momentum"),
@@ -286,6 +298,7 @@ def _broken(change: Any) -> Any:
         (lambda s: s["state"][1].update(exp_avg=jg.ones(())), r"exp_avg has shape \(\), expected \(3,\)"),
         (lambda s: s["state"][1].update(step="two"), "step is expected to be a whole number"),
         (lambda s: s["state"][1].update(step=float("nan")), "step is expected to be a whole number"),
+        (lambda s: s["state"][1].update(step=10**400), "step is expected to be a whole number from 0 to"),
         (lambda s: s["state"][1].update(step=float("inf")), "step is expected to be a whole number"),
     ],
 )

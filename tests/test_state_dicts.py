@@ -108,6 +108,11 @@ def test_a_load_that_fails_leaves_no_trace(assign: bool) -> None:
     assert _snapshot(net) == before
 
 
+def test_keys_that_are_no_names() -> None:
+    with pytest.raises(TypeError, match="expected names as keys, given 0"):
+        nn.Linear(1, 1).load_state_dict({0: jg.ones(1, 1)})  # type: ignore[dict-item]
+
+
 def test_hooks_that_rename_and_forgive() -> None:
     net = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
     heard: list[Any] = []

@@ -2,7 +2,9 @@
 
 import sys
 
-from jitgrad.cli import main
-
 if __name__ == "__main__":
+    try:
+        from jitgrad.cli import main
+    except KeyboardInterrupt:  # while it is being imported
+        sys.exit(130)
     sys.exit(main())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jitgrad import demo, info, warmup
+from jitgrad import __version__, demo, info, warmup
 
 
 class _Parser(argparse.ArgumentParser):
@@ -49,28 +50,40 @@ def _path(text: str) -> Path:
 _whole.__name__, _seed.__name__, _rate.__name__ = "whole number", "seed", "learning rate"
 
 
+class _OutputError(Exception):
+    """Nobody reads what is printed, or it cannot be written."""
+
+
+def _say(line: str) -> None:
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        raise _OutputError(error.strerror or str(error)) from None
+
+
 def _demo(args: argparse.Namespace) -> None:
     options = {name: value for name in demo.Recipe._fields if (value := getattr(args, name)) is not None}
     for line in demo.Job(options, args.out, args.data, args.resume).lines():
-        print(line, flush=True)
+        _say(line)
 
 
 def _info(args: argparse.Namespace) -> None:
     for line in info.lines():
-        print(line)
+        _say(line)
 
 
 def _warmup(args: argparse.Namespace) -> None:
-    print(warmup.run())
+    _say(warmup.run())
 
 
 def _cache(args: argparse.Namespace) -> None:
     for line in info.cleared() if args.clear else info.cache_lines():
-        print(line)
+        _say(line)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(prog="python -m jitgrad", description="jitgrad: deep learning on Numba kernels", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"jitgrad {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, run: Callable[[argparse.Namespace], None], words: str, more: str = "") -> Any:
@@ -109,6 +122,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (demo.MissingExtraError, demo.UsageError) as error:
         print(f"{name}: error: {error}", file=sys.stderr)
         return 2
+    except _OutputError as error:
+        # What is still in the buffer goes nowhere, or Python would try again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"{name}: the output cannot be written: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt as interrupt:
         print(f"{name}: interrupted{''.join(f'; {word}' for word in interrupt.args)}", file=sys.stderr)
         return 130

@@ -11,7 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from math import cos, pi
+from math import cos, inf, pi
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, NamedTuple
@@ -92,6 +92,8 @@ class Training:
             while self.epoch < self.recipe.epochs:
                 for x, labels in self._batches():
                     self._train_on(x, labels)
+                    if bar.n == done:
+                        bar.unpause()  # the first step may have compiled kernels, which says nothing of the others
                     bar.update()
                     if stop():
                         return False
@@ -146,7 +148,8 @@ class Training:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state["optimizer"]})
         generators, progress, curve = state["generators"], state["progress"], state["curve"]
         default_generator.set_state(generators["default"])
-        self.generator.set_state(generators["images"])
+        for name in ("order", "images"):  # the first only to see that it is a state
+            self.generator.set_state(generators[name])
         self.order = generators["order"]
         self.epoch, self.step, self.losses = progress["epoch"], progress["step"], list(progress["losses"])
         self.mean_losses, self.accuracies = list(curve["losses"]), list(curve["accuracies"])
@@ -299,7 +302,7 @@ class Job:
     def lines(self, progress: bool = True) -> Iterator[str]:
         """Do the job; yields what to print, line by line."""
         epochs, batch_size, lr, seed = self.recipe
-        yield f"training with {epochs} epochs, batch size {batch_size}, lr {lr:g}, seed {seed}"
+        yield f"training with {epochs} epoch{'s' * (epochs > 1)}, batch size {batch_size}, lr {lr:g}, seed {seed}"
         for split in self.splits:
             training = Training(split, self.recipe, curve=self.out is not None)
             self.trainings.append(training)
@@ -358,9 +361,29 @@ def _found(out: Path) -> dict[str, Any]:
     """The states of the trainings in a directory, by the key of their split."""
     found = {key: _load_checkpoint(path) for key in ("stratified", "writers") if (path := out / f"{key}.safetensors").exists()}
     for key, state in found.items():
-        if state.get("job", {}).get("format") != FORMAT:
+        job = state.get("job")
+        if not isinstance(job, dict) or job.get("format") != FORMAT:
             raise UsageError(f"{out / key}.safetensors was not written by this version of the demo. Give --out another directory.")
+        if not _sound(state):
+            raise UsageError(f"{out}: the files there are damaged. Give --out another directory.")
     return found
+
+
+def _sound(state: dict[str, Any]) -> bool:
+    """Whether recipe, progress and curve are what a training writes; the rest is looked at where it is loaded."""
+    try:
+        job, progress, curve = state["job"], state["progress"], state["curve"]
+        epochs, batch_size, lr, seed = Recipe(**job["recipe"])
+        counts = epochs, batch_size, seed, progress["epoch"], progress["step"]
+        lists = progress["losses"], curve["losses"], curve["accuracies"]
+        return (
+            [type(n) for n in counts] == [int] * 5 and epochs > 0 and batch_size > 0 and 0 <= seed < 2**63
+            and type(lr) is float and 0.0 < lr < inf and isinstance(job["fingerprint"], str) and isinstance(job["data"], str | None)
+            and [len(values) for values in lists] == [progress["step"], progress["epoch"], progress["epoch"]]
+            and all(type(v) is float for values in lists for v in values)
+        )  # fmt: skip
+    except (KeyError, TypeError):
+        return False
 
 
 def _make(out: Path) -> None:

@@ -60,6 +60,9 @@ def draw_curves(path: Path, curves: Sequence[Curve]) -> None:
         left.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         left.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
         left.tick_params(axis="y", which="minor", labelsize="small")
+        low, high = left.get_ylim()
+        if high < 4.0 * low:  # the 2s and 5s of the decades would leave the axis without numbers
+            left.yaxis.set_minor_formatter(lambda value, _: f"{value:.2g}")
     left.set_title("training loss (mean of the epoch)", fontsize="medium")
     right.set_title("test images read right, %", fontsize="medium")
     for axes in (left, right):

@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from jitgrad.autograd import Tensor, as_device, as_tensor, detach, to_device
 from jitgrad.device import CPU
-from jitgrad.errors import CheckpointError
+from jitgrad.errors import ArgumentError, CheckpointError
 from jitgrad.shapes import Size
 
 # The file's metadata has the tree of containers and numbers as JSON under this key. Dicts with one of these keys stand for what JSON
@@ -60,14 +60,14 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
         text = json.dumps({"version": 1, "tree": _encode(obj, (), tensors, [])}, allow_nan=False)
     except RecursionError:
         raise CheckpointError(f"save: nothing was written to {name}: the object is nested too deep.") from None
-    except ValueError as error:  # a CheckpointError is one, and so is what Python says of an int of 5,000 digits
+    except ValueError as error:  # a CheckpointError is one; an int of thousands of digits, a key that is no Unicode
         raise CheckpointError(f"save: nothing was written to {name}: {error}") from None
     if len(text) > _MAX_HEADER:
         raise CheckpointError(f"save: nothing was written to {name}: its numbers and strings take {len(text)} bytes. Put them in tensors.")
     _write(name, tensors, {_KEY: text})
 
 
-def load(path: str | os.PathLike[str], map_location: Any = None) -> Any:
+def load(path: str | os.PathLike[str], map_location: Any = None, *, weights_only: bool = True) -> Any:
     """Read what save() wrote, or any other safetensors file: that gives a dict of its tensors by name.
 
     Parameters
@@ -76,6 +76,8 @@ def load(path: str | os.PathLike[str], map_location: Any = None) -> Any:
         The file.
     map_location
         Device of the tensors; the CPU unless given.
+    weights_only
+        True, as nothing else can be in a file; False is refused.
 
     What save() wrote comes back with its dtypes. Of other files float16 and bfloat16 come as float32, uint16 as int32, uint32 as int64.
     Raises FileNotFoundError, or CheckpointError for a file that is no safetensors file, is truncated or has a dtype that jitgrad has not.
@@ -86,11 +88,15 @@ def load(path: str | os.PathLike[str], map_location: Any = None) -> Any:
     >>> jg.load(path)
     {'weight': tensor([1., 1.])}
     """
+    if weights_only is not True:
+        raise ArgumentError(f"load: weights_only is expected to be True, as files hold no objects that run code, given {weights_only!r}.")
     name, where = _name("load", path), as_device(map_location)
     if not os.path.exists(name):
         raise FileNotFoundError(f"load: there is no file {name}.")
     if os.path.isdir(name):
         raise IsADirectoryError(f"load: {name} is a folder, expected a file.")
+    if not os.path.isfile(name):
+        raise OSError(f"load: {name} is a device or a pipe, expected a file.")
     with open(name, "rb") as file:
         text, entries, start = _header(name, file)
         tensors = {}
@@ -160,6 +166,7 @@ def _keep(t: Tensor, at: Keys, tensors: dict[str, np.ndarray]) -> str:
     while name in tensors or name == "__metadata__":
         n += 1
         name = f"{base}#{n}"
+    name.encode()  # the file has names in UTF-8
     array = to_device(detach(t), CPU).array
     # The writer takes memory as it lies: it must be C-contiguous. It turns native bytes into little-endian ones itself.
     tensors[name] = np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=None)
@@ -209,6 +216,8 @@ def _write(name: str, tensors: dict[str, np.ndarray], metadata: dict[str, str]) 
         raise FileNotFoundError(f"save: there is no folder {folder} for {name}.")
     if os.path.isdir(target):
         raise IsADirectoryError(f"save: {name} is a folder, expected the path of a file.")
+    if os.path.exists(target) and not os.path.isfile(target):  # the new file would take its place
+        raise OSError(f"save: {name} is a device or a pipe, expected the path of a file.")
     # In a folder of its own: the writer may use temporary names, too.
     beside = tempfile.mkdtemp(".part", f".{last[:100]}.", folder)
     part = os.path.join(beside, "file")

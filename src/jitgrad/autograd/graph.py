@@ -39,6 +39,8 @@ class Walk:
 
     def run(self, roots: list[tuple[Any, Tensor]]) -> None:
         """Walk from the roots until nothing is pending, then run the hooks of the leaves."""
+        if self.needed is not None:
+            roots = [root for root in roots if type(root[0]) is Node or root[0] in self.needed]
         if len(roots) == 1 and type(roots[0][0]) is Node:
             self._chain(*roots[0])
         else:
@@ -57,9 +59,12 @@ class Walk:
         while True:
             if n.hooks is not None:
                 g = self._hooked(n, g)
-            if self.targets is not None and n in self.targets:
-                self.captured = self.captured or {}
-                self.captured[n] = g
+            if self.targets is not None and needed is not None:
+                if n in self.targets:
+                    self.captured = self.captured or {}
+                    self.captured[n] = g
+                if not any(e in needed for e in n.edges):
+                    return  # the walk ends here: what n has kept is neither wanted nor freed
             saved = n.saved
             if saved is None:
                 _freed(n)
@@ -195,10 +200,7 @@ def _accumulate(walk: Walk, create_graph: bool, roots: list[tuple[Any, Tensor]])
     """Write what arrived into .grad: taken over where nothing else holds it, added in place to what is there."""
     given = {id(roots[0][1].array)} if len(roots) == 1 else {id(g.array) for _, g in roots}  # arrays that somebody holds
     with _accumulating:
-        if walk.retained is not None:
-            for n, g in walk.retained:
-                kept = n.hooks.retained  # type: ignore[union-attr]
-                n.hooks.retained = clone(g) if kept is None else add(kept, g)  # type: ignore[union-attr]
+        _retain(walk)
         # First everything that may fail, then the writes.
         written = []
         for leaf, g in walk.leaves.items():
@@ -217,6 +219,14 @@ def _accumulate(walk: Walk, create_graph: bool, roots: list[tuple[Any, Tensor]])
                 COPY_.apply(old, g)
     if walk.hooked:
         _run_after_accumulate(walk)
+
+
+def _retain(walk: Walk) -> None:
+    """Add what arrived where retain_grad() is in force to what is kept there."""
+    for n, g in walk.retained or ():
+        if n.hooks is not None:
+            kept = n.hooks.retained
+            n.hooks.retained = clone(g) if kept is None else add(kept, g)
 
 
 def _run_after_accumulate(walk: Walk) -> None:
@@ -359,7 +369,7 @@ def grad(
     *,
     materialize_grads: bool = False,
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of outputs with respect to inputs; no ``.grad`` is touched.
+    """Gradients of outputs with respect to inputs; no leaf's ``.grad`` is touched.
 
     An input that outputs do not depend on is a GradError, None with ``allow_unused``, zeros with ``materialize_grads``.
 
@@ -378,17 +388,19 @@ def grad(
     token = set_mode(with_grad(current_mode(), create_graph))
     try:
         walk.run(roots)
+        result = [_arrived(walk, i, t, n, allow_unused, materialize_grads) for i, (t, n) in enumerate(zip(chosen, nodes, strict=True))]
+        with _accumulating:
+            _retain(walk)
     finally:
         reset_mode(token)
-    for n, g in walk.retained or ():
-        if n.hooks is not None:
-            n.hooks.retained = g
-    result: list[Tensor | None] = []
-    for i, (t, n) in enumerate(zip(chosen, nodes, strict=True)):
-        found = walk.leaves.get(n) if isinstance(n, Leaf) else (walk.captured or {}).get(n)
-        if found is None and materialize_grads:
-            found = filled(t.shape, 0, t)
-        if found is None and not allow_unused:
-            raise GradError(f"grad: the outputs do not depend on input {i}. Pass allow_unused=True to get None for it.")
-        result.append(found)
     return tuple(result)
+
+
+def _arrived(walk: Walk, i: int, t: Tensor, n: Any, allow_unused: bool | None, materialize: bool) -> Tensor | None:
+    """What grad returns for its input i."""
+    found = walk.leaves.get(n) if isinstance(n, Leaf) else (walk.captured or {}).get(n)
+    if found is None and materialize:
+        found = filled(t.shape, 0, t)
+    if found is None and not allow_unused:
+        raise GradError(f"grad: the outputs do not depend on input {i}. Pass allow_unused=True to get None for it.")
+    return found

@@ -25,6 +25,8 @@ def default_collate(batch: list[Any]) -> Any:
     >>> [t.tolist() for t in default_collate([(1.0, 2), (3.0, 4)])]
     [[1.0, 3.0], [2, 4]]
     """
+    if not batch:
+        raise ValueError("default_collate: expected at least one example, given none. Leave empty lists out of the batch_sampler.")
     first = batch[0]
     if isinstance(first, Tensor):
         return stack(batch)

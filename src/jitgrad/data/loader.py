@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count, islice
@@ -93,6 +94,10 @@ class DataLoader:
             self.batch_sampler = BatchSampler(self.sampler, batch_size, drop_last)
         self._workers: Workers | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy starts workers of its own: copied pipes would close those of the loader that lives."""
+        return {**self.__dict__, "_workers": None}
+
     def __len__(self) -> int:
         """Number of batches in an epoch."""
         if self.sampler is not None:
@@ -129,7 +134,7 @@ class DataLoader:
             with seeded(seed, k):
                 if examples is None:
                     examples = iter(self.dataset)
-                some = list(islice(examples, self.batch_size or 1))
+                some = list(islice(examples, min(self.batch_size or 1, sys.maxsize)))
                 if not some or (self.drop_last and len(some) < (self.batch_size or 1)):
                     return
                 if self.batch_size is not None:

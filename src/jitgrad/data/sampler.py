@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from itertools import islice
 from typing import Any, Generic, TypeVar
@@ -196,7 +197,7 @@ class BatchSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         indices = iter(self.sampler)
-        while batch := list(islice(indices, self.batch_size)):
+        while batch := list(islice(indices, min(self.batch_size, sys.maxsize))):
             if len(batch) == self.batch_size or not self.drop_last:
                 yield batch
 

@@ -188,6 +188,9 @@ def load(module: Module, given: Mapping[str, Any], strict: bool, assign: bool) -
     """Check every key, then write; see Module.load_state_dict."""
     if not isinstance(given, Mapping):
         raise TypeError(f"load_state_dict: expected a dict of tensors, given {type(given).__name__}.")
+    for k in given:
+        if not isinstance(k, str):
+            raise TypeError(f"load_state_dict: expected names as keys, given {k!r:.60}. Try the state_dict() of a module.")
     keys, messages = IncompatibleKeys([], []), list[str]()
     modules = [(f"{path}." if path else "", m) for path, m in module.named_modules(remove_duplicate=False)]
     given = _after_pre_hooks(modules, given, assign, keys, messages)
@@ -277,7 +280,7 @@ def _misfit(key: str, target: Tensor, value: Any) -> str:
 
 
 def _did_you_mean(key: str, others: list[str]) -> str:
-    close = difflib.get_close_matches(key, [k for k in others if isinstance(k, str)], 1, 0.7) if isinstance(key, str) else []
+    close = difflib.get_close_matches(key, others, 1, 0.7)
     return f" (did you mean {close[0]}?)" if close else ""
 
 

@@ -55,8 +55,8 @@ def _misfit(values: dict[Any, Any], shape: tuple[int, ...], tensors: tuple[str, 
     for key, v in values.items():
         if key == "step":
             number = v.item() if isinstance(v, Tensor) and v.numel() == 1 else v
-            if not isinstance(number, (int, float)) or not 0 <= number < float("inf") or number != int(number):
-                return f"step is expected to be a whole number of at least 0, given {number!r:.40}."
+            if not isinstance(number, (int, float)) or not 0 <= number <= 2**53 or number != int(number):
+                return f"step is expected to be a whole number from 0 to 2**53, given {number!r:.40}."
         elif key in tensors and not isinstance(v, Tensor):
             return f"{key} is expected to be a Tensor, given {type(v).__name__}."
         elif isinstance(v, Tensor) and v.shape != shape and (key in tensors or v.shape != ()):

@@ -72,6 +72,11 @@ class Optimizer:
                 raise GradError(
                     f"{name}: parameter {i} was computed from other tensors and cannot be optimized: expected a leaf. Try x.detach()."
                 )
+            if any(s == 0 and n > 1 for s, n in zip(p.array.strides, p.array.shape, strict=True)):
+                raise GradError(
+                    f"{name}: several elements of parameter {i}, an expanded view of shape {p.shape}, share one place in memory. "
+                    "Try x.detach().clone()."
+                )
             if id(p) in taken:
                 raise ValueError(f"{name}: parameter {i} of shape {p.shape} appears twice: expected each parameter once, in one group.")
             taken.add(id(p))
@@ -89,6 +94,10 @@ class Optimizer:
                     value = group[option] = float(value.item())
                 if isinstance(value, bool) or not isinstance(value, (int, float)):
                     raise TypeError(f"{type(self).__name__}: {option} is expected to be a number, given {value!r}.")
+                if isinstance(value, int) and value.bit_length() > 1023:
+                    raise ValueError(
+                        f"{type(self).__name__}: {option} is expected to fit a float, given an int of {value.bit_length()} bits."
+                    )
                 if not value >= 0.0 and option != "dampening":
                     raise ValueError(f"{type(self).__name__}: {option} is expected to be at least 0, given {value}.")
 
@@ -124,7 +133,7 @@ class Optimizer:
         self._check(group)
         ready: dict[type, tuple[list[Tensor], list[Tensor]]] = {}
         states = self.state
-        kind = None
+        kind = known = None
         for p in group["params"]:
             g = p.grad
             if g is None:
@@ -132,8 +141,13 @@ class Optimizer:
             x, u = p.array, g.array
             if u.shape != x.shape or (u.dtype is not x.dtype and u.dtype != x.dtype):
                 self._refuse(p, "gradient", g)
-            if x.dtype.char not in COMPUTED_FLOATS:
-                raise DTypeError(f"{type(self).__name__}: a parameter {p.shape} is {p.dtype}: expected float32 or float64.")
+            if x.dtype is not known:
+                known = x.dtype
+                if known.char not in COMPUTED_FLOATS:
+                    raise DTypeError(
+                        f"{type(self).__name__}: a parameter of shape {p.shape} is {p.dtype}: expected float32 or float64. "
+                        "Try model.float()."
+                    )
             if states and p in states:
                 for what, t in states[p].items():
                     if isinstance(t, Tensor) and (t.array.shape != x.shape or t.array.dtype != x.dtype):
