@@ -325,12 +325,12 @@ def reprs(lib: Any) -> Any:
     made = [
         model(lib), nn.Module(), Renamed(), Wordy("one"), Wordy("one\ntwo"), Wordy("one", nn.ReLU()),
         Wordy("one\ntwo", Wordy("three\nfour"), None),
-        nn.ModuleList([*blocks, nn.Tanh(), nn.Tanh(), nn.ModuleList([nn.ReLU()] * 2)]), nn.Sequential(), nn.ModuleDict(),
+        nn.ModuleList([*blocks, nn.Tanh(), nn.Tanh(), nn.ModuleList([nn.ReLU(), nn.ReLU()])]), nn.Sequential(), nn.ModuleDict(),
         nn.Sequential(OrderedDict(a=nn.ModuleDict({"b": nn.ModuleList([nn.ReLU()])}), c=nn.Identity())),
         nn.ParameterList(), nn.ParameterList([lib.ones(2, 3)]), nn.ParameterList([lib.ones(2, 3), lib.ones(()), 3, nn.ReLU()]),
     ]  # fmt: skip
-    # A ParameterDict of torch's prints the old name of the dtype.
-    return [repr(m).replace(f"{lib.__name__}.", "").replace("FloatTensor", "float32") for m in made]
+    # A ParameterDict of torch's prints the old name of the dtype, and only ours says what is shared.
+    return [repr(m).replace(f"{lib.__name__}.", "").replace("FloatTensor", "float32").replace(" (shared)", "") for m in made]
 
 
 # ---- containers

@@ -13,7 +13,7 @@ from jitgrad import nn
 
 
 def _names(m: nn.Module) -> list[str]:
-    return [n for n, _ in m.named_children()]
+    return list(m._modules)
 
 
 @pytest.mark.parametrize("kind", [lambda ms: nn.Sequential(*ms), nn.ModuleList])
@@ -125,7 +125,7 @@ def test_sequential_operators() -> None:
     a += b
     assert _names(a) == ["own", "1"] and a[1] is b[0]
     a *= 2
-    assert _names(b * 2) == ["0"] and len(b * 2) == len(2 * b) == 2 and len(a) == 4 and a[2] is a.own
+    assert _names(b * 2) == ["0", "1"] and len(b * 2) == len(2 * b) == 2 and len(a) == 4 and a[2] is a.own
     assert [type(m).__name__ for m in a.pop(slice(1, 3))] == ["Tanh", "ReLU"] and len(a) == 2
     before = list(a)
     for bad, error in ((lambda: a + nn.ModuleList(), ValueError), (lambda: a.__iadd__(nn.ModuleList()), ValueError),
@@ -157,3 +157,99 @@ def test_module_dict() -> None:
     assert list(d) == ["type"]
     d.clear()
     assert not d
+
+
+def test_edits_keep_names_of_their_own() -> None:
+    """A digit name is the position, always; another name stays with its module through every edit."""
+    conv, act, fc = nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1)
+    net = nn.Sequential(OrderedDict(conv=conv, act=act, fc=fc))
+    assert _names(net.insert(nn.Identity(), after="conv")) == ["conv", "1", "act", "fc"]
+    assert _names(net.append(nn.Tanh(), name="last")) == ["conv", "1", "act", "fc", "last"]
+    del net[0]
+    assert _names(net) == ["0", "act", "fc", "last"] and net.fc is fc
+    net.reverse()
+    assert _names(net) == ["last", "fc", "act", "3"]
+    net[1:2] = [nn.GELU(), nn.SiLU()]
+    assert _names(net) == ["last", "1", "2", "act", "4"] and net.act is act
+    net[::2] = [nn.Tanh()] * 3
+    assert _names(net) == ["last", "1", "2", "act", "4"]  # so many places, so many modules: each takes over a name
+    assert _names(net[::2]) == ["last", "1", "2"] and _names(net.copy()) == _names(net)
+    assert _names(nn.Sequential(OrderedDict({"7": act, "x": fc, "0": conv}))) == ["0", "x", "2"]
+    net = nn.Sequential(act, fc)
+    net.add_module("7", conv)
+    assert _names(net) == ["0", "1", "2"] and net[2] is conv
+    delattr(net, "0")
+    assert _names(net) == ["0", "1"] and net[0] is fc
+    net.register_module("own", act)
+    for bad, error in ((lambda: net.append(act, name="own"), KeyError), (lambda: net.append(act, name="3"), ValueError),
+                       (lambda: net.append(act, name="a.b"), KeyError), (lambda: net.append(act, name="forward"), KeyError),
+                       (lambda: net.insert(act, after="none"), KeyError), (lambda: net.insert(0, act, after="own"), TypeError),
+                       (lambda: setattr(net, "0", None), TypeError), (lambda: net.add_module("x", None), TypeError),
+                       (lambda: net.__setitem__(slice(0, 3, 2), [act]), ValueError)):  # fmt: skip
+        with pytest.raises(error):
+            bad()
+        assert _names(net) == ["0", "1", "own"] and list(net) == [fc, conv, act]
+
+
+def test_a_module_is_not_inside_itself() -> None:
+    net = nn.Sequential(nn.ReLU())
+    outer = nn.ModuleDict({"net": net})
+    for bad in (lambda: net.append(net), lambda: net.append(outer), lambda: net.insert(0, outer), lambda: net.__setitem__(0, outer),
+                lambda: setattr(net, "more", outer), lambda: outer.update({"x": nn.ReLU(), "y": outer}),
+                lambda: net.register_module("more", outer), lambda: net.set_submodule("0", outer)):  # fmt: skip
+        with pytest.raises(ValueError, match="cannot be inside itself"):
+            bad()
+        assert len(net) == 1 and list(outer) == ["net"] and "more" not in net._modules
+
+
+@pytest.mark.parametrize("kind", [lambda m: nn.Sequential(m, nn.Tanh()), lambda m: nn.ModuleList([m, nn.Tanh()])])
+def test_repeat_says_what_is_shared(kind: Any) -> None:
+    first = nn.Linear(2, 2)
+    block = kind(first)
+    shared, copied, fresh = (block.repeat(3, mode=mode) for mode in ("share", "copy", "init"))
+    assert type(fresh) is type(block) and _names(fresh) == [str(i) for i in range(6)]
+    assert [m is first for m in shared][::2] == [True] * 3 and shared[1] is shared[3]
+    assert copied[0] is fresh[0] is first and copied[2] is not first and copied[2].weight.tolist() == first.weight.tolist()
+    assert len({str(fresh[i].weight.tolist()) for i in (0, 2, 4)}) == 3 and len(list(fresh.parameters())) == 6
+    assert len(block) == 2 and len(block.repeat(1)) == 2
+    tied = kind(first)
+    tied.append(first)
+    again = tied.repeat(2, mode="copy")
+    assert again[3] is again[5] and again[3] is not first, "what a repetition shares within itself stays shared"
+
+    class Scale(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(jg.ones(1))
+
+    with pytest.raises(TypeError, match=r"0.0 \(Scale\) owns parameters and has no reset_parameters"):
+        kind(nn.Sequential(Scale())).repeat(2)
+    for n, mode in ((0, "init"), (True, "init"), (1.5, "init"), (2, "deep")):
+        with pytest.raises(ValueError, match="is expected to be"):
+            block.repeat(n, mode)
+
+
+def test_repr_marks_what_is_shared() -> None:
+    act = nn.ReLU()
+    net = nn.Sequential(OrderedDict(a=act, b=nn.Sequential(act), c=nn.Tanh()))
+    assert repr(net) == "Sequential(\n  (a): ReLU()\n  (b): Sequential(\n    (0): ReLU() (shared)\n  )\n  (c): Tanh()\n)"
+    assert repr(nn.ModuleList([act, act, act])) == "ModuleList(\n  (0): ReLU()\n  (1-2): 2 x ReLU() (shared)\n)"
+    assert repr(net) == repr(net) and repr(act) == "ReLU()"
+
+
+def test_loops_may_edit() -> None:
+    net = nn.Sequential(nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1))
+    for i, m in enumerate(net):
+        net[i] = nn.Sequential(m)
+    assert [type(m[0]) for m in net] == [nn.Linear, nn.ReLU, nn.Linear]
+    for m in net:
+        if isinstance(m[0], nn.ReLU):
+            net.remove(m)
+    assert _names(net) == ["0", "1"]
+
+
+def test_what_type_checkers_are_told_also_runs() -> None:
+    import typed_containers
+
+    assert type(typed_containers.layers) is nn.ModuleList and len(typed_containers.inferred) == 2
+    assert nn.ModuleList[nn.Linear] is nn.ModuleList and nn.ModuleDict[nn.Linear] is nn.ModuleDict

@@ -27,7 +27,12 @@ from jitgrad.nn.loss import (
 from jitgrad.nn.module import Module as Module
 from jitgrad.nn.norm import BatchNorm1d as BatchNorm1d, BatchNorm2d as BatchNorm2d, LayerNorm as LayerNorm
 from jitgrad.nn.parameter import Buffer as Buffer, Parameter as Parameter
-from jitgrad.nn.parameter_containers import ParameterDict as ParameterDict, ParameterList as ParameterList
+from jitgrad.nn.parameter_containers import (
+    BufferDict as BufferDict,
+    BufferList as BufferList,
+    ParameterDict as ParameterDict,
+    ParameterList as ParameterList,
+)
 from jitgrad.nn.pooling import (
     AdaptiveAvgPool2d as AdaptiveAvgPool2d,
     AvgPool1d as AvgPool1d,

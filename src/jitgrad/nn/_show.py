@@ -1,7 +1,9 @@
-"""A Module in a notebook: a tree that unfolds, with arguments, parameter counts, and what is shared."""
+"""A Module in words, and in a notebook: a tree that unfolds, with arguments, parameter counts, and what is shared."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from jitgrad._html import Html, block, branch, element, faint, joined
@@ -10,6 +12,31 @@ if TYPE_CHECKING:
     from jitgrad.nn.module import Module
 
 OPEN_DEPTH = 2  # levels that are unfolded at first
+
+
+_shown: ContextVar[set[int] | None] = ContextVar("jitgrad_shown_modules", default=None)  # in the repr that is being made
+
+
+def repr_of_children(module: Module) -> Iterator[tuple[str, str]]:
+    """Names and reprs of the submodules; one that the outermost repr has shown already is marked as shared."""
+    shown = _shown.get()
+    token = None
+    if shown is None:
+        shown = {id(module)}
+        token = _shown.set(shown)
+    try:
+        for name, child in module._modules.items():
+            again = child is not None and id(child) in shown
+            shown.add(id(child))
+            yield name, repr(child) + (" (shared)" if again else "")
+    finally:
+        if token is not None:
+            _shown.reset(token)
+
+
+def indented(text: str) -> str:
+    """Text with all lines but the first moved in."""
+    return text.replace("\n", "\n  ")
 
 
 def module_html(module: Module) -> str:

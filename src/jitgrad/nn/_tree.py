@@ -130,9 +130,7 @@ class Tree:
     def register_module(self, name: str, module: Module | None) -> None:
         """Enter a submodule (or None) under a name."""
         self._check_name("module", name, self._modules)
-        if module is not None and not isinstance(module, Tree):
-            raise TypeError(f"module {name!r}: expected a Module or None, given {type(module).__name__}.")
-        self._modules[name] = module
+        self._modules[name] = None if module is None else check_child(cast("Module", self), f"module {name!r}", module)
 
     add_module = register_module
 
@@ -239,7 +237,7 @@ class Tree:
     def _put_module(self, name: str, module: Module) -> None:
         """Set a submodule by name; containers whose keys are no attributes have their own way."""
         if name in self._modules:
-            self._modules[name] = module
+            self._modules[name] = check_child(cast("Module", self), f"module {name!r}", module)
         else:
             setattr(self, name, module)
 
@@ -260,6 +258,15 @@ class Tree:
                 f"{target!r}: {type(module).__name__} has no {kind} {name!r}; it has {', '.join(module.__dict__[table]) or 'none'}."
             )
         return found
+
+
+def check_child(parent: Module, where: str, child: Any) -> Module:
+    """A module that is about to be registered: TypeError for anything else, ValueError where it contains its parent."""
+    if not isinstance(child, Tree):
+        raise TypeError(f"{where}: expected a Module, given {type(child).__name__}.")
+    if child is parent or (child._modules and any(m is parent for m in child.modules())):
+        raise ArgumentError(f"{where}: a {type(parent).__name__} cannot be inside itself.")
+    return cast("Module", child)
 
 
 def _no_submodule(target: str, module: Tree, step: str) -> AttributeError:

@@ -2,110 +2,158 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+import copy
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, TypeVar, overload
 
 from jitgrad.errors import ArgumentError, NoForwardError
 from jitgrad.nn._hooks import call_with_hooks
-from jitgrad.nn.module import Module, _indented
+from jitgrad.nn._listed import POSITION, Entry, Listed, positions
+from jitgrad.nn._mapped import Mapped
+from jitgrad.nn._show import indented, repr_of_children
+from jitgrad.nn._tree import check_child
+from jitgrad.nn.module import Module
 
-Entry = tuple[str, Module]
-
-
-def _as_module(where: str, value: Any) -> Module:
-    if not isinstance(value, Module):
-        raise TypeError(f"{where}: expected a Module, given {type(value).__name__}.")
-    return value
+M = TypeVar("M", bound=Module)
 
 
-class _Listed(Module):
+class _Modules(Module, Listed[M]):
     """What Sequential and ModuleList share: modules in order, a digit name being its position, always."""
 
-    def _entries(self) -> list[Entry]:
+    def _entries(self) -> list[Entry[M]]:
         return list(self._modules.items())  # type: ignore[arg-type]
 
-    def _set_entries(self, entries: Iterable[Entry]) -> None:
-        """Put entries in place of all modules; digit names become positions, other names stay."""
-        new = {(str(i) if name.isdigit() else name): m for i, (name, m) in enumerate(entries)}
+    def _set_entries(self, entries: Iterable[Entry[M]]) -> None:
+        new = positions(entries)
         self._modules.clear()
         self._modules.update(new)
 
-    def _position(self, index: Any) -> int:
-        if not hasattr(index, "__index__"):
-            raise TypeError(f"{type(self).__name__}: indices are expected to be ints or slices, given {type(index).__name__}.")
-        i, n = index.__index__(), len(self._modules)
-        if not -n <= i < n:
-            raise IndexError(f"{type(self).__name__}: index {i} is out of range for {n} modules.")
-        return i % n
+    def _member(self, where: str, value: Any) -> M:
+        return check_child(self, where, value)  # type: ignore[return-value]
 
-    def _like(self, entries: list[Entry]) -> Any:
-        """A container of the same class (where its constructor is ours) on some of the same modules."""
+    def _empty(self) -> Self:
+        # A subclass whose constructor builds its modules cannot make an empty one.
         own_init = type(self).__init__ in (Sequential.__init__, ModuleList.__init__)
-        kind = type(self) if own_init else Sequential if isinstance(self, Sequential) else ModuleList
-        new = kind()
-        new._set_entries(entries)
-        return new
+        return type(self)() if own_init else Sequential() if isinstance(self, Sequential) else ModuleList()  # type: ignore[return-value]
 
     def __len__(self) -> int:
         return len(self._modules)
 
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._modules.values())  # type: ignore[arg-type]
+    def __iter__(self) -> Iterator[M]:
+        return iter([*self._modules.values()])  # type: ignore[list-item]  # a copy: the loop may edit
 
-    def __bool__(self) -> bool:
-        return bool(self._modules)
-
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> M: ...
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: int | slice) -> M | Self:
         """The module at an index, negative ones from the end; for a slice a container of the same modules."""
-        if isinstance(index, slice):
-            return self._like(self._entries()[index])
-        return list(self._modules.values())[self._position(index)]
+        if type(index) is int:
+            try:
+                return [*self._modules.values()][index]  # type: ignore[return-value]
+            except IndexError:
+                pass
+        return super().__getitem__(index)
 
-    def __setitem__(self, index: Any, module: Any) -> None:
+    def __setitem__(self, index: int | slice, value: Any) -> None:
         if isinstance(index, slice):
-            raise TypeError(f"{type(self).__name__}: slices cannot be assigned; assign one index at a time.")
-        name = list(self._modules)[self._position(index)]
-        self._modules[name] = _as_module(f"{type(self).__name__}[{index}]", module)
+            super().__setitem__(index, value)
+        else:  # in its place, so that a loop over the container may go on
+            name = list(self._modules)[self._position(index)]
+            self._modules[name] = self._member(f"{type(self).__name__}[{index}]", value)
 
-    def __delitem__(self, index: Any) -> None:
+    def append(self, module: Module, name: str | None = None) -> Self:
+        """Add a module at the end, under its position or, where given, a name; returns the container."""
+        return self._added(len(self), module, "append", name)
+
+    def _added(self, index: int, module: Any, how: str, name: str | None) -> Self:
+        member = self._member(f"{type(self).__name__}.{how}", module)
+        if name is not None:
+            self._check_name("module", name, {})
+            if name.isdigit():
+                raise ArgumentError(f"{type(self).__name__}.{how}: a name of digits is a position, given {name!r}. Leave name out.")
         entries = self._entries()
-        if isinstance(index, slice):
-            del entries[index]
-        else:
-            del entries[self._position(index)]
+        entries.insert(index, (name or POSITION, member))
         self._set_entries(entries)
-
-    def append(self, module: Module) -> Self:
-        """Add a module at the end; returns the container."""
-        self._set_entries([*self._entries(), ("0", _as_module(f"{type(self).__name__}.append", module))])
         return self
 
-    def insert(self, index: int, module: Module) -> Self:
-        """Add a module before an index, as Python's list.insert does; returns the container."""
-        entries = self._entries()
-        entries.insert(index, ("0", _as_module(f"{type(self).__name__}.insert", module)))
-        self._set_entries(entries)
-        return self
+    def _inserted(self, index: Any, module: Any, after: str | None, name: str | None) -> Self:
+        """insert(index, module), or insert(module, after=name)."""
+        if after is None:
+            return self._added(index, module, "insert", name)
+        if module is not None:
+            raise TypeError(f"{type(self).__name__}.insert: expected an index or after=, given both.")
+        names = list(self._modules)
+        if after not in names:
+            raise KeyError(f"{type(self).__name__}.insert: there is no module {after!r}; it has {', '.join(names) or 'none'}.")
+        return self._added(names.index(after) + 1, index, "insert", name)
 
     def extend(self, modules: Iterable[Module]) -> Self:
-        """Add modules at the end; returns the container."""
-        if (isinstance(modules, Module) and not isinstance(modules, (_Listed, ModuleDict))) or not hasattr(modules, "__iter__"):
+        """Add modules at the end, all or none; returns the container."""
+        if isinstance(modules, Module) and not isinstance(modules, (_Modules, ModuleDict)):
             raise TypeError(f"{type(self).__name__}.extend: expected several modules, given {type(modules).__name__}. Try append.")
-        items = modules.values() if isinstance(modules, ModuleDict) else modules
-        new = [("0", _as_module(f"{type(self).__name__}.extend", m)) for m in list(items)]
-        self._set_entries([*self._entries(), *new])
-        return self
+        return super().extend(modules.values() if isinstance(modules, ModuleDict) else modules)
 
-    def pop(self, key: int | slice = -1) -> Any:
-        """Remove the module at an index and return it; for a slice a container of the modules removed."""
-        removed = self[key]
-        del self[key]
-        return removed
+    def repeat(self, n: int, mode: str = "init") -> Self:
+        """A new container with these modules and n - 1 repetitions of them.
+
+        Parameters
+        ----------
+        n
+            How many times, at least 1.
+        mode
+            What a repetition is: "init": a deep copy whose modules have got new parameters by their ``reset_parameters()``;
+            "copy": a deep copy with equal values; "share": the same modules, with the same weights.
+
+        Raises TypeError, with "init", for a module that owns parameters and has no reset_parameters.
+
+        >>> import jitgrad as jg
+        >>> blocks = jg.nn.ModuleList([jg.nn.Linear(2, 2)]).repeat(3)
+        >>> len(blocks), blocks[0].weight is blocks[1].weight
+        (3, False)
+        """
+        if mode not in ("init", "copy", "share"):
+            raise ArgumentError(f"{type(self).__name__}.repeat: mode is expected to be 'init', 'copy' or 'share', given {mode!r}.")
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise ArgumentError(f"{type(self).__name__}.repeat: n is expected to be an int of at least 1, given {n!r}.")
+        members = list(self)
+        if mode == "init":
+            for path, m in self.named_modules():
+                if any(p is not None for p in m._parameters.values()) and not hasattr(m, "reset_parameters"):
+                    raise TypeError(
+                        f"{type(self).__name__}.repeat: {path} ({type(m).__name__}) owns parameters and has no reset_parameters(). "
+                        "Define it, or use mode='copy'."
+                    )
+        entries = self._entries()
+        for _ in range(n - 1):
+            more = members if mode == "share" else copy.deepcopy(members)  # at once: what they share they go on sharing
+            if mode == "init":
+                for m in ModuleList(more).modules():
+                    if any(p is not None for p in m._parameters.values()):
+                        m.reset_parameters()
+            entries += [(POSITION, m) for m in more]
+        return self._like(entries)
+
+    # ---- other ways to the same table
+    def register_module(self, name: str, module: Module | None) -> None:
+        """Enter a module under a name; a new name of digits becomes its position."""
+        super().register_module(name, check_child(self, f"module {name!r}", module))
+        self._set_entries(self._entries())
+
+    add_module = register_module
+
+    def _replace(self, table: str, name: str, value: Any) -> None:
+        if table == "_modules" and value is None:
+            raise TypeError(f"{type(self).__name__}: module {name!r} cannot be None. Remove it by del, or put nn.Identity() there.")
+        super()._replace(table, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        self._set_entries(self._entries())
 
 
-class Sequential(_Listed):
+class Sequential(_Modules[Module]):
     """Modules called one after the other: ``Sequential(a, b)(x)`` is ``b(a(x))``.
 
     Parameters
@@ -113,7 +161,7 @@ class Sequential(_Listed):
     *args
         Modules, which get their positions as names, or one dict of names and modules.
 
-    A name of digits is the module's position, always; other names never change.
+    A name of digits is the module's position, always; other names never change, and stay with their modules.
 
     >>> import jitgrad as jg
     >>> from jitgrad import nn
@@ -124,14 +172,28 @@ class Sequential(_Listed):
     def __init__(self, *args: Any) -> None:
         super().__init__()
         if len(args) == 1 and isinstance(args[0], Mapping):
-            for name, module in args[0].items():
-                self.register_module(name, _as_module(f"Sequential, name {name!r}", module))
-        else:
-            for i, module in enumerate(args):
-                more = " Try Sequential(*layers)." if isinstance(module, (list, tuple)) else ""
-                if not isinstance(module, Module):
-                    raise TypeError(f"Sequential: expected modules, given {type(module).__name__} at {i}.{more}")
-                self._modules[str(i)] = module
+            named = dict(args[0])
+            for name, module in named.items():
+                self._check_name("module", name, {})
+                self._member(f"Sequential, name {name!r}", module)
+            self._set_entries(named.items())
+            return
+        for i, module in enumerate(args):
+            more = " Try Sequential(*layers)." if isinstance(module, (list, tuple)) else ""
+            if not isinstance(module, Module):
+                raise TypeError(f"Sequential: expected modules, given {type(module).__name__} at {i}.{more}")
+            self._modules[str(i)] = module
+
+    def insert(self, index: Any, module: Any = None, *, after: str | None = None, name: str | None = None) -> Self:
+        """Add a module before an index, as Python's list.insert does, or ``insert(module, after="conv1")``; returns the container.
+
+        >>> from collections import OrderedDict
+        >>> from jitgrad import nn
+        >>> net = nn.Sequential(OrderedDict(conv1=nn.Conv2d(1, 2, 3), act=nn.ReLU()))
+        >>> [name for name, _ in net.insert(nn.BatchNorm2d(2), after="conv1", name="norm").named_children()]
+        ['conv1', 'norm', 'act']
+        """
+        return self._inserted(index, module, after, name)
 
     def forward(self, input: Any) -> Any:
         """The last module's output; a module's output, be it a tuple, is the one argument of the next. Lists inside are chained too."""
@@ -151,10 +213,10 @@ class Sequential(_Listed):
     __rmul__ = __mul__
 
     def __imul__(self, other: int) -> Self:
-        return self.extend(list(self) * (_as_count(other) - 1))
+        return super().__imul__(_as_count(other))
 
 
-def _in_order(box: _Listed, input: Any) -> Any:
+def _in_order(box: _Modules[Any], input: Any) -> Any:
     for module in box._modules.values():
         input = module(input) if not isinstance(module, ModuleList) else module._chain(input)  # type: ignore[misc]
     return input
@@ -174,7 +236,7 @@ def _as_count(times: Any) -> int:
     return times
 
 
-class ModuleList(_Listed):
+class ModuleList(_Modules[M]):
     """Modules in a list that registers them; a container only: write the loop over it in your forward.
 
     Parameters
@@ -188,7 +250,7 @@ class ModuleList(_Listed):
     (True, 2)
     """
 
-    def __init__(self, modules: Iterable[Module] | None = None) -> None:
+    def __init__(self, modules: Iterable[M] | None = None) -> None:
         super().__init__()
         if modules is not None:
             self.extend(modules)
@@ -206,37 +268,32 @@ class ModuleList(_Listed):
             return self(input)
         return call_with_hooks(self, (input,), {}, partial(_in_order, self))
 
-    def insert(self, index: int, module: Module) -> None:  # type: ignore[override]  # PyTorch's returns nothing here
-        """Add a module before an index, as Python's list.insert does."""
-        super().insert(index, module)
-
-    def __iadd__(self, modules: Iterable[Module]) -> Self:
-        return self.extend(modules)
-
-    def __add__(self, other: Iterable[Module]) -> ModuleList:
-        return ModuleList([*self, *other])
+    def insert(self, index: Any, module: Any = None, *, after: str | None = None, name: str | None = None) -> None:
+        """Add a module before an index, as Python's list.insert does, or ``insert(module, after="norm")``."""
+        self._inserted(index, module, after, name)
 
     def __repr__(self) -> str:
-        blocks: list[tuple[int, int, str]] = []  # first and last position, and what stands there
-        for i, module in enumerate(self):
-            text = repr(module)
-            if blocks and blocks[-1][2] == text:
-                blocks[-1] = (blocks[-1][0], i, text)
+        blocks: list[tuple[int, str, str]] = []  # length, name of the first, and what stands there
+        for name, text in repr_of_children(self):
+            if blocks and name.isdigit() and blocks[-1][1].isdigit() and blocks[-1][2] == text:
+                blocks[-1] = (blocks[-1][0] + 1, *blocks[-1][1:])
             else:
-                blocks.append((i, i, text))
+                blocks.append((1, name, text))
         if not blocks:
             return f"{type(self).__name__}()"
-        lines = [f"({a}): {t}" if a == b else f"({a}-{b}): {b - a + 1} x {t}" for a, b, t in blocks]
-        return f"{type(self).__name__}(\n  " + "\n  ".join(map(_indented, lines)) + "\n)"
+        lines = [f"({a}): {t}" if n == 1 else f"({a}-{int(a) + n - 1}): {n} x {t}" for n, a, t in blocks]
+        return f"{type(self).__name__}(\n  " + "\n  ".join(map(indented, lines)) + "\n)"
 
 
-class ModuleDict(Module):
+class ModuleDict(Module, Mapped[M]):
     """Modules by name, registered; ``d["fc"]`` and ``d.fc`` give the same object, with the same gradients.
 
     Parameters
     ----------
     modules
         A mapping, or an iterable of (name, module) pairs.
+
+    A name that Module or ModuleDict has as an attribute (such as "type" or "keys") is reached by ``d[...]`` only.
 
     >>> from jitgrad import nn
     >>> d = nn.ModuleDict({"act": nn.ReLU()})
@@ -249,58 +306,36 @@ class ModuleDict(Module):
         if modules is not None:
             self.update(modules)
 
+    def _table(self) -> dict[str, Any]:
+        return self._modules
+
+    def _enter(self, key: str, value: M) -> None:
+        self._modules[key] = value
+
+    def _drop(self, key: str) -> None:
+        del self._modules[key]
+
+    def _member(self, where: str, value: Any) -> M:
+        return check_child(self, where, value)  # type: ignore[return-value]
+
+    def _empty(self) -> Self:
+        return type(self)() if type(self).__init__ is ModuleDict.__init__ else ModuleDict()  # type: ignore[return-value]
+
     def _put_module(self, name: str, module: Module) -> None:
         self[name] = module
 
-    def __getitem__(self, key: str) -> Module:
-        return self._modules[key]  # type: ignore[return-value]
+    def _replace(self, table: str, name: str, value: Any) -> None:
+        if table == "_modules" and value is None:
+            raise TypeError(f"{type(self).__name__}: module {name!r} cannot be None. Remove it by del, or put nn.Identity() there.")
+        super()._replace(table, name, value)
 
-    def __setitem__(self, key: str, module: Module) -> None:
-        self._modules[_as_key(key)] = _as_module(f"ModuleDict[{key!r}]", module)
-
-    def __delitem__(self, key: str) -> None:
-        del self._modules[key]
-
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._modules)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._modules
-
-    def __bool__(self) -> bool:
-        return bool(self._modules)
-
-    def keys(self) -> KeysView[str]:
-        """Names."""
-        return self._modules.keys()
-
-    def values(self) -> ValuesView[Module]:
-        """Modules."""
+    def values(self) -> ValuesView[M]:
+        """Modules in order."""
         return self._modules.values()  # type: ignore[return-value]
 
-    def items(self) -> ItemsView[str, Module]:
-        """Pairs of name and module."""
+    def items(self) -> ItemsView[str, M]:
+        """Pairs of name and module in order."""
         return self._modules.items()  # type: ignore[return-value]
-
-    def clear(self) -> None:
-        """Remove all modules."""
-        self._modules.clear()
-
-    def pop(self, key: str) -> Module:
-        """Remove a module and return it."""
-        return self._modules.pop(key)  # type: ignore[return-value]
-
-    def update(self, modules: Any) -> None:
-        """Enter modules from a mapping, a ModuleDict or (name, module) pairs; all or none."""
-        pairs = modules.items() if isinstance(modules, (Mapping, ModuleDict)) else modules
-        try:
-            new = OrderedDict((_as_key(k), _as_module(f"ModuleDict[{k!r}]", m)) for k, m in pairs)
-        except ValueError:
-            raise TypeError("ModuleDict.update: expected a mapping, or (name, module) pairs.") from None
-        self._modules.update(new)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """A dict has no order of calls of its own: NotImplementedError."""
@@ -308,11 +343,3 @@ class ModuleDict(Module):
             "a ModuleDict cannot be called: it does not say how its modules follow each other. "
             "Call its modules by name (x = layers['fc'](x)), or loop over layers.values()."
         )
-
-
-def _as_key(key: Any) -> str:
-    if not isinstance(key, str):
-        raise TypeError(f"ModuleDict: names are expected to be strings, given {type(key).__name__}.")
-    if not key or "." in key:
-        raise KeyError(f"ModuleDict: a name is expected to be non-empty and without dots, given {key!r}.")
-    return key

@@ -13,7 +13,7 @@ from jitgrad.errors import DTypeError, JitgradError, NoForwardError
 from jitgrad.nn._hooks import call_with_hooks, enter_hook
 from jitgrad.nn._moves import apply_to_tensors, forget_grad
 from jitgrad.nn._place import add_place, not_a_tensor
-from jitgrad.nn._show import module_html
+from jitgrad.nn._show import indented, module_html, repr_of_children
 from jitgrad.nn._state import Stateful
 from jitgrad.nn._tree import Tree
 from jitgrad.ops.convert import cuda_device, to, to_arguments
@@ -211,7 +211,7 @@ class Module(Tree, Stateful):
 
     def __repr__(self) -> str:
         extra = self.extra_repr()
-        lines = [f"({name}): {_indented(repr(child))}" for name, child in self._modules.items()]
+        lines = [f"({name}): {indented(text)}" for name, text in repr_of_children(self)]
         if not lines and "\n" not in extra:
             return f"{self._get_name()}({extra})"
         body = "\n  ".join([*(extra.split("\n") if extra else ()), *lines])
@@ -219,7 +219,3 @@ class Module(Tree, Stateful):
 
     def _repr_html_(self) -> str:
         return module_html(self)
-
-
-def _indented(text: str) -> str:
-    return text.replace("\n", "\n  ")

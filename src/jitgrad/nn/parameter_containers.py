@@ -1,18 +1,69 @@
-"""ParameterList, ParameterDict: parameters, and other things beside them, in a list or a dict that registers them."""
+"""ParameterList, ParameterDict, BufferList, BufferDict: tensors in a list or a dict that registers them."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, KeysView, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from jitgrad.autograd import Tensor
-from jitgrad.errors import ArgumentError, NoForwardError
+from jitgrad.errors import NoForwardError
+from jitgrad.nn._listed import Entry, Listed, positions
+from jitgrad.nn._mapped import Mapped
+from jitgrad.nn._tree import check_child
 from jitgrad.nn.module import Module
 from jitgrad.nn.parameter import Parameter
 
 
-class ParameterList(Module):
+class _Kept(Module):
+    """Keeps values of any kind by name: Parameters and Modules registered, others beside them."""
+
+    _others: dict[str, Any]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._others = {}
+
+    def _tables(self) -> tuple[dict[str, Any], ...]:
+        return self._parameters, self._modules, self._others
+
+    def _find(self, name: str) -> Any:
+        for table in self._tables():
+            if name in table:
+                return table[name]
+        raise KeyError(name)
+
+    def _keep(self, name: str, value: Any) -> None:
+        home = self._parameters if isinstance(value, Parameter) else self._modules if isinstance(value, Module) else self._others
+        for table in self._tables():
+            if table is not home:
+                table.pop(name, None)
+        home[name] = value
+
+    def _forget(self, name: str) -> None:
+        for table in self._tables():
+            table.pop(name, None)
+
+    def _member(self, where: str, value: Any) -> Any:
+        if isinstance(value, Module):
+            return check_child(self, where, value)
+        return Parameter(value) if isinstance(value, Tensor) and not isinstance(value, Parameter) else value
+
+    def _empty(self) -> Self:
+        return type(self)()
+
+    def __getattr__(self, name: str) -> Any:
+        others = self.__dict__.get("_others", ())
+        return self._others[name] if name in others else super().__getattr__(name)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """A container of parameters computes nothing: NotImplementedError."""
+        raise NoForwardError(
+            f"a {type(self).__name__} cannot be called: it computes nothing. Use its parameters in the forward of your module."
+        )
+
+
+class ParameterList(_Kept, Listed[Any]):
     """A list whose Tensors become Parameters and are registered under their positions; other objects are kept beside them.
 
     Parameters
@@ -32,54 +83,36 @@ class ParameterList(Module):
         if values is not None:
             self.extend(values)
 
-    def _name(self, index: Any) -> str:
-        if not hasattr(index, "__index__"):
-            raise TypeError(f"{type(self).__name__}: indices are expected to be ints or slices, given {type(index).__name__}.")
-        i, n = index.__index__(), self._size
-        if not -n <= i < n:
-            raise IndexError(f"{type(self).__name__}: index {i} is out of range for {n} values.")
-        return str(i % n)
-
     def __len__(self) -> int:
         return self._size
 
-    def __iter__(self) -> Iterator[Any]:
-        return (self[i] for i in range(self._size))
+    def _entries(self) -> list[Entry[Any]]:
+        return [(str(i), self._find(str(i))) for i in range(self._size)]
 
-    def __getitem__(self, index: Any) -> Any:
-        """The value at an index, negative ones from the end; for a slice a list of the same values."""
-        if isinstance(index, slice):
-            return type(self)(self[i] for i in range(*index.indices(self._size)))
-        return getattr(self, self._name(index))
+    def _set_entries(self, entries: Iterable[Entry[Any]]) -> None:
+        new = positions(entries)
+        for i in range(self._size):
+            self._forget(str(i))
+        for name, value in new.items():
+            self._keep(name, value)
+        self._size = len(new)
 
-    def __setitem__(self, index: int, value: Any) -> None:
-        setattr(self, self._name(index), _as_parameter(value))
+    def __setitem__(self, index: int | slice, value: Any) -> None:
+        if not isinstance(index, slice) and isinstance(self[index], Parameter) and not isinstance(value, Tensor):
+            raise TypeError(f"ParameterList[{index}] is a Parameter: expected a Tensor in its place, given {type(value).__name__}.")
+        super().__setitem__(index, value)
 
-    def append(self, value: Any) -> Self:
-        """Add a value at the end; returns the list."""
-        return self.extend([value])
-
-    def extend(self, values: Iterable[Any]) -> Self:
-        """Add values at the end, all or none; returns the list."""
-        if isinstance(values, Tensor) or not isinstance(values, Iterable):
-            raise TypeError(f"{type(self).__name__}.extend: expected several values, given {type(values).__name__}. Try append.")
-        for value in [_as_parameter(v) for v in values]:
-            setattr(self, str(self._size), value)
-            self._size += 1
-        return self
-
-    def __iadd__(self, values: Iterable[Any]) -> Self:
-        return self.extend(values)
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """A list of parameters computes nothing: NotImplementedError."""
-        raise NoForwardError("a ParameterList cannot be called: it computes nothing. Use its parameters in the forward of your module.")
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.isdigit() and int(name) < self.__dict__.get("_size", 0):
+            self[int(name)] = value
+        else:
+            super().__setattr__(name, value)
 
     def extra_repr(self) -> str:
         return "\n".join(f"  ({i}): {_described(value)}" for i, value in enumerate(self))
 
 
-class ParameterDict(Module):
+class ParameterDict(_Kept, Mapped[Any]):
     """A dict whose Tensors become Parameters and are registered under their keys; other objects are kept beside them.
 
     Parameters
@@ -99,13 +132,28 @@ class ParameterDict(Module):
     def __init__(self, parameters: Any = None) -> None:
         super().__init__()
         self._keys: dict[str, None] = {}
-        self._others: dict[str, Any] = {}  # what is neither Parameter nor Module
         if parameters is not None:
             self.update(parameters)
 
-    def __getattr__(self, name: str) -> Any:
-        others = self.__dict__.get("_others", ())
-        return self._others[name] if name in others else super().__getattr__(name)
+    def _table(self) -> dict[str, Any]:
+        return self._keys
+
+    def _enter(self, key: str, value: Any) -> None:
+        self._keep(key, value)
+        self._keys[key] = None
+
+    def _drop(self, key: str) -> None:
+        del self._keys[key]
+        self._forget(key)
+
+    def _ordered(self, given: Mapping[str, Any]) -> Iterable[Any]:
+        return given.items() if isinstance(given, OrderedDict) else sorted(given.items(), key=lambda pair: pair[0])
+
+    def __getitem__(self, key: str) -> Any:
+        """The value under a key."""
+        if key not in self._keys:
+            raise KeyError(key)
+        return self._find(key)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.__dict__.get("_keys", ()):
@@ -122,144 +170,112 @@ class ParameterDict(Module):
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *(k for k in self._keys if k.isidentifier())})
 
-    def __getitem__(self, key: str) -> Any:
-        """The value under a key."""
-        if key in self._keys:
-            for table in (self._parameters, self._modules, self._others):
-                if key in table:
-                    return table[key]
-        raise KeyError(key)
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        self.update([(key, value)])
-
-    def __delitem__(self, key: str) -> None:
-        del self._keys[key]
-        for table in (self._parameters, self._modules, self._others):
-            table.pop(key, None)
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._keys)
-
-    def __reversed__(self) -> Iterator[str]:
-        return reversed(self._keys)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._keys
-
-    def __or__(self, other: Any) -> ParameterDict:
-        new = self.copy()
-        new.update(other)
-        return new
-
-    def __ror__(self, other: Any) -> ParameterDict:
-        new = ParameterDict(other)
-        new.update(self)
-        return new
-
-    def __ior__(self, other: Any) -> Self:
-        self.update(other)
-        return self
-
-    def keys(self) -> KeysView[str]:
-        """Keys in order."""
-        return self._keys.keys()
-
-    def values(self) -> Iterator[Any]:
-        """Values in order."""
-        return (self[k] for k in self._keys)
-
-    def items(self) -> Iterator[tuple[str, Any]]:
-        """Pairs of key and value."""
-        return ((k, self[k]) for k in self._keys)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """The value under a key, or default."""
-        return self[key] if key in self._keys else default
-
-    def setdefault(self, key: str, default: Any = None) -> Any:
-        """The value under a key, which is default if there was none."""
-        if key not in self._keys:
-            self[key] = default
-        return self[key]
-
-    def copy(self) -> ParameterDict:
-        """A new dict of the same values."""
-        return ParameterDict(list(self.items()))
-
-    def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
-        """A new dict with these keys and one value."""
-        return ParameterDict((k, default) for k in keys)
-
-    def pop(self, key: str) -> Any:
-        """Remove a key and return its value."""
-        value = self[key]
-        del self[key]
-        return value
-
-    def popitem(self) -> tuple[str, Any]:
-        """Remove the last key and return it with its value."""
-        if not self._keys:
-            raise KeyError("ParameterDict.popitem: the dict is empty.")
-        key = next(reversed(self._keys))
-        return key, self.pop(key)
-
-    def clear(self) -> None:
-        """Remove all."""
-        for key in list(self._keys):
-            del self[key]
-
-    def update(self, parameters: Any) -> None:
-        """Enter values from a mapping, a ParameterDict or (key, value) pairs; all or none."""
-        for key, value in _pairs(parameters):
-            home = self._parameters if isinstance(value, Parameter) else self._modules if isinstance(value, Module) else self._others
-            for table in (self._parameters, self._modules, self._others):
-                if table is not home:
-                    table.pop(key, None)
-            home[key] = value
-            self._keys[key] = None
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """A dict of parameters computes nothing: NotImplementedError."""
-        raise NoForwardError("a ParameterDict cannot be called: it computes nothing. Use its parameters in the forward of your module.")
-
     def extra_repr(self) -> str:
         return "\n".join(f"  ({key}): {_described(value)}" for key, value in self.items())
 
 
-def _as_parameter(value: Any) -> Any:
-    return Parameter(value) if isinstance(value, Tensor) and not isinstance(value, Parameter) else value
+class _Buffers(Module):
+    """What BufferList and BufferDict share: Tensors in the table of buffers."""
+
+    def __init__(self, persistent: bool) -> None:
+        super().__init__()
+        self.persistent = persistent
+
+    def _member(self, where: str, value: Any) -> Tensor:
+        if not isinstance(value, Tensor) or isinstance(value, Parameter):
+            more = " Try nn.ParameterList or nn.ParameterDict." if isinstance(value, Parameter) else " Try jg.tensor(...)."
+            raise TypeError(f"{where}: expected a Tensor that is no Parameter, given {type(value).__name__}.{more}")
+        return value
+
+    def _empty(self) -> Self:
+        return type(self)(persistent=self.persistent)
+
+    def _mark(self) -> None:
+        """Say of all buffers whether they are saved."""
+        self._non_persistent_buffers_set.clear()
+        if not self.persistent:
+            self._non_persistent_buffers_set.update(self._buffers)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """A container of buffers computes nothing: NotImplementedError."""
+        raise NoForwardError(
+            f"a {type(self).__name__} cannot be called: it computes nothing. Use its tensors in the forward of your module."
+        )
 
 
-def _pairs(given: Any) -> list[tuple[str, Any]]:
-    """Checked pairs of key and value, with Parameters for Tensors."""
-    if isinstance(given, (OrderedDict, ParameterDict)):
-        given = given.items()
-    elif isinstance(given, Mapping):
-        given = sorted(given.items(), key=lambda pair: pair[0])
-    elif isinstance(given, Tensor) or not isinstance(given, Iterable):
-        raise TypeError(f"ParameterDict.update: expected a mapping, or (key, value) pairs, given {type(given).__name__}.")
-    pairs = []
-    for pair in given:
-        if isinstance(pair, str) or not isinstance(pair, Iterable):
-            raise TypeError(f"ParameterDict.update: expected (key, value) pairs, given {type(pair).__name__}.")
-        pair = tuple(pair)
-        if len(pair) != 2:
-            raise ArgumentError(f"ParameterDict.update: expected (key, value) pairs, given {len(pair)} things for a pair.")
-        key, value = pair
-        if not isinstance(key, str):
-            raise TypeError(f"ParameterDict: keys are expected to be strings, given {type(key).__name__}.")
-        if not key or "." in key:
-            raise KeyError(f"ParameterDict: a key is expected to be non-empty and without dots, given {key!r}.")
-        pairs.append((key, _as_parameter(value)))
-    return pairs
+class BufferList(_Buffers, Listed[Tensor]):
+    """A list whose Tensors are registered as buffers under their positions.
+
+    Parameters
+    ----------
+    values
+        Any iterable of Tensors.
+    persistent
+        Whether they are part of the state dict.
+
+    >>> import jitgrad as jg
+    >>> means = jg.nn.BufferList([jg.zeros(2), jg.ones(3)])
+    >>> list(means.state_dict()), means[-1].shape
+    (['0', '1'], (3,))
+    """
+
+    def __init__(self, values: Iterable[Tensor] | None = None, *, persistent: bool = True) -> None:
+        super().__init__(persistent)
+        if values is not None:
+            self.extend(values)
+
+    def _entries(self) -> list[Entry[Tensor]]:
+        return list(self._buffers.items())  # type: ignore[arg-type]
+
+    def _set_entries(self, entries: Iterable[Entry[Tensor]]) -> None:
+        new = positions(entries)
+        self._buffers.clear()
+        self._buffers.update(new)
+        self._mark()
+
+    def extra_repr(self) -> str:
+        return "\n".join(f"({name}): {_described(value)}" for name, value in self._entries())
+
+
+class BufferDict(_Buffers, Mapped[Tensor]):
+    """A dict whose Tensors are registered as buffers under their keys.
+
+    Parameters
+    ----------
+    buffers
+        A mapping, or an iterable of (key, Tensor) pairs.
+    persistent
+        Whether they are part of the state dict.
+
+    >>> import jitgrad as jg
+    >>> stats = jg.nn.BufferDict({"mean": jg.zeros(2)})
+    >>> stats.mean is stats["mean"], list(stats.state_dict())
+    (True, ['mean'])
+    """
+
+    def __init__(self, buffers: Any = None, *, persistent: bool = True) -> None:
+        super().__init__(persistent)
+        if buffers is not None:
+            self.update(buffers)
+
+    def _table(self) -> dict[str, Any]:
+        return self._buffers
+
+    def _enter(self, key: str, value: Tensor) -> None:
+        self._buffers[key] = value
+        self._mark()
+
+    def _drop(self, key: str) -> None:
+        del self._buffers[key]
+        self._mark()
+
+    def extra_repr(self) -> str:
+        return "\n".join(f"({key}): {_described(value)}" for key, value in self.items())
 
 
 def _described(value: Any) -> str:
     if not isinstance(value, Tensor):
         return f"Object of type: {type(value).__name__}"
     where = f" ({value.device})" if value.device.type == "cuda" else ""
-    return f"Parameter containing: [{value.dtype} of size {'x'.join(map(str, value.shape))}{where}]"
+    kind = "Parameter" if isinstance(value, Parameter) else "Buffer"
+    return f"{kind} containing: [{value.dtype} of size {'x'.join(map(str, value.shape))}{where}]"
