@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cases_programs import FORBIDDEN, PROGRAMS
-from op_case import OpCase, Operand, call, host, leaves, mapped, operands, outputs, resolve, to_tensor
+from op_case import OpCase, Operand, call, host, mapped, operands, outputs, resolve, to_tensor
 from op_cases import CASES, ERRORS
 
 import jitgrad as jg
@@ -26,7 +26,7 @@ DEVIATIONS = {
     "size_average": "size_average and reduce are old names of reduction, which torch still takes",
     "shapes in losses": "an input and a target of different shapes would be broadcast, which torch warns of and does",
     "embedding options": "max_norm, scale_grad_by_freq and sparse are not supported",
-    "float16": "float16 is for storage and casts only on the CPU (design section 3)",
+    "float16": "float16 is for storage and casts only on the CPU",
     "numbers that do not fit": "a Python int beyond the tensor's int dtype is refused, not wrapped round",
     "in-place narrowing": "a float64 result is not written into float32 in place without a word",
     "bool as an index": "x[True] is a new dim in torch and NumPy, and nearly always a mistake",
@@ -167,4 +167,3 @@ def test_forbidden_program_parity(program: Any) -> None:
 def test_deviations_are_listed() -> None:
     """The table has exactly the keys that rows use."""
     assert {c.deviates for c in [*CASES, *ERRORS]} - {""} == set(DEVIATIONS)
-    assert leaves

@@ -192,3 +192,19 @@ def test_paths() -> None:
             net.set_submodule(f"0.{name}", new)
     with pytest.raises(ValueError, match="expected a Module, given int"):
         net.set_submodule("0", 3)  # type: ignore[arg-type]
+
+
+def test_keys_that_differ_by_a_prefix() -> None:
+    """A state saved from inside a wrapper, or loaded into one: the error says what to write, and lists no hundred keys."""
+    net = nn.Sequential(*(nn.Linear(1, 1) for _ in range(30)))
+    state = net.state_dict()
+    wrapped = nn.Module()
+    wrapped.module = net
+    with pytest.raises(StateDictError) as caught:
+        net.load_state_dict(wrapped.state_dict())
+    text = str(caught.value)
+    assert text.startswith("load_state_dict: 120 of the keys do not fit Sequential, nothing was loaded:\n    missing 0.weight\n")
+    assert "and 80 more\nAll keys given begin with 'module.'. Try {k.removeprefix('module.'): v for k, v in state_dict.items()}." in text
+    with pytest.raises(StateDictError, match=r"The model's keys begin with 'module.'. Try \{'module.' \+ k: v"):
+        wrapped.load_state_dict(state)
+    net.load_state_dict({k.removeprefix("module."): v for k, v in wrapped.state_dict().items()})

@@ -61,6 +61,10 @@ class OutOfRangeError(JitgradError, IndexError):
     """A dim, index or label out of range."""
 
 
+class GatherIndexError(OutOfRangeError, RuntimeError):
+    """An index beyond a dim in gather and its kin, where PyTorch raises RuntimeError; elsewhere it raises IndexError."""
+
+
 class NoForwardError(JitgradError, NotImplementedError):
     """A module that cannot be called: a list or dict of modules, or one without a forward method."""
 

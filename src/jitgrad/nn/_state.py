@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jitgrad.nn.module import Module
 
 EXTRA_STATE = "_extra_state"
+SHOWN = 20  # keys of a kind that an error lists
 # What classes written for PyTorch may override to change a state dict, and what to use.
 _INSTEAD = {
     "_load_from_state_dict": "register_load_state_dict_pre_hook, or set_extra_state",
@@ -257,16 +258,36 @@ def _children_first(module: Module) -> list[Module]:
 def _judge(module: Module, keys: IncompatibleKeys, messages: list[str]) -> None:
     """Raise where there is something to complain of."""
     missing, unexpected = keys
+    count = len(missing) + len(unexpected) + len(messages)
+    if not count:
+        return
+    advice = _prefix(missing, unexpected)
+    shown_missing, shown_unexpected = missing[:SHOWN], unexpected[:SHOWN]
     problems = [
-        *(f"missing {k}" + _did_you_mean(k, unexpected) for k in missing),
-        *(f"unexpected {k}" + _did_you_mean(k, missing) for k in unexpected),
-        *messages,
+        *(f"missing {k}" + ("" if advice else _did_you_mean(k, shown_unexpected)) for k in shown_missing),
+        *(f"unexpected {k}" + ("" if advice else _did_you_mean(k, shown_missing)) for k in shown_unexpected),
+        *messages[:SHOWN],
     ]
-    if problems:
-        raise StateDictError(
-            f"load_state_dict: {len(problems)} of the keys do not fit {type(module).__name__}, nothing was loaded:"
-            + "".join(f"\n    {p}" for p in problems)
-        )
+    more = [f"and {count - len(problems)} more"] if len(problems) < count else []
+    raise StateDictError(
+        f"load_state_dict: {count} of the keys do not fit {type(module).__name__}, nothing was loaded:"
+        + "".join(f"\n    {p}" for p in [*problems, *more])
+        + (f"\n{advice}" if advice else "")
+    )
+
+
+def _prefix(missing: list[str], unexpected: list[str]) -> str:
+    """Advice where the keys would fit but for a prefix on one side, as a wrapper around the saved model leaves it."""
+    theirs, ours = set(unexpected), set(missing)
+    for m in missing if theirs else ():
+        prefix = unexpected[0].removesuffix(m)
+        if prefix != unexpected[0] and {prefix + k for k in ours} == theirs:
+            return f"All keys given begin with {prefix!r}. Try {{k.removeprefix({prefix!r}): v for k, v in state_dict.items()}}."
+    for u in unexpected if ours else ():
+        prefix = missing[0].removesuffix(u)
+        if prefix != missing[0] and {prefix + k for k in theirs} == ours:
+            return f"The model's keys begin with {prefix!r}. Try {{{prefix!r} + k: v for k, v in state_dict.items()}}."
+    return ""
 
 
 def _misfit(key: str, target: Tensor, value: Any) -> str:

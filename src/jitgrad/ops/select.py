@@ -6,22 +6,17 @@ from typing import Any, NamedTuple
 
 from jitgrad import dtypes
 from jitgrad.autograd import Primitive, Tensor, broadcast_to, cast, scalar, to_device, write
-from jitgrad.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError
+from jitgrad.errors import ArgumentError, DTypeError, GatherIndexError, OutOfRangeError, ShapeError
 from jitgrad.ops.create import arange_like
 from jitgrad.ops.index import TAKE, check_range, getitem
 from jitgrad.ops.pointwise import add, ge, le, mul, where
 from jitgrad.ops.views import narrow, reshape
 from jitgrad.shapes import Shape, broadcast_shapes, contiguous_strides, normalize_dim
 
-
-class PlaceError(OutOfRangeError, RuntimeError):
-    """An index beyond a dim; PyTorch raises RuntimeError in gather and index_select, IndexError elsewhere."""
-
-
 # Indices as they are, once it is known that each is one of a dim's elements; counting from the end is not allowed here.
 INDEX_IN: Primitive = Primitive(
     "index_in", "idx", lambda idx, size: (idx.shape, idx.dtype), kernel="wrap_index",
-    check=lambda idx, size: check_range(idx, 0, size, "elements of this dim", PlaceError),
+    check=lambda idx, size: check_range(idx, 0, size, "elements of this dim", GatherIndexError),
 )  # fmt: skip
 
 
