@@ -225,3 +225,46 @@ def test_a_refused_name_leaves_what_was_there() -> None:
     with pytest.raises(KeyError, match="'forward'"):
         m.forward = nn.ReLU()
     assert m(1) == 2
+
+
+class Hiding(nn.Module):
+    """Holds layers where nothing finds them."""
+
+    def __init__(self, held: Any) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.ReLU())
+        self.inner[0].held = held
+
+
+HIDDEN = {
+    "a list": (lambda m, p: [m, m], r"inner\.0\.held of Hiding is a plain list with 2 Modules that .* Use nn\.ModuleList"),
+    "a tuple": (lambda m, p: (m,), r"a plain tuple with 1 Module that .* nn\.ModuleList"),
+    "a dict": (lambda m, p: {"a": m, "b": 3}, r"a plain dict with 1 Module that .* nn\.ModuleDict"),
+    "a set": (lambda m, p: {m}, r"a plain set with 1 Module"),
+    "parameters": (lambda m, p: [p, p], r"a plain list with 2 Parameters that .* nn\.ParameterList"),
+    "nested": (lambda m, p: {"a": [3, (m, [p])]}, r"a plain dict with 2 Modules"),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_modules_in_plain_containers_are_named_once(name: str) -> None:
+    make, words = HIDDEN[name]
+    for look in (lambda net: list(net.parameters()), lambda net: net.state_dict(), lambda net: jg.optim.SGD([*net.parameters(), p])):
+        p = nn.Parameter(jg.ones(1))
+        net = Hiding(make(nn.Linear(1, 1), p))
+        with pytest.warns(UserWarning, match=words):
+            look(net)
+        look(net)  # a second warning would be an error here
+
+
+def test_what_hides_nothing_is_not_warned_of() -> None:
+    net = Hiding([1, "two", {"three": None}, [], nn.ReLU])
+    net.blocks = nn.ModuleList([nn.Linear(1, 1)])
+    net.order = [net.blocks[0], net.blocks[0].weight]  # known by other names
+    net.inner.parent = (net,)
+    assert len(list(net.parameters())) == 2 and len(list(net.inner.parameters())) == 0
+    net.late = []
+    assert len(list(net.parameters())) == 2
+    net.late.append(nn.Linear(1, 1))
+    with pytest.warns(UserWarning, match="late of Hiding is a plain list"):
+        net.zero_grad()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from jitgrad.autograd import RemovableHandle, Tensor, check_writable, clone, copy_, detach, no_grad
 from jitgrad.errors import ArgumentError, StateDictError
+from jitgrad.nn._hidden import warn_of_hidden
 from jitgrad.nn._hooks import enter_hook
 from jitgrad.nn.parameter import Parameter
 from jitgrad.ops.convert import to
@@ -56,6 +57,8 @@ class Stateful:
         >>> list(nn.Sequential(nn.Linear(1, 2)).state_dict())
         ['0.weight', '0.bias']
         """
+        if destination is None:
+            warn_of_hidden(cast("Module", self))
         state = empty() if destination is None else destination
         collect(cast("Module", self), state, prefix, keep_vars)
         return state

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from jitgrad.autograd import Tensor
 from jitgrad.errors import ArgumentError
+from jitgrad.nn._hidden import warn_of_hidden
 from jitgrad.nn.parameter import Buffer, Parameter
 
 if TYPE_CHECKING:
@@ -179,7 +180,9 @@ class Tree:
                 yield (f"{path}.{name}" if path else name), t
 
     def named_parameters(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Parameter]]:
-        """Parameters with their dotted paths; a shared one once, under its first."""
+        """Parameters with their dotted paths; a shared one once, under its first. Warns of those in plain lists and dicts."""
+        if recurse:
+            warn_of_hidden(self)
         return self._named("_parameters", prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
