@@ -22,7 +22,7 @@ checks, kernel, Tensor, node. A printed door shows in tracebacks and debuggers a
             ...  # infer, or what it said before; y = IMPL[kind](x_a)
         t = new(Tensor)
         t.array = y
-        t.base = t.stamp = t.node = None
+        t.base = None
         if m:
             n_a = a.node if a.base is None else current_node(a)
             if n_a is not None:
@@ -37,6 +37,8 @@ checks, kernel, Tensor, node. A printed door shows in tracebacks and debuggers a
                 t.stamp = stamp
                 n.saved = ((None,), (), ((y, stamp),), None)
                 n.kept = 1073741824
+                return t
+        t.stamp = t.node = None
         return t
 """
 
@@ -76,8 +78,9 @@ def apply({parameters}):
 {compute}
     t = new(Tensor)
     t.array = y
-    t.base = t.stamp = t.node = None
+    t.base = None
 {record}
+    t.stamp = t.node = None
     return t
 """
 
@@ -144,6 +147,7 @@ _RECORD = """\
             n.dtype = dtype
             n.hooks = None
             {keep}
+            return t
 """
 
 # A view: same memory, same stamp; recorded unless it detaches.
@@ -164,8 +168,8 @@ def apply({parameters}):
     t = new(Tensor)
     t.array = y
     t.stamp = stamp
-    t.node = None
 {base}
+    t.node = None
     return t
 """
 
@@ -184,9 +188,13 @@ _VIEW_KERNEL = """\
 
 _VIEW_BASE = """\
     base = a.base
-    n_a = a.node if base is None else current_node(a)
-    t.base = base = a if base is None else base
-    t.seen = base.node
+    if base is None:
+        t.base = a
+        t.seen = n_a = a.node
+    else:
+        n_a = current_node(a)
+        t.base = base
+        t.seen = base.node
     if m and n_a is not None:
         t.node = n = Node()
         n.prim = PRIM
@@ -197,6 +205,7 @@ _VIEW_BASE = """\
         n.hooks = None
         n.kept = {kept}
         n.saved = (({a},), {p}, None, None)
+        return t
 """
 
 
@@ -273,6 +282,8 @@ def _record_text(prim: Primitive, inputs: str, optional: str, p: str, shape: str
         lines = ["k = KEEP[" + which.removeprefix("1 * ") + "]"] if mask is None else []
         if may & OUTPUT and (mask is None or mask & OUTPUT):
             lines += ["stamp = [0, '']", f"t.stamp = {if_kept('stamp', OUTPUT)}"]
+        else:
+            lines += ["t.stamp = None"]
         saved = [if_kept(name, 1 << i) for i, name in enumerate(inputs)], p, if_kept("((y, stamp),)", OUTPUT), if_kept("aux", AUX)
         return [*lines, f"n.saved = ({_tuple(saved[0])}, {', '.join(saved[1:])})", f"n.kept = {'k' if mask is None else mask}"]
 

@@ -295,9 +295,9 @@ def getitem(x: Tensor, key: Any) -> Tensor:
     Gradient: g where the elements came from, added up where an element was taken twice.
     """
     if type(key) is int:  # what a loop over rows does
-        shape = x.array.shape
-        if shape and -shape[0] <= key < shape[0]:
-            return INDEX.apply(x, (key + shape[0] if key < 0 else key,))
+        n = len(x.array) if x.array.ndim else 0
+        if -n <= key < n:
+            return INDEX.apply(x, (key + n if key < 0 else key,))
     items, tensors = _parsed(x, key)
     if not tensors:
         return INDEX.apply(x, items)
