@@ -6,6 +6,8 @@ import ast
 import pickle
 from pathlib import Path
 
+import pytest
+
 import jitgrad as jg
 from jitgrad.ops import _methods
 
@@ -35,3 +37,16 @@ def test_shapes_are_tuples_that_count() -> None:
     assert type(shape) is jg.Size and shape == (2, 3, 4) and repr(shape) == "(2, 3, 4)" and shape.numel() == 24
     assert shape[1:].numel() == 12 and (shape[:1] + shape[2:]).numel() == 8 and shape[0] == 2 and jg.Size(()).numel() == 1
     assert jg.zeros(shape).reshape(shape[0], -1).size() == (2, 12) and pickle.loads(pickle.dumps(shape)).numel() == 24
+
+
+def test_the_flags_of_to_are_pytorchs() -> None:
+    """Given by position: non_blocking, then copy; no flag stands first."""
+    x = jg.ones(2)
+    assert x.to("cpu", jg.float32, True) is x and x.to("cpu", non_blocking=True) is x
+    assert x.to("cpu", jg.float32, False, True) is not x and x.to(x, False, True) is not x
+    for given in ((True,), ("cpu", True, False, True)):
+        with pytest.raises(TypeError, match="expected a dtype, a device or a tensor"):
+            x.to(*given)
+    assert jg.nn.Linear(1, 1).to("cpu", jg.float64, True).weight.dtype is jg.float64
+    with pytest.raises(TypeError, match="then non_blocking, given"):
+        jg.nn.Linear(1, 1).to("cpu", False, True)

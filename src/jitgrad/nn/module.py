@@ -167,7 +167,7 @@ class Module(Tree, Stateful):
         >>> jg.nn.Linear(1, 1).to(jg.float64).weight.dtype
         jitgrad.float64
         """
-        kind, where = to_arguments(args, dtype, device)
+        kind, where = to_arguments(args, dtype, device, most=1)
         if kind is not None and not kind.is_floating_point:
             raise DTypeError(f"Module.to: expected a float dtype, given {kind}.")
         apply_to_tensors(self, lambda t: to(t, dtype=kind if t.is_floating_point() else None, device=where))

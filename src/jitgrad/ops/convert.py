@@ -22,13 +22,22 @@ def to(input: Tensor, *args: Any, dtype: Any = None, device: Any = None, non_blo
     jitgrad.float64
     """
     kind, where = to_arguments(args, dtype, device)
+    copy = copy or [a for a in args if isinstance(a, bool)][1:] == [True]
     y = input if where is None else to_device(input, where)
     y = y if kind is None else cast(y, kind.numpy)
     return _clone(y) if copy and y is input else y
 
 
-def to_arguments(args: tuple[Any, ...], dtype: Any, device: Any) -> tuple[DType | None, Any]:
-    """dtype and device of ``to(dtype)``, ``to("cpu")``, ``to(device, dtype)``, ``to(tensor)``; a bool among them is non_blocking."""
+def to_arguments(args: tuple[Any, ...], dtype: Any, device: Any, most: int = 2) -> tuple[DType | None, Any]:
+    """dtype and device of ``to(dtype)``, ``to("cpu")``, ``to(device, dtype)``, ``to(tensor)``.
+
+    After the first, one bool is non_blocking and a second copy, as in PyTorch; there are at most so many.
+    """
+    flags = sum(isinstance(a, bool) for a in args[1:])
+    if flags > most or (args and isinstance(args[0], bool)):
+        raise TypeError(
+            f"to: expected a dtype, a device or a tensor, then {'non_blocking' if most == 1 else 'non_blocking and copy'}, given {args!r:.80}."
+        )
     for a in args:
         if isinstance(a, Tensor):
             dtype, device = a.dtype, a.device
