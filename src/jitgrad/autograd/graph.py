@@ -59,7 +59,7 @@ class Walk:
         while True:
             if n.hooks is not None:
                 g = self._hooked(n, g)
-            if self.targets is not None and needed is not None:
+            if needed is not None and self.targets is not None:  # they are set together
                 if n in self.targets:
                     self.captured = self.captured or {}
                     self.captured[n] = g

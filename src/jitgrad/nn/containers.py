@@ -18,7 +18,23 @@ from jitgrad.nn.module import Module
 M = TypeVar("M", bound=Module)
 
 
-class _Modules(Module, Listed[M]):
+def _owns_parameters(module: Module) -> bool:
+    return any(p is not None for p in module._parameters.values())
+
+
+class _Box(Module):
+    """A container of modules only: no other value, no None, and not the container itself."""
+
+    def _member(self, where: str, value: Any) -> Any:
+        return check_child(self, where, value)
+
+    def _replace(self, table: str, name: str, value: Any) -> None:
+        if table == "_modules" and value is None:
+            raise TypeError(f"{type(self).__name__}: module {name!r} cannot be None. Remove it by del, or put nn.Identity() there.")
+        super()._replace(table, name, value)
+
+
+class _Modules(_Box, Listed[M]):
     """What Sequential and ModuleList share: modules in order, a digit name being its position, always."""
 
     def _entries(self) -> list[Entry[M]]:
@@ -28,9 +44,6 @@ class _Modules(Module, Listed[M]):
         new = positions(entries)
         self._modules.clear()
         self._modules.update(new)
-
-    def _member(self, where: str, value: Any) -> M:
-        return check_child(self, where, value)  # type: ignore[return-value]
 
     def _empty(self) -> Self:
         # A subclass whose constructor builds its modules cannot make an empty one.
@@ -120,7 +133,7 @@ class _Modules(Module, Listed[M]):
         members = list(self)
         if mode == "init":
             for path, m in self.named_modules():
-                if any(p is not None for p in m._parameters.values()) and not hasattr(m, "reset_parameters"):
+                if _owns_parameters(m) and not hasattr(m, "reset_parameters"):
                     raise TypeError(
                         f"{type(self).__name__}.repeat: {path} ({type(m).__name__}) owns parameters and has no reset_parameters(). "
                         "Define it, or use mode='copy'."
@@ -130,7 +143,7 @@ class _Modules(Module, Listed[M]):
             more = members if mode == "share" else copy.deepcopy(members)  # at once: what they share they go on sharing
             if mode == "init":
                 for m in ModuleList(more).modules():
-                    if any(p is not None for p in m._parameters.values()):
+                    if _owns_parameters(m):
                         m.reset_parameters()
             entries += [(POSITION, m) for m in more]
         return self._like(entries)
@@ -138,15 +151,12 @@ class _Modules(Module, Listed[M]):
     # ---- other ways to the same table
     def register_module(self, name: str, module: Module | None) -> None:
         """Enter a module under a name; a new name of digits becomes its position."""
-        super().register_module(name, check_child(self, f"module {name!r}", module))
+        if module is None:
+            raise TypeError(f"module {name!r}: expected a Module, given NoneType.")
+        super().register_module(name, module)
         self._set_entries(self._entries())
 
     add_module = register_module
-
-    def _replace(self, table: str, name: str, value: Any) -> None:
-        if table == "_modules" and value is None:
-            raise TypeError(f"{type(self).__name__}: module {name!r} cannot be None. Remove it by del, or put nn.Identity() there.")
-        super()._replace(table, name, value)
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
@@ -285,7 +295,7 @@ class ModuleList(_Modules[M]):
         return f"{type(self).__name__}(\n  " + "\n  ".join(map(indented, lines)) + "\n)"
 
 
-class ModuleDict(Module, Mapped[M]):
+class ModuleDict(_Box, Mapped[M]):
     """Modules by name, registered; ``d["fc"]`` and ``d.fc`` give the same object, with the same gradients.
 
     Parameters
@@ -315,19 +325,11 @@ class ModuleDict(Module, Mapped[M]):
     def _drop(self, key: str) -> None:
         del self._modules[key]
 
-    def _member(self, where: str, value: Any) -> M:
-        return check_child(self, where, value)  # type: ignore[return-value]
-
     def _empty(self) -> Self:
         return type(self)() if type(self).__init__ is ModuleDict.__init__ else ModuleDict()  # type: ignore[return-value]
 
     def _put_module(self, name: str, module: Module) -> None:
         self[name] = module
-
-    def _replace(self, table: str, name: str, value: Any) -> None:
-        if table == "_modules" and value is None:
-            raise TypeError(f"{type(self).__name__}: module {name!r} cannot be None. Remove it by del, or put nn.Identity() there.")
-        super()._replace(table, name, value)
 
     def values(self) -> ValuesView[M]:
         """Modules in order."""

@@ -90,7 +90,7 @@ class Optimizer:
                 value = group[option]
                 if type(value) is float and value >= 0.0:
                     continue
-                if isinstance(value, Tensor) or hasattr(value, "__array__"):  # a tensor of one number, or a NumPy scalar
+                if hasattr(value, "__array__"):  # a tensor of one number, or a NumPy scalar
                     value = group[option] = float(value.item())
                 if isinstance(value, bool) or not isinstance(value, (int, float)):
                     raise TypeError(f"{type(self).__name__}: {option} is expected to be a number, given {value!r}.")
