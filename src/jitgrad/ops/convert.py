@@ -35,9 +35,8 @@ def to_arguments(args: tuple[Any, ...], dtype: Any, device: Any, most: int = 2) 
     """
     flags = sum(isinstance(a, bool) for a in args[1:])
     if flags > most or (args and isinstance(args[0], bool)):
-        raise TypeError(
-            f"to: expected a dtype, a device or a tensor, then {'non_blocking' if most == 1 else 'non_blocking and copy'}, given {args!r:.80}."
-        )
+        more = "non_blocking" if most == 1 else "non_blocking and copy"
+        raise TypeError(f"to: expected a dtype, a device or a tensor, then {more}, given {args!r:.80}.")
     for a in args:
         if isinstance(a, Tensor):
             dtype, device = a.dtype, a.device
