@@ -13,7 +13,7 @@ from op_cases import CASES, ERRORS
 
 import jitgrad as jg
 from jitgrad.autograd import Listener, Spec, gradcheck, gradgradcheck
-from jitgrad.errors import GradError
+from jitgrad.errors import GradError, NoDataError
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the oracles divide by zero where the rows say so
 
@@ -260,6 +260,12 @@ def test_no_graph_without_grad(case: OpCase, dtype: str) -> None:
         assert y.is_floating_point() or not y.requires_grad
 
 
+# Their outputs' sizes, or what they refuse, depend on values; indexing does so with masks only.
+NEED_VALUES = {
+    "nonzero", "masked_select", "F.one_hot", "normal", "bernoulli", "x.bernoulli_", "multinomial", "x.__getitem__", "x.__setitem__",
+}  # fmt: skip
+
+
 # ---- infer
 class Recorder(Listener):
     """Keeps each primitive's inputs and static parameters, what came out, and the error of the one that failed."""
@@ -301,6 +307,22 @@ def test_infer_says_what_runs(case: OpCase, dtype: str) -> None:
         for (shape, kind), y in zip(described, got, strict=True):
             assert len(shape) == len(y.shape) and all(n in (None, m) for n, m in zip(shape, y.shape, strict=True)), prim.name
             assert y.dtype == kind, prim.name
+
+
+@rows(CASES, lambda case, dtype: dtype == case.dtypes[0])
+def test_dry_run(case: OpCase, dtype: str) -> None:
+    """In a dry run a call gives Tensors of the shapes and dtypes that it really gives, and writes nothing; or says that it needs values."""
+    args, kwargs = tensors(case, dtype, requires_grad=False)
+    given = _all_tensors([args, list(kwargs.values())])
+    before = [host(t) for t in given]
+    with jg.autograd.DryRun():
+        try:
+            dry = [(y.shape, y.dtype, y.device) for y in call(case, args, kwargs)]
+        except NoDataError:
+            dry = None
+    for t, b in zip(given, before, strict=True):
+        np.testing.assert_array_equal(host(t), b)
+    assert (dry is None and case.op in NEED_VALUES) or dry == [(y.shape, y.dtype, y.device) for y in call(case, args, kwargs)]
 
 
 def _mutated(prim: Any, specs: list[Any]) -> list[int]:

@@ -49,6 +49,10 @@ class GradError(JitgradError, RuntimeError):
     """A gradient that cannot be computed, or would be wrong."""
 
 
+class NoDataError(JitgradError, RuntimeError):
+    """A value was asked for in a dry run, whose tensors have shapes and dtypes only."""
+
+
 class SurgeryError(JitgradError, ValueError):
     """An edit of a model that would leave it broken; nothing has been changed."""
 

@@ -14,10 +14,12 @@ from jitgrad.autograd.creation import (
     weak_dtype as weak_dtype,
 )
 from jitgrad.autograd.display import set_printoptions as set_printoptions, tensor_html as tensor_html, tensor_repr as tensor_repr
+from jitgrad.autograd.dry import DryRun as DryRun
 from jitgrad.autograd.function import Function as Function, once_differentiable as once_differentiable
 from jitgrad.autograd.gradcheck import gradcheck as gradcheck, gradgradcheck as gradgradcheck
 from jitgrad.autograd.graph import backward as backward, grad as grad, run_backward as run_backward
 from jitgrad.autograd.inplace import check_writable as check_writable, copy_ as copy_, write as write
+from jitgrad.autograd.lines import Line as Line, user_line as user_line
 from jitgrad.autograd.listener import Listener as Listener
 from jitgrad.autograd.mode import (
     enable_grad as enable_grad,

@@ -10,6 +10,7 @@ import numpy as np
 
 from jitgrad import kernels
 from jitgrad._html import Html, block, faint, preformatted, table
+from jitgrad.autograd.primitive import Spec
 from jitgrad.autograd.tensor import Tensor
 from jitgrad.dtypes import bool_, float32, int64
 from jitgrad.errors import ArgumentError
@@ -82,6 +83,8 @@ def set_printoptions(
 def tensor_repr(x: Tensor) -> str:
     """tensor(...) with the numbers, and what is not the default: dtype, device, requires_grad, grad_fn."""
     name = "tensor" if type(x) is Tensor else type(x).__name__
+    if isinstance(x.array, Spec):
+        return f"{name}(..., size={tuple(x.array.shape)}{f', dtype={x.dtype}' * (x.dtype is not float32)})"
     host = kernels.of(x.array).to_host(x.array)
     more = []
     if x.device.type != "cpu":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 from jitgrad import kernels
@@ -32,6 +33,10 @@ class Spec:
     @property
     def ndim(self) -> int:
         return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
 
     def __repr__(self) -> str:
         return f"Spec({self.shape}, {self.dtype}, device={self.device_type!r})"

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from jitgrad.errors import NoDataError
+
 Array = Any  # numpy.ndarray, or numba's device array
 PARALLEL_MIN = 1 << 16  # elements of light work from which a parallel region, 2-5 us, is repaid
 FAMILIES = [
@@ -30,12 +32,27 @@ class Backend:
         raise AttributeError(f"there is no {self.device_type} kernel {name!r}")
 
 
+class NoKernels(Backend):
+    """What there is for arrays without data, as in a dry run: the device type, and no launcher."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        raise NoDataError(
+            f"values are asked for ({name}), as item(), numpy() or an if on a tensor do: "
+            "a dry run has shapes and dtypes only. Run it outside of DryRun."
+        )
+
+
 _cpu, _cuda = Backend("cpu"), Backend("cuda")
+_without_data = {"cpu": NoKernels("cpu"), "cuda": NoKernels("cuda")}
 
 
 def of(array: Array) -> Backend:
-    """The kernels for the device that holds array."""
-    return of_type(type(array))
+    """The kernels for the device that holds array; for a Spec, which holds nothing, NoKernels."""
+    kind = type(array)
+    if kind is np.ndarray:
+        return _cpu
+    device_type = getattr(array, "device_type", None)
+    return _cuda if device_type is None else _without_data[device_type]
 
 
 def of_type(array_type: type) -> Backend:

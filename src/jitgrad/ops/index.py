@@ -295,7 +295,7 @@ def getitem(x: Tensor, key: Any) -> Tensor:
     Gradient: g where the elements came from, added up where an element was taken twice.
     """
     if type(key) is int:  # what a loop over rows does
-        n = len(x.array) if x.array.ndim else 0
+        n = x.array.shape[0] if x.array.ndim else 0
         if -n <= key < n:
             return INDEX.apply(x, (key + n if key < 0 else key,))
     items, tensors = _parsed(x, key)

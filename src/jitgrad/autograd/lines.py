@@ -1,0 +1,40 @@
+"""The line of the user's program that led to an operation: what errors, diagnoses and graphs point at."""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+
+_HERE = str(Path(__file__).parent.parent) + "/"
+_DOORS = "<door "  # the file names of printed doors begin so
+
+
+class Line(NamedTuple):
+    """A line of a program: ``net.py:12 in forward: y = self.fc(x)``."""
+
+    file: str
+    number: int
+    function: str
+
+    @property
+    def text(self) -> str:
+        """The line's source; empty where it cannot be read."""
+        return linecache.getline(self.file, self.number).strip()
+
+    def __str__(self) -> str:
+        name = Path(self.file).name if not self.file.startswith("<") else self.file
+        return f"{name}:{self.number} in {self.function}" + (f": {text}" if (text := self.text) else "")
+
+
+def user_line(frame: FrameType | None = None) -> Line | None:
+    """The innermost line outside of jitgrad, from a frame outwards (the caller's unless given); None where there is none."""
+    frame = frame or sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith((_HERE, _DOORS)):
+            return Line(file, frame.f_lineno, frame.f_code.co_name)
+        frame = frame.f_back
+    return None

@@ -1,0 +1,89 @@
+"""Traces of models, which summaries, diagnoses and surgery read; and that a model is afterwards as it was."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import jitgrad as jg
+from jitgrad import nn
+from jitgrad.errors import ShapeError
+from jitgrad.nn._trace import Trace, preserved
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x: Any) -> Any:
+        for layer in self.layers:
+            x = layer(x)  # the line of the layers
+        self.seen = x
+        return self.drop(x) * 2
+
+
+@pytest.mark.parametrize("dry", [False, True])
+def test_calls_and_operations_with_their_lines(dry: bool) -> None:
+    model, x = Net(), jg.ones(5, 3)
+    with Trace(model, dry=dry) as trace:
+        y = model(x)
+    assert [c.path for c in trace.calls] == ["", "layers.0", "layers.1", "drop"]
+    assert [None if c.parent is None else c.parent.path for c in trace.calls] == [None, "", "", ""]
+    assert [c.line.text for c in trace.calls if c.line][1:3] == ["x = layer(x)  # the line of the layers"] * 2
+    assert trace.calls[0].output is y and y.shape == (5, 4)
+    linear, *_, mul = trace.ops
+    assert (linear.prim.name, linear.call.path, linear.line.function) == ("linear", "layers.0", "forward")  # type: ignore[union-attr]
+    assert (mul.prim.name, mul.call.path, Path(mul.line.file).name) == ("mul", "", "test_trace.py")  # type: ignore[union-attr]
+    assert [c.ops for c in trace.calls][:2] == [range(len(trace.ops)), range(1)]
+    assert not model._forward_hooks and not model.drop._forward_pre_hooks
+
+
+@pytest.mark.parametrize("dry", [False, True])
+def test_preserved(dry: bool) -> None:
+    model = Net()
+    model(jg.ones(5, 3)).sum().backward()
+    jg.manual_seed(3)
+    state = {k: v.tolist() for k, v in model.state_dict().items()}
+    grads, seen = [p.grad for p in model.parameters()], model.seen
+    with preserved(model), Trace(model, dry=dry):
+        y = model(jg.ones(5, 3))
+        if not dry:
+            y.sum().backward()
+    assert {k: v.tolist() for k, v in model.state_dict().items()} == state
+    assert all(p.grad is g for p, g in zip(model.parameters(), grads, strict=True))
+    assert model.seen is seen
+    assert jg.get_rng_state().tolist() == [3, 0]
+
+
+def test_a_failed_call_is_in_the_trace() -> None:
+    model = Net()
+    with Trace(model) as trace, pytest.raises(ShapeError):
+        model(jg.ones(5, 2))
+    assert [(c.path, type(c.error)) for c in trace.calls] == [("", ShapeError), ("layers.0", ShapeError)]
+    with Trace(model) as trace:
+        model(jg.ones(5, 3))
+    assert all(c.error is None for c in trace.calls)
+
+
+def test_an_error_that_is_being_handled_is_not_the_calls() -> None:
+    model = Net()
+    try:
+        raise ValueError
+    except ValueError:
+        with Trace(model) as trace:
+            model(jg.ones(5, 3))
+    assert all(c.error is None for c in trace.calls)
+
+
+def test_other_threads_are_not_heard() -> None:
+    model = Net()
+    with Trace(model) as trace:
+        thread = threading.Thread(target=lambda: model(jg.ones(5, 3)))
+        thread.start()
+        thread.join()
+    assert not trace.calls and not trace.ops
