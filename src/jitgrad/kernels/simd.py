@@ -232,6 +232,30 @@ def _tap_dots_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> 
     return context.get_dummy_value()
 
 
+def _plain_add_row(out, to, x, at, n, value):  # type: ignore[no-untyped-def]
+    for j in range(n):
+        out[to + j] = x[at + j] + value
+
+
+@intrinsic
+def _add_row(typingctx, out, to, x, at, n, value):  # type: ignore[no-untyped-def]
+    """out[to + j] = x[at + j] + value for j < n, all arrays flat: without the checks that make a loop over a short row slow."""
+    return types.void(out, types.intp, x, types.intp, types.intp, out.dtype), _add_row_code
+
+
+def _add_row_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+    out, to, x, at, n, value = args
+    c = _Emitter(context, builder, sig.args[0].dtype)
+    out_data, x_data = c.array(sig.args[0], out).data, c.array(sig.args[2], x).data
+    more = c.broadcast(value, c.vector)
+    steps = builder.sdiv(builder.add(n, c.i64(c.lanes - 1)), c.i64(c.lanes))
+    with cgutils.for_range(builder, steps) as loop:
+        j = builder.mul(loop.index, c.i64(c.lanes))
+        mask = c.lane_mask(builder.sub(n, j), 0)
+        c.store(builder.fadd(c.load(x_data, builder.add(at, j), mask), more), out_data, builder.add(to, j), mask)
+    return context.get_dummy_value()
+
+
 class _Emitter:
     """Writes vector instructions for one float dtype."""
 
@@ -278,9 +302,9 @@ class _Emitter:
 
     def lane_mask(self, count: Any, start: int) -> Any:
         """The mask of the lanes start, start + 1, ... that are below count."""
-        words = ir.VectorType(ir.IntType(64), self.lanes)
+        words = ir.VectorType(ir.IntType(32), self.lanes)  # one comparison for all lanes; counts are far below 2**31
         places = ir.Constant(words, [start + i for i in range(self.lanes)])
-        return self.builder.icmp_signed("<", places, self.broadcast(count, words))
+        return self.builder.icmp_signed("<", places, self.broadcast(self.builder.trunc(count, ir.IntType(32)), words))
 
     def _call(self, name: str, returns: Any, *arguments: Any) -> Any:
         kind = ir.FunctionType(returns, [x.type for x in arguments])
@@ -317,6 +341,8 @@ class _Emitter:
 
 _X86 = platform.machine().lower() in ("x86_64", "amd64")
 _PLAIN = DISABLED or (_X86 and not llvm.get_host_cpu_features().get("fma", False))
-tile, dots, taps, tap_dots = (
-    (njit(_plain_tile), njit(_plain_dots), njit(_plain_taps), njit(_plain_tap_dots)) if _PLAIN else (_tile, _dots, _taps, _tap_dots)
+tile, dots, taps, tap_dots, add_row = (
+    tuple(map(njit, (_plain_tile, _plain_dots, _plain_taps, _plain_tap_dots, _plain_add_row)))
+    if _PLAIN
+    else (_tile, _dots, _taps, _tap_dots, _add_row)
 )

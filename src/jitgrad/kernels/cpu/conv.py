@@ -19,7 +19,7 @@ import numpy as np
 from jitgrad.kernels.cpu.conv_depthwise import add_taps
 from jitgrad.kernels.cpu.layout import contiguous, or_nothing
 from jitgrad.kernels.jit import njit, parallel_form, pays, prange, workspace
-from jitgrad.kernels.simd import TAP_DOT_COLUMNS, TAP_DOT_ROWS, TAP_ROWS, TAP_VECTORS, VECTOR_BYTES, tap_dots, taps
+from jitgrad.kernels.simd import TAP_DOT_COLUMNS, TAP_DOT_ROWS, TAP_ROWS, TAP_VECTORS, VECTOR_BYTES, add_row, tap_dots, taps
 from jitgrad.shapes import conv_size
 
 CHUNK = 480  # positions that one task adds up for TAP_ROWS filters: a multiple of every tile's width
@@ -80,8 +80,7 @@ def _fill(x, planes, lead, count, source, layout):
                 for q in range(np.uint64(start)):
                     planes[to + q] = 0
                 if SW == 1:
-                    for q in range(np.uint64(stop - start)):
-                        planes[to + np.uint64(start) + q] = flat[at + q]
+                    add_row(planes, to + np.uint64(start), flat, at, stop - start, 0.0)
                 else:
                     for q in range(np.uint64(stop - start)):
                         planes[to + np.uint64(start) + q] = flat[at + q * np.uint64(SW)]
@@ -107,32 +106,36 @@ def _offsets(table, images, geometry):
 
 
 @njit
-def _store(out, sums, at, bias, place, row, image, window, layout):
-    """The pixels among the positions of a chunk, into out[image + n, row]."""
+def _store(out, sums, at, bias, place, to, window, layout):
+    """The pixels among the positions of a chunk; out[to] is the first pixel of the first image."""
     start, stop = place
     (top, bottom, left, right), (SH, SW, y0, x0) = window
     (F, H, W), (HP, WP) = layout
     line = start // WP
-    while line * WP < stop:
-        n, r = divmod(line, HP)
+    n, r = divmod(line, HP)
+    at += line * WP - start
+    for line in range(line, (stop + WP - 1) // WP):
         if top <= r < bottom:
             low, high = max(left, start - line * WP), min(right, stop - line * WP)
-            to = (((image + n) * F + row) * H + r * SH + y0) * W + x0
-            source = np.uint64(at + line * WP - start)
+            first = to + n * F * H * W + (r * SH + y0) * W + x0
             if SW == 1:
-                for q in range(np.uint64(low), np.uint64(max(low, high))):
-                    out[np.uint64(to) + q] = sums[source + q] + bias
+                if low < high:
+                    add_row(out, first + low, sums, at + low, high - low, bias)
             else:
                 for q in range(low, high):
-                    out[to + q * SW] = sums[source + np.uint64(q)] + bias
-        line += 1
+                    out[first + q * SW] = sums[np.uint64(at + q)] + bias
+        at += WP
+        r += 1
+        if r == HP:
+            r = 0
+            n += 1
 
 
 @njit
 def _products(planes, table, weights, bias, out, sums, count, layout):
     """out[n, f, pixel] = bias[f] + sum over taps first <= t < last of weights[f, t] planes[table[t] + position]."""
     (image, here, images, lead), (first, last, every), (groups, filters, pitch), window = count
-    HP, WP = layout[1]
+    shape, (HP, WP) = layout
     top, bottom, left, right = window[0]
     begin, end = top * WP + left, (bottom - 1) * WP + right  # positions from the first pixel of an image to its last
     width = TAP_VECTORS * VECTOR_BYTES // planes.itemsize
@@ -168,7 +171,8 @@ def _products(planes, table, weights, bias, out, sums, count, layout):
             for i in range(rows):
                 row = group * filters + block * TAP_ROWS + i
                 b = bias[row] if bias.size else bias.dtype.type(0)
-                _store(flat, mine, i * CHUNK, b, (start, start + size), row, image + n, window, layout)
+                to = ((image + n) * shape[0] + row) * shape[1] * shape[2]
+                _store(flat, mine, i * CHUNK, b, (start, start + size), to, window, layout)
 
 
 @njit
