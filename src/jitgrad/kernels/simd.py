@@ -80,7 +80,6 @@ def _multiply(
     out_data, to, pitch, rows, width = target
     a_data, at, a_row, a_step = factors  # rows of a packed one beside the other where a_row is None
     masks = [c.lane_mask(width, v * c.lanes) for v in range(vectors)]
-    there = c.broadcast(begin.there, c.mask)
     row = c.clamped(rows, most)
     totals = [c.alloca(c.zero) for _ in range(most * vectors)]
     if a_row is None:
@@ -95,13 +94,17 @@ def _multiply(
             factor = c.broadcast(builder.load(builder.gep(a_data, [builder.add(from_row[r], step)])), c.vector)
             for v in range(vectors):
                 c.multiply_add(factor, bs[v], totals[r * vectors + v])
+    with builder.if_then(begin.there):  # added last: sums of stretches of k err less than one sum
+        for r in range(most):
+            for v in range(vectors):
+                index = builder.add(begin.at, builder.add(builder.mul(row[r], begin.pitch), c.i64(v * c.lanes)))
+                total = totals[r * vectors + v]
+                builder.store(builder.fadd(c.load(begin.data, index, masks[v]), builder.load(total)), total)
     for r in range(most):
         real = c.broadcast(builder.icmp_signed("<", c.i64(r), rows), c.mask)
         for v in range(vectors):
-            index = builder.add(begin.at, builder.add(builder.mul(row[r], begin.pitch), c.i64(v * c.lanes)))
-            before = c.load(begin.data, index, builder.and_(masks[v], there))  # added last: sums of stretches of k err less than one sum
             index = builder.add(to, builder.add(builder.mul(row[r], pitch), c.i64(v * c.lanes)))
-            c.store(builder.fadd(before, builder.load(totals[r * vectors + v])), out_data, index, builder.and_(masks[v], real))
+            c.store(builder.load(totals[r * vectors + v]), out_data, index, builder.and_(masks[v], real))
 
 
 def _plain_taps(out, to, pitch, rows, width, more, a, at, b, start, table, k, K):  # type: ignore[no-untyped-def]
