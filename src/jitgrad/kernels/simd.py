@@ -25,7 +25,7 @@ ROWS = 12 if WIDE else 4
 VECTOR_BYTES = 64 if WIDE else 32
 VECTORS = 2  # side by side in a tile
 DOT_ROWS, DOT_COLUMNS = 4 if WIDE else 2, 4  # of a tile of dot products
-TAP_ROWS, TAP_VECTORS = 8 if WIDE else 4, 3  # of a tile whose rows of b begin anywhere
+TAP_ROWS, TAP_VECTORS = 8 if WIDE else 4, 3  # of the tiles of convolutions
 TAP_DOT_ROWS, TAP_DOT_COLUMNS = 8 if WIDE else 4, 3
 
 
@@ -235,6 +235,36 @@ def _tap_dots_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> 
     return context.get_dummy_value()
 
 
+def _plain_low_tile(out, to, pitch, rows, width, more, a, at, a_row, b, start, b_pitch, K):  # type: ignore[no-untyped-def]
+    for i in range(rows):
+        for j in range(width):
+            total = out.dtype.type(0)
+            for k in range(K):
+                total += a[at + i * a_row + k] * b[start + k * b_pitch + j]
+            out[to + i * pitch + j] = total + out[to + i * pitch + j] if more else total
+
+
+@intrinsic
+def _low_tile(typingctx, out, to, pitch, rows, width, more, a, at, a_row, b, start, b_pitch, K):  # type: ignore[no-untyped-def]
+    """out[to + i pitch + j] = (more and itself) + sum_k a[at + i a_row + k] b[start + k b_pitch + j]
+
+    for i < rows <= TAP_ROWS and j < width <= TAP_VECTORS vectors; all arrays flat.
+    """
+    arrays = {0: out, 5: types.boolean, 6: a, 9: b}
+    return types.void(*(arrays.get(i, types.intp) for i in range(13))), _low_tile_code
+
+
+def _low_tile_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+    out, to, pitch, rows, width, more, a, at, a_row, b, start, b_pitch, K = args
+    c = _Emitter(context, builder, sig.args[0].dtype)
+    out_data = c.array(sig.args[0], out).data
+    places = (out_data, to, pitch, rows, width), (c.array(sig.args[6], a).data, at, a_row, c.i64(1))
+    b_data = c.array(sig.args[9], b).data
+    begin = _Begin(out_data, to, pitch, more)
+    _multiply(c, (TAP_ROWS, TAP_VECTORS), *places, b_data, lambda k: builder.add(start, builder.mul(k, b_pitch)), K, begin)
+    return context.get_dummy_value()
+
+
 def _plain_add_row(out, to, x, at, n, value):  # type: ignore[no-untyped-def]
     for j in range(n):
         out[to + j] = x[at + j] + value
@@ -344,8 +374,8 @@ class _Emitter:
 
 _X86 = platform.machine().lower() in ("x86_64", "amd64")
 _PLAIN = DISABLED or (_X86 and not llvm.get_host_cpu_features().get("fma", False))
-tile, dots, taps, tap_dots, add_row = (
-    tuple(map(njit, (_plain_tile, _plain_dots, _plain_taps, _plain_tap_dots, _plain_add_row)))
+tile, dots, taps, tap_dots, low_tile, add_row = (
+    tuple(map(njit, (_plain_tile, _plain_dots, _plain_taps, _plain_tap_dots, _plain_low_tile, _plain_add_row)))
     if _PLAIN
-    else (_tile, _dots, _taps, _tap_dots, _add_row)
+    else (_tile, _dots, _taps, _tap_dots, _low_tile, _add_row)
 )

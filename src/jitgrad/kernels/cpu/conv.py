@@ -19,12 +19,13 @@ import numpy as np
 from jitgrad.kernels.cpu.conv_depthwise import add_taps
 from jitgrad.kernels.cpu.layout import contiguous, or_nothing
 from jitgrad.kernels.jit import njit, parallel_form, pays, prange, workspace
-from jitgrad.kernels.simd import TAP_DOT_COLUMNS, TAP_DOT_ROWS, TAP_ROWS, TAP_VECTORS, VECTOR_BYTES, add_row, tap_dots, taps
+from jitgrad.kernels.simd import TAP_DOT_COLUMNS, TAP_DOT_ROWS, TAP_ROWS, TAP_VECTORS, VECTOR_BYTES, add_row, low_tile, tap_dots, taps
 from jitgrad.shapes import conv_size
 
 CHUNK = 480  # positions that one task adds up for TAP_ROWS filters: a multiple of every tile's width
 DEPTH = 256  # taps at a time: the weights of a tile stay in L1
-BLOCK = 2048  # positions at a time in dot products, whose totals are float64
+TURNED_MIN = 24
+BLOCK = 1024  # positions at a time in dot products, whose totals are float64
 WAVE = 1 << 20  # bytes of planes at a time
 FEW = 2  # filters of a group up to which a tile would be mostly empty
 MIN_WORK = 1 << 17  # products from which threads pay
@@ -263,6 +264,60 @@ _conv2d_grad_x_parallel = parallel_form(_conv2d_grad_x)
 
 
 @njit
+def _turn(planes, turned, channels, size):
+    """turned[position, c] = planes[c, position]: what pixels hold in all channels lies side by side."""
+    for block in prange((size + 15) // 16):
+        first = np.int64(block) * 16
+        for c in range(channels):
+            at, to = np.uint64(c * size + first), np.uint64(first * channels + c)
+            for i in range(np.uint64(min(16, size - first))):
+                turned[to + i * np.uint64(channels)] = planes[at + i]
+
+
+@njit
+def _conv2d_grad_w_turned(g, x, gw, outputs, planes, turned, sums, geometry, images):
+    """Where stride and dilation are 1: for each ky, all (kx, c) are one row of the turned planes. `sums` is gw as (groups, f, ky, kx, c)."""
+    (N, C, H, W), (F, KH, KW), (OH, OW), stride, padding, _, (groups, _, _), (HP, WP) = geometry
+    filters, channels = F // groups, C // groups
+    size = images * HP * WP
+    width = TAP_VECTORS * VECTOR_BYTES // planes.itemsize
+    line = KW * channels
+    planes[C * size :] = 0
+    turned[C * size :] = 0
+    blocks, pieces = (filters + TAP_ROWS - 1) // TAP_ROWS, (line + width - 1) // width
+    for image in range(0, N, images):
+        here = min(images, N - image)
+        _fill(g, outputs, 0, ((image, here, images), (1, 1)), ((F, OH, OW), (1, 1), (0, 0)), (HP, WP))
+        _fill(x, planes, 0, ((image, here, images), (1, 1)), ((C, H, W), stride, padding), (HP, WP))
+        for group in range(groups):
+            _turn(planes[group * channels * size :], turned[group * channels * size :], channels, size)
+        run = here * HP * WP
+        for task in prange(groups * blocks * pieces):
+            rest, piece = divmod(np.int64(task), pieces)
+            group, block = divmod(rest, blocks)
+            first = group * filters + block * TAP_ROWS
+            rows = min(TAP_ROWS, filters - block * TAP_ROWS)
+            columns = min(width, line - piece * width)
+            for start in range(0, run, BLOCK):
+                length = min(BLOCK, run - start)
+                for ky in range(KH):
+                    at = (group * size + start + ky * WP) * channels + piece * width
+                    low_tile(
+                        sums, (first * KH + ky) * line + piece * width, KH * line, rows, columns, image + start > 0,
+                        outputs, first * size + start, size, turned, at, channels, length,
+                    )  # fmt: skip
+    result = gw.reshape(gw.size)
+    for f in range(F):
+        for ky in range(KH):
+            for kx in range(KW):
+                for c in range(channels):
+                    result[((f * channels + c) * KH + ky) * KW + kx] = sums[((f * KH + ky) * KW + kx) * channels + c]
+
+
+_conv2d_grad_w_turned_parallel = parallel_form(_conv2d_grad_w_turned)
+
+
+@njit
 def _conv2d_grad_w(g, x, gw, outputs, planes, table, totals, geometry, images):
     """Dot products of long rows: blocks in the dtype of x, `totals` in float64."""
     (N, C, H, W), (F, KH, KW), (OH, OW), stride, padding, _, (groups, A, B), (HP, WP) = geometry
@@ -365,6 +420,13 @@ def conv2d_grad_w(g: np.ndarray, x: np.ndarray, w_shape: tuple, stride: Pair, pa
     places = C // groups * KH * KW
     parallel = pays(g.size * places, MIN_WORK)
     images = _wave(geometry, C * A * B + F, x.itemsize)
+    if stride == dilation == (1, 1) and C // groups * KW >= TURNED_MIN:
+        size = images * HP * WP
+        slack = _slack(geometry)
+        outputs, planes, turned = _split(g.dtype, F * size, C * size + slack, C * (size + slack))
+        run = _conv2d_grad_w_turned_parallel if parallel else _conv2d_grad_w_turned
+        run(contiguous(g), contiguous(x), gw, outputs, planes, turned, np.empty(gw.size, g.dtype), geometry, images)
+        return gw
     outputs, planes = _split(g.dtype, F * images * HP * WP, C * A * B * images * HP * WP + _slack(geometry))
     run = _conv2d_grad_w_parallel if parallel else _conv2d_grad_w
     table, totals = np.empty(places, np.int64), np.empty(gw.size, np.float64)
