@@ -18,6 +18,7 @@ import numpy as np
 
 from jitgrad.kernels.cpu.conv_depthwise import add_taps
 from jitgrad.kernels.cpu.layout import contiguous, or_nothing
+from jitgrad.kernels.cpu.matmul import shared_left, summed
 from jitgrad.kernels.jit import njit, parallel_form, pays, prange, workspace
 from jitgrad.kernels.simd import TAP_DOT_COLUMNS, TAP_DOT_ROWS, TAP_ROWS, TAP_VECTORS, VECTOR_BYTES, add_row, low_tile, tap_dots, taps
 from jitgrad.shapes import conv_size
@@ -371,6 +372,11 @@ def _split(dtype: np.dtype, *sizes: int) -> list[np.ndarray]:
     return [buffer[start : start + size] for start, size in zip(starts, sizes, strict=True)]
 
 
+def _is_product(w_shape: tuple, stride: Pair, padding: Pair, groups: int) -> bool:
+    """Whether each image is multiplied by one matrix: a filter of one pixel."""
+    return w_shape[2:] == (1, 1) and stride == (1, 1) and padding == (0, 0) and groups == 1
+
+
 def _packed(groups: int, filters: int, places: int) -> int:
     """Elements of weights in blocks of TAP_ROWS."""
     return groups * -(-filters // TAP_ROWS) * TAP_ROWS * places
@@ -384,6 +390,9 @@ def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, stride: Pair, pad
     """y[n, f, oy, ox] = b[f] + sum_{c, ky, kx} x[n, c, oy*SH - PH + ky*DH, ox*SW - PW + kx*DW] * w[f, c, ky, kx]."""
     geometry = _geometry(x.shape, w.shape, stride, padding, dilation, groups)
     (N, C, _, _), (F, KH, KW), (OH, OW), _, _, _, (_, A, B), (HP, WP) = geometry
+    if _is_product(w.shape, stride, padding, groups):
+        y = shared_left(contiguous(w).reshape(F, C), contiguous(x).reshape(N, C, OH * OW), False).reshape(N, F, OH, OW)
+        return y if b is None else np.add(y, b[:, None, None], out=y)
     y = np.empty((N, F, OH, OW), x.dtype)
     places = C // groups * KH * KW
     parallel = pays(y.size * places, MIN_WORK)
@@ -399,6 +408,8 @@ def conv2d_grad_x(g: np.ndarray, w: np.ndarray, x_shape: tuple, stride: Pair, pa
     """gx[n, c, oy*SH - PH + ky*DH, ox*SW - PW + kx*DW] += g[n, f, oy, ox] * w[f, c, ky, kx], over all f, ky, kx."""
     geometry = _geometry(x_shape, w.shape, stride, padding, dilation, groups)
     (N, C, _, _), (F, KH, KW), _, _, _, _, (_, A, B), (HP, WP) = geometry
+    if _is_product(w.shape, stride, padding, groups):
+        return shared_left(contiguous(w).reshape(F, C), contiguous(g).reshape(N, F, -1), True).reshape(x_shape)
     gx = np.zeros(x_shape, g.dtype)
     if not gx.size:
         return gx
@@ -416,6 +427,8 @@ def conv2d_grad_w(g: np.ndarray, x: np.ndarray, w_shape: tuple, stride: Pair, pa
     """gw[f, c, ky, kx] = sum_{n, oy, ox} g[n, f, oy, ox] * x[n, c, oy*SH - PH + ky*DH, ox*SW - PW + kx*DW]."""
     geometry = _geometry(x.shape, w_shape, stride, padding, dilation, groups)
     (N, C, _, _), (F, KH, KW), _, _, _, _, (_, A, B), (HP, WP) = geometry
+    if _is_product(w_shape, stride, padding, groups):
+        return summed(contiguous(g).reshape(N, F, -1), contiguous(x).reshape(N, C, -1)).reshape(w_shape)
     gw = np.empty(w_shape, g.dtype)
     places = C // groups * KH * KW
     parallel = pays(g.size * places, MIN_WORK)
