@@ -18,7 +18,7 @@ import numpy as np
 
 from jitgrad.kernels.cpu.conv_depthwise import add_taps
 from jitgrad.kernels.cpu.layout import contiguous, or_nothing
-from jitgrad.kernels.cpu.matmul import shared_left, summed
+from jitgrad.kernels.cpu.matmul import summed
 from jitgrad.kernels.jit import njit, parallel_form, pays, prange, workspace
 from jitgrad.kernels.simd import TAP_DOT_COLUMNS, TAP_DOT_ROWS, TAP_ROWS, TAP_VECTORS, VECTOR_BYTES, add_row, low_tile, tap_dots, taps
 from jitgrad.shapes import conv_size
@@ -179,33 +179,37 @@ def _products(planes, table, weights, bias, out, sums, count, layout):
 
 @njit
 def _pack(w, packed, groups):
-    """packed[group, block, t, i] = w[block*TAP_ROWS + i of the group, t], zero behind the last filter."""
+    """packed[group, block, t, i] = w[block*TAP_ROWS + i of the group, t]; what lies behind the last filter means nothing."""
     F = w.shape[0]
     filters, K = F // groups, w.size // F
     flat = w.reshape(w.size)
     blocks = (filters + TAP_ROWS - 1) // TAP_ROWS
-    for block in range(groups * blocks):
-        group, of = divmod(block, blocks)
-        for i in range(TAP_ROWS):
-            f = of * TAP_ROWS + i
-            for t in range(K):
-                packed[(block * K + t) * TAP_ROWS + i] = flat[(group * filters + f) * K + t] if f < filters else 0
+    for block in prange(groups * blocks):
+        group, of = divmod(np.int64(block), blocks)
+        to, at = np.uint64(np.int64(block) * K * TAP_ROWS), np.uint64((group * filters + of * TAP_ROWS) * K)
+        rows = np.uint64(min(TAP_ROWS, filters - of * TAP_ROWS))
+        for t in range(np.uint64(K)):
+            for i in range(rows):
+                packed[to + t * np.uint64(TAP_ROWS) + i] = flat[at + i * np.uint64(K) + t]
 
 
 @njit
 def _conv2d(x, w, bias, y, planes, packed, table, sums, geometry, images):
-    """`sums`: one row per share of the work, for the chunk in hand."""
+    """`sums`: one row per share of the work, for the chunk in hand. Without `planes` images are read where they lie, one at a time."""
     (N, C, H, W), (F, _, _), (OH, OW), stride, padding, _, (groups, A, B), (HP, WP) = geometry
     _offsets(table, images, geometry)
     _pack(w, packed, groups)
-    planes[C * A * B * images * HP * WP :] = 0
     parts = (groups, F // groups, (C // groups) * A * B * images * HP * WP)
     window = ((0, OH, 0, OW), (1, 1, 0, 0))
+    flat = x.reshape(x.size)
+    planes[min(planes.size, C * A * B * images * HP * WP) :] = 0
     for image in range(0, N, images):
         here = min(images, N - image)
-        _fill(x, planes, 0, ((image, here, images), (A, B)), ((C, H, W), stride, padding), (HP, WP))
-        count = ((image, here, images, 0), (0, table.size, table.size), parts, window)
-        _products(planes, table, packed, bias, y, sums, count, ((F, OH, OW), (HP, WP)))
+        if planes.size:
+            _fill(x, planes, 0, ((image, here, images), (A, B)), ((C, H, W), stride, padding), (HP, WP))
+        lead = 0 if planes.size else image * C * H * W
+        count = ((image, here, images, lead), (0, table.size, table.size), parts, window)
+        _products(planes if planes.size else flat, table, packed, bias, y, sums, count, ((F, OH, OW), (HP, WP)))
 
 
 _conv2d_parallel = parallel_form(_conv2d)
@@ -216,8 +220,8 @@ def _flip(w, packed, table, starts, images, geometry):
     """The taps (f, ky, kx) that reach each phase of the input: their offsets in the planes of outputs, their weights per channel."""
     (N, C, H, W), (F, KH, KW), _, (SH, SW), _, (DH, DW), (groups, A, B), (HP, WP) = geometry
     filters, channels = F // groups, C // groups
-    blocks = (channels + TAP_ROWS - 1) // TAP_ROWS
-    packed[:] = 0
+    blocks, size = (channels + TAP_ROWS - 1) // TAP_ROWS, KH * KW
+    place = np.empty(table.size, np.int64)  # of a tap in the weights of one channel
     t = 0
     for phase in range(A * B):
         a, b = divmod(phase, B)
@@ -227,38 +231,49 @@ def _flip(w, packed, table, starts, images, geometry):
                 for kx in range(KW):
                     if ky * DH % SH == a and kx * DW % SW == b:
                         table[t] = f * images * HP * WP - ky * DH // SH * WP - kx * DW // SW
-                        for c in range(C):
-                            group, of = divmod(c, channels)
-                            block, i = divmod(of, TAP_ROWS)
-                            packed[((group * blocks + block) * table.size + t) * TAP_ROWS + i] = w[group * filters + f, of, ky, kx]
+                        place[t] = f * channels * size + ky * KW + kx
                         t += 1
     starts[A * B] = t
+    flat = w.reshape(w.size)
+    for block in prange(groups * blocks):
+        group, of = divmod(np.int64(block), blocks)
+        to = np.uint64(np.int64(block) * table.size * TAP_ROWS)
+        at = group * filters * channels * size + of * TAP_ROWS * size
+        rows = np.uint64(min(TAP_ROWS, channels - of * TAP_ROWS))
+        for t in range(table.size):
+            first, line = np.uint64(at + place[t]), to + np.uint64(t * TAP_ROWS)
+            for i in range(rows):
+                packed[line + i] = flat[first + i * np.uint64(size)]
 
 
 @njit
 def _conv2d_grad_x(g, w, gx, planes, packed, table, sums, geometry, images):
-    """gx is zero before. Phase (a, b) of gx adds up the taps that reach it; `table` ends with the phases' starts."""
+    """gx is zero before. Phase (a, b) of gx adds up the taps that reach it; `table` ends with the phases' starts.
+
+    Without `planes` images are read where they lie, one at a time.
+    """
     (N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), _, (groups, A, B), (HP, WP) = geometry
     places = F // groups * KH * KW
     offsets, starts = table[:places], table[places:]
-    lead = planes.size - F * images * HP * WP  # zeros, which the first rows reach back into
+    lead = max(0, planes.size - F * images * HP * WP)  # zeros, which the first rows reach back into
     _flip(w, packed, offsets, starts, images, geometry)
     planes[:lead] = 0
-    none = packed[:0]
+    none, flat = packed[:0], g.reshape(g.size)
     parts = (groups, C // groups, F // groups * images * HP * WP)
     for image in range(0, N, images):
         here = min(images, N - image)
-        _fill(g, planes, lead, ((image, here, images), (1, 1)), ((F, OH, OW), (1, 1), (0, 0)), (HP, WP))
+        if planes.size:
+            _fill(g, planes, lead, ((image, here, images), (1, 1)), ((F, OH, OW), (1, 1), (0, 0)), (HP, WP))
         for phase in range(A * B):
             a, b = divmod(phase, B)
             top, left = max(0, (PH - a + SH - 1) // SH), max(0, (PW - b + SW - 1) // SW)
             bottom, right = min(HP, (H + PH - a + SH - 1) // SH), min(WP, (W + PW - b + SW - 1) // SW)
             if top < bottom and left < right:
                 count = (
-                    (image, here, images, lead), (starts[phase], starts[phase + 1], places), parts,
-                    ((top, bottom, left, right), (SH, SW, a - PH, b - PW)),
+                    (image, here, images, lead if planes.size else image * F * OH * OW),
+                    (starts[phase], starts[phase + 1], places), parts, ((top, bottom, left, right), (SH, SW, a - PH, b - PW)),
                 )  # fmt: skip
-                _products(planes, offsets, packed, none, gx, sums, count, ((C, H, W), (HP, WP)))
+                _products(planes if planes.size else flat, offsets, packed, none, gx, sums, count, ((C, H, W), (HP, WP)))
 
 
 _conv2d_grad_x_parallel = parallel_form(_conv2d_grad_x)
@@ -390,14 +405,15 @@ def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, stride: Pair, pad
     """y[n, f, oy, ox] = b[f] + sum_{c, ky, kx} x[n, c, oy*SH - PH + ky*DH, ox*SW - PW + kx*DW] * w[f, c, ky, kx]."""
     geometry = _geometry(x.shape, w.shape, stride, padding, dilation, groups)
     (N, C, _, _), (F, KH, KW), (OH, OW), _, _, _, (_, A, B), (HP, WP) = geometry
-    if _is_product(w.shape, stride, padding, groups):
-        y = shared_left(contiguous(w).reshape(F, C), contiguous(x).reshape(N, C, OH * OW), False).reshape(N, F, OH, OW)
-        return y if b is None else np.add(y, b[:, None, None], out=y)
     y = np.empty((N, F, OH, OW), x.dtype)
     places = C // groups * KH * KW
     parallel = pays(y.size * places, MIN_WORK)
-    images = _wave(geometry, C * A * B, x.itemsize)
-    planes, packed = _split(x.dtype, C * A * B * images * HP * WP + _slack(geometry), _packed(groups, F // groups, places))
+    images, size = _wave(geometry, C * A * B, x.itemsize), 0
+    if (stride, padding) == ((1, 1), (0, 0)):
+        images = 1
+    else:
+        size = C * A * B * images * HP * WP + _slack(geometry)
+    planes, packed = _split(x.dtype, size, _packed(groups, F // groups, places))
     run = _conv2d_parallel if parallel else _conv2d
     table = np.empty(places, np.int64)
     run(contiguous(x), contiguous(w), or_nothing(b, x.dtype), y, planes, packed, table, _sums(parallel, x.dtype), geometry, images)
@@ -408,15 +424,17 @@ def conv2d_grad_x(g: np.ndarray, w: np.ndarray, x_shape: tuple, stride: Pair, pa
     """gx[n, c, oy*SH - PH + ky*DH, ox*SW - PW + kx*DW] += g[n, f, oy, ox] * w[f, c, ky, kx], over all f, ky, kx."""
     geometry = _geometry(x_shape, w.shape, stride, padding, dilation, groups)
     (N, C, _, _), (F, KH, KW), _, _, _, _, (_, A, B), (HP, WP) = geometry
-    if _is_product(w.shape, stride, padding, groups):
-        return shared_left(contiguous(w).reshape(F, C), contiguous(g).reshape(N, F, -1), True).reshape(x_shape)
     gx = np.zeros(x_shape, g.dtype)
     if not gx.size:
         return gx
     parallel = pays(g.size * (w.size // F), MIN_WORK)
-    images = _wave(geometry, F, g.itemsize)
+    images, size = _wave(geometry, F, g.itemsize), 0
+    if (KH, KW) == stride == (1, 1) and padding == (0, 0):
+        images = 1
+    else:
+        size = F * images * HP * WP + _slack(geometry)
     places = F // groups * KH * KW
-    planes, packed = _split(g.dtype, F * images * HP * WP + _slack(geometry), _packed(groups, C // groups, places))
+    planes, packed = _split(g.dtype, size, _packed(groups, C // groups, places))
     table = np.empty(places + A * B + 1, np.int64)
     run = _conv2d_grad_x_parallel if parallel else _conv2d_grad_x
     run(contiguous(g), contiguous(w), gx, planes, packed, table, _sums(parallel, g.dtype), geometry, images)
