@@ -114,10 +114,20 @@ def njit(function: Function | None = None, *, fastmath: frozenset[str] = EXACT, 
 
 
 def parallel_form(kernel: Any) -> Any:
-    """The same body with its `prange` loops spread over threads; call it only where `pays` says so."""
+    """The same body with its `prange` loops, and those of kernels that it calls, spread over threads; call it only where `pays` says so."""
     if DISABLED:
         return kernel
-    return Kernel(kernel.py_func, targetoptions={**kernel.targetoptions, "parallel": True})
+    function = kernel.py_func
+    called = {name: function.__globals__.get(name) for name in function.__code__.co_names}
+    threaded = {name: parallel_form(k) for name, k in called.items() if isinstance(k, Kernel) and _has_prange(k.py_func)}
+    if threaded:
+        function = types.FunctionType(function.__code__, {**function.__globals__, **threaded}, function.__name__)
+    return Kernel(function, targetoptions={**kernel.targetoptions, "parallel": True})
+
+
+def _has_prange(function: Any) -> bool:
+    names = function.__code__.co_names
+    return "prange" in names or any(isinstance(k := function.__globals__.get(n), Kernel) and _has_prange(k.py_func) for n in names)
 
 
 class _Direct(dict[Any, Function]):

@@ -16,19 +16,17 @@ from functools import lru_cache
 
 import numpy as np
 
-from jitgrad.kernels.cpu.conv_depthwise import add_taps
+from jitgrad.kernels.cpu.conv_planes import fill, offsets, turn
+from jitgrad.kernels.cpu.conv_tiles import CHUNK, flip, pack, products
 from jitgrad.kernels.cpu.layout import contiguous, or_nothing
 from jitgrad.kernels.cpu.matmul import summed
 from jitgrad.kernels.jit import njit, parallel_form, pays, prange, workspace
-from jitgrad.kernels.simd import TAP_DOT_COLUMNS, TAP_DOT_ROWS, TAP_ROWS, TAP_VECTORS, VECTOR_BYTES, add_row, low_tile, tap_dots, taps
+from jitgrad.kernels.simd import TAP_DOT_COLUMNS, TAP_DOT_ROWS, TAP_ROWS, TAP_VECTORS, VECTOR_BYTES, low_tile, tap_dots
 from jitgrad.shapes import conv_size
 
-CHUNK = 480  # positions that one task adds up for TAP_ROWS filters: a multiple of every tile's width
-DEPTH = 256  # taps at a time: the weights of a tile stay in L1
-TURNED_MIN = 24
+TURNED_MIN = 24  # numbers in a row of turned planes from which they fill a tile
 BLOCK = 1024  # positions at a time in dot products, whose totals are float64
 WAVE = 1 << 20  # bytes of planes at a time
-FEW = 2  # filters of a group up to which a tile would be mostly empty
 MIN_WORK = 1 << 17  # products from which threads pay
 SHARES = 64  # pieces that threads take
 
@@ -60,145 +58,11 @@ def _wave(geometry: Geometry, channels: int, itemsize: int) -> int:
 
 
 @njit
-def _fill(x, planes, lead, count, source, layout):
-    """planes[lead + (c, a, b, n, r, q)] = padded x[first + n, c, r*SH + a, q*SW + b], for n < here of `images` places."""
-    (first, here, images), (A, B) = count
-    (C, H, W), (SH, SW), (PH, PW) = source
-    HP, WP = layout
-    flat = x.reshape(x.size)
-    for task in prange(C * A * B * here):
-        rest, n = divmod(np.int64(task), here)  # Numba counts parallel loops in uint64
-        channel, phase = divmod(rest, A * B)
-        a, b = divmod(phase, B)
-        image = lead + (rest * images + n) * HP * WP
-        left = b - PW  # column of x that q = 0 reads
-        start = min(WP, max(0, (SW - 1 - left) // SW))
-        stop = max(start, min(WP, (W - left + SW - 1) // SW))
-        for r in range(HP):
-            y = r * SH + a - PH
-            to = np.uint64(image + r * WP)
-            if 0 <= y < H:
-                at = np.uint64((((first + n) * C + channel) * H + y) * W + left + start * SW)
-                for q in range(np.uint64(start)):
-                    planes[to + q] = 0
-                if SW == 1:
-                    add_row(planes, to + np.uint64(start), flat, at, stop - start, 0.0)
-                else:
-                    for q in range(np.uint64(stop - start)):
-                        planes[to + np.uint64(start) + q] = flat[at + q * np.uint64(SW)]
-                for q in range(np.uint64(stop), np.uint64(WP)):
-                    planes[to + q] = 0
-            else:
-                for q in range(np.uint64(WP)):
-                    planes[to + q] = 0
-
-
-@njit
-def _offsets(table, images, geometry):
-    """table[c, ky, kx] = offset of a tap in the planes of one group of channels."""
-    (N, C, _, _), (_, KH, KW), _, (SH, SW), _, (DH, DW), (groups, A, B), (HP, WP) = geometry
-    t = 0
-    for c in range(C // groups):
-        for ky in range(KH):
-            qy, a = divmod(ky * DH, SH)
-            for kx in range(KW):
-                qx, b = divmod(kx * DW, SW)
-                table[t] = ((c * A + a) * B + b) * images * HP * WP + qy * WP + qx
-                t += 1
-
-
-@njit
-def _store(out, sums, at, bias, place, to, window, layout):
-    """The pixels among the positions of a chunk; out[to] is the first pixel of the first image."""
-    start, stop = place
-    (top, bottom, left, right), (SH, SW, y0, x0) = window
-    (F, H, W), (HP, WP) = layout
-    line = start // WP
-    n, r = divmod(line, HP)
-    at += line * WP - start
-    for line in range(line, (stop + WP - 1) // WP):
-        if top <= r < bottom:
-            low, high = max(left, start - line * WP), min(right, stop - line * WP)
-            first = to + n * F * H * W + (r * SH + y0) * W + x0
-            if SW == 1:
-                if low < high:
-                    add_row(out, first + low, sums, at + low, high - low, bias)
-            else:
-                for q in range(low, high):
-                    out[first + q * SW] = sums[np.uint64(at + q)] + bias
-        at += WP
-        r += 1
-        if r == HP:
-            r = 0
-            n += 1
-
-
-@njit
-def _products(planes, table, weights, bias, out, sums, count, layout):
-    """out[n, f, pixel] = bias[f] + sum over taps first <= t < last of weights[f, t] planes[table[t] + position]."""
-    (image, here, images, lead), (first, last, every), (groups, filters, pitch), window = count
-    shape, (HP, WP) = layout
-    top, bottom, left, right = window[0]
-    begin, end = top * WP + left, (bottom - 1) * WP + right  # positions from the first pixel of an image to its last
-    width = TAP_VECTORS * VECTOR_BYTES // planes.itemsize
-    # Small images follow each other in one run of positions, if that makes fewer tiles than a run for each.
-    alone = here * ((end - begin + width - 1) // width)
-    span = here if ((here - 1) * HP * WP + end - begin + width - 1) // width < alone else 1
-    run = (span - 1) * HP * WP + end - begin
-    chunks = (run + CHUNK - 1) // CHUNK
-    blocks = (filters + TAP_ROWS - 1) // TAP_ROWS
-    flat = out.reshape(out.size)
-    shares = sums.shape[0]
-    tasks = here // span * chunks * groups * blocks
-    for share in prange(shares):
-        mine = sums[share]
-        for task in range(np.int64(share) * tasks // shares, (np.int64(share) + 1) * tasks // shares):
-            rest, block = divmod(task, groups * blocks)
-            n, chunk = divmod(rest, chunks)
-            group, block = divmod(block, blocks)
-            rows = min(TAP_ROWS, filters - block * TAP_ROWS)
-            start = begin + chunk * CHUNK
-            size = min(CHUNK, begin + run - start)
-            at = lead + group * pitch + n * HP * WP + start
-            w = (group * blocks + block) * every * TAP_ROWS
-            if filters <= FEW:
-                for i in range(rows):
-                    add_taps(mine, i * CHUNK, size, weights, w + first * TAP_ROWS + i, TAP_ROWS, planes, table, first, last, at)
-            else:
-                for t in range(first, max(last, first + 1), DEPTH):
-                    depth = min(DEPTH, last - t)
-                    for j in range(0, size, width):
-                        columns = min(width, size - j)
-                        taps(mine, j, CHUNK, rows, columns, t > first, weights, w + t * TAP_ROWS, planes, at + j, table, t, depth)
-            for i in range(rows):
-                row = group * filters + block * TAP_ROWS + i
-                b = bias[row] if bias.size else bias.dtype.type(0)
-                to = ((image + n) * shape[0] + row) * shape[1] * shape[2]
-                _store(flat, mine, i * CHUNK, b, (start, start + size), to, window, layout)
-
-
-@njit
-def _pack(w, packed, groups):
-    """packed[group, block, t, i] = w[block*TAP_ROWS + i of the group, t]; what lies behind the last filter means nothing."""
-    F = w.shape[0]
-    filters, K = F // groups, w.size // F
-    flat = w.reshape(w.size)
-    blocks = (filters + TAP_ROWS - 1) // TAP_ROWS
-    for block in prange(groups * blocks):
-        group, of = divmod(np.int64(block), blocks)
-        to, at = np.uint64(np.int64(block) * K * TAP_ROWS), np.uint64((group * filters + of * TAP_ROWS) * K)
-        rows = np.uint64(min(TAP_ROWS, filters - of * TAP_ROWS))
-        for t in range(np.uint64(K)):
-            for i in range(rows):
-                packed[to + t * np.uint64(TAP_ROWS) + i] = flat[at + i * np.uint64(K) + t]
-
-
-@njit
 def _conv2d(x, w, bias, y, planes, packed, table, sums, geometry, images):
     """`sums`: one row per share of the work, for the chunk in hand. Without `planes` images are read where they lie, one at a time."""
     (N, C, H, W), (F, _, _), (OH, OW), stride, padding, _, (groups, A, B), (HP, WP) = geometry
-    _offsets(table, images, geometry)
-    _pack(w, packed, groups)
+    offsets(table, images, geometry)
+    pack(w, packed, groups)
     parts = (groups, F // groups, (C // groups) * A * B * images * HP * WP)
     window = ((0, OH, 0, OW), (1, 1, 0, 0))
     flat = x.reshape(x.size)
@@ -206,44 +70,13 @@ def _conv2d(x, w, bias, y, planes, packed, table, sums, geometry, images):
     for image in range(0, N, images):
         here = min(images, N - image)
         if planes.size:
-            _fill(x, planes, 0, ((image, here, images), (A, B)), ((C, H, W), stride, padding), (HP, WP))
+            fill(x, planes, 0, ((image, here, images), (A, B)), ((C, H, W), stride, padding), (HP, WP))
         lead = 0 if planes.size else image * C * H * W
-        count = ((image, here, images, lead), (0, table.size, table.size), parts, window)
-        _products(planes if planes.size else flat, table, packed, bias, y, sums, count, ((F, OH, OW), (HP, WP)))
+        count = ((image, here, lead), (0, table.size, table.size), parts, window)
+        products(planes if planes.size else flat, table, packed, bias, y, sums, count, ((F, OH, OW), (HP, WP)))
 
 
 _conv2d_parallel = parallel_form(_conv2d)
-
-
-@njit
-def _flip(w, packed, table, starts, images, geometry):
-    """The taps (f, ky, kx) that reach each phase of the input: their offsets in the planes of outputs, their weights per channel."""
-    (N, C, H, W), (F, KH, KW), _, (SH, SW), _, (DH, DW), (groups, A, B), (HP, WP) = geometry
-    filters, channels = F // groups, C // groups
-    blocks, size = (channels + TAP_ROWS - 1) // TAP_ROWS, KH * KW
-    place = np.empty(table.size, np.int64)  # of a tap in the weights of one channel
-    t = 0
-    for phase in range(A * B):
-        a, b = divmod(phase, B)
-        starts[phase] = t
-        for f in range(filters):
-            for ky in range(KH):
-                for kx in range(KW):
-                    if ky * DH % SH == a and kx * DW % SW == b:
-                        table[t] = f * images * HP * WP - ky * DH // SH * WP - kx * DW // SW
-                        place[t] = f * channels * size + ky * KW + kx
-                        t += 1
-    starts[A * B] = t
-    flat = w.reshape(w.size)
-    for block in prange(groups * blocks):
-        group, of = divmod(np.int64(block), blocks)
-        to = np.uint64(np.int64(block) * table.size * TAP_ROWS)
-        at = group * filters * channels * size + of * TAP_ROWS * size
-        rows = np.uint64(min(TAP_ROWS, channels - of * TAP_ROWS))
-        for t in range(table.size):
-            first, line = np.uint64(at + place[t]), to + np.uint64(t * TAP_ROWS)
-            for i in range(rows):
-                packed[line + i] = flat[first + i * np.uint64(size)]
 
 
 @njit
@@ -256,43 +89,32 @@ def _conv2d_grad_x(g, w, gx, planes, packed, table, sums, geometry, images):
     places = F // groups * KH * KW
     offsets, starts = table[:places], table[places:]
     lead = max(0, planes.size - F * images * HP * WP)  # zeros, which the first rows reach back into
-    _flip(w, packed, offsets, starts, images, geometry)
+    flip(w, packed, offsets, starts, images, geometry)
     planes[:lead] = 0
     none, flat = packed[:0], g.reshape(g.size)
     parts = (groups, C // groups, F // groups * images * HP * WP)
     for image in range(0, N, images):
         here = min(images, N - image)
         if planes.size:
-            _fill(g, planes, lead, ((image, here, images), (1, 1)), ((F, OH, OW), (1, 1), (0, 0)), (HP, WP))
+            fill(g, planes, lead, ((image, here, images), (1, 1)), ((F, OH, OW), (1, 1), (0, 0)), (HP, WP))
         for phase in range(A * B):
             a, b = divmod(phase, B)
             top, left = max(0, (PH - a + SH - 1) // SH), max(0, (PW - b + SW - 1) // SW)
             bottom, right = min(HP, (H + PH - a + SH - 1) // SH), min(WP, (W + PW - b + SW - 1) // SW)
             if top < bottom and left < right:
                 count = (
-                    (image, here, images, lead if planes.size else image * F * OH * OW),
+                    (image, here, lead if planes.size else image * F * OH * OW),
                     (starts[phase], starts[phase + 1], places), parts, ((top, bottom, left, right), (SH, SW, a - PH, b - PW)),
                 )  # fmt: skip
-                _products(planes if planes.size else flat, offsets, packed, none, gx, sums, count, ((C, H, W), (HP, WP)))
+                products(planes if planes.size else flat, offsets, packed, none, gx, sums, count, ((C, H, W), (HP, WP)))
 
 
 _conv2d_grad_x_parallel = parallel_form(_conv2d_grad_x)
 
 
 @njit
-def _turn(planes, turned, channels, size):
-    """turned[position, c] = planes[c, position]: what pixels hold in all channels lies side by side."""
-    for block in prange((size + 15) // 16):
-        first = np.int64(block) * 16
-        for c in range(channels):
-            at, to = np.uint64(c * size + first), np.uint64(first * channels + c)
-            for i in range(np.uint64(min(16, size - first))):
-                turned[to + i * np.uint64(channels)] = planes[at + i]
-
-
-@njit
 def _conv2d_grad_w_turned(g, x, gw, outputs, planes, turned, sums, geometry, images):
-    """Where stride and dilation are 1: for each ky, all (kx, c) are one row of the turned planes. `sums` is gw as (groups, f, ky, kx, c)."""
+    """Where stride and dilation are 1: for each ky, all (kx, c) are one row of the turned planes. `sums` is gw as (f, ky, kx, c)."""
     (N, C, H, W), (F, KH, KW), (OH, OW), stride, padding, _, (groups, _, _), (HP, WP) = geometry
     filters, channels = F // groups, C // groups
     size = images * HP * WP
@@ -303,10 +125,10 @@ def _conv2d_grad_w_turned(g, x, gw, outputs, planes, turned, sums, geometry, ima
     blocks, pieces = (filters + TAP_ROWS - 1) // TAP_ROWS, (line + width - 1) // width
     for image in range(0, N, images):
         here = min(images, N - image)
-        _fill(g, outputs, 0, ((image, here, images), (1, 1)), ((F, OH, OW), (1, 1), (0, 0)), (HP, WP))
-        _fill(x, planes, 0, ((image, here, images), (1, 1)), ((C, H, W), stride, padding), (HP, WP))
+        fill(g, outputs, 0, ((image, here, images), (1, 1)), ((F, OH, OW), (1, 1), (0, 0)), (HP, WP))
+        fill(x, planes, 0, ((image, here, images), (1, 1)), ((C, H, W), stride, padding), (HP, WP))
         for group in range(groups):
-            _turn(planes[group * channels * size :], turned[group * channels * size :], channels, size)
+            turn(planes[group * channels * size :], turned[group * channels * size :], channels, size)
         run = here * HP * WP
         for task in prange(groups * blocks * pieces):
             rest, piece = divmod(np.int64(task), pieces)
@@ -336,9 +158,9 @@ _conv2d_grad_w_turned_parallel = parallel_form(_conv2d_grad_w_turned)
 @njit
 def _conv2d_grad_w(g, x, gw, outputs, planes, table, totals, geometry, images):
     """Dot products of long rows: blocks in the dtype of x, `totals` in float64."""
-    (N, C, H, W), (F, KH, KW), (OH, OW), stride, padding, _, (groups, A, B), (HP, WP) = geometry
+    (N, C, H, W), (F, _, _), (OH, OW), stride, padding, _, (groups, A, B), (HP, WP) = geometry
     filters, places = F // groups, table.size
-    _offsets(table, images, geometry)
+    offsets(table, images, geometry)
     planes[C * A * B * images * HP * WP :] = 0
     totals[:] = 0.0
     blocks = (filters + TAP_DOT_ROWS - 1) // TAP_DOT_ROWS
@@ -347,8 +169,8 @@ def _conv2d_grad_w(g, x, gw, outputs, planes, table, totals, geometry, images):
     pitch = (C // groups) * A * B * images * HP * WP
     for image in range(0, N, images):
         here = min(images, N - image)
-        _fill(g, outputs, 0, ((image, here, images), (1, 1)), ((F, OH, OW), (1, 1), (0, 0)), (HP, WP))
-        _fill(x, planes, 0, ((image, here, images), (A, B)), ((C, H, W), stride, padding), (HP, WP))
+        fill(g, outputs, 0, ((image, here, images), (1, 1)), ((F, OH, OW), (1, 1), (0, 0)), (HP, WP))
+        fill(x, planes, 0, ((image, here, images), (A, B)), ((C, H, W), stride, padding), (HP, WP))
         run = here * HP * WP
         for task in prange(groups * blocks * pieces):
             rest, piece = divmod(np.int64(task), pieces)
@@ -423,7 +245,7 @@ def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, stride: Pair, pad
 def conv2d_grad_x(g: np.ndarray, w: np.ndarray, x_shape: tuple, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> np.ndarray:
     """gx[n, c, oy*SH - PH + ky*DH, ox*SW - PW + kx*DW] += g[n, f, oy, ox] * w[f, c, ky, kx], over all f, ky, kx."""
     geometry = _geometry(x_shape, w.shape, stride, padding, dilation, groups)
-    (N, C, _, _), (F, KH, KW), _, _, _, _, (_, A, B), (HP, WP) = geometry
+    (_, C, _, _), (F, KH, KW), _, _, _, _, (_, A, B), (HP, WP) = geometry
     gx = np.zeros(x_shape, g.dtype)
     if not gx.size:
         return gx
