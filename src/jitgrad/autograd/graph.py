@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from jitgrad.autograd.creation import scalar
 from jitgrad.autograd.door import SHAPES
 from jitgrad.autograd.inplace import COPY_
-from jitgrad.autograd.mode import current_mode, reset_mode, set_mode, with_grad
+from jitgrad.autograd.mode import Listening, current_mode, reset_mode, set_mode, with_grad
 from jitgrad.autograd.node import Hooks, Leaf, Node, last_write
 from jitgrad.autograd.primitives import add, clone, filled, sum_to
 from jitgrad.autograd.tensor import Tensor, current_node
@@ -138,6 +138,15 @@ class Walk:
         if hooks.retains and isinstance(n, Node):
             self.retained = [*(self.retained or ()), (n, g)]
         return g
+
+
+def _walk(m: bool | Listening) -> type[Walk]:
+    """The class of the walk: that which a listener brings, if one does."""
+    while not isinstance(m, bool):
+        if m.listener.walk is not None:
+            return m.listener.walk
+        m = m.below
+    return Walk
 
 
 def _sum(a: Grad, b: Grad) -> Grad:
@@ -337,14 +346,14 @@ def backward(
 def run_backward(tensors: Any, grad_tensors: Any, retain_graph: bool | None, create_graph: bool, inputs: Any) -> None:
     """See backward; Tensor.backward calls it too."""
     roots = _roots(tensors, grad_tensors, "backward")
-    walk = Walk(create_graph if retain_graph is None else retain_graph)
+    m = current_mode()
+    walk = (Walk if m is True else _walk(m))(create_graph if retain_graph is None else retain_graph)
     if inputs is not None:
         chosen = _as_tuple(inputs)
         if not chosen:
             raise GradError("backward: inputs is empty. Leave it out to reach every leaf.")
         targets = set(_targets(chosen, "backward"))
         walk.targets, walk.needed = targets, _needed([n for n, _ in roots], targets)
-    m = current_mode()
     token = None if m is create_graph else set_mode(create_graph if m is True or m is False else with_grad(m, create_graph))
     try:
         walk.run(roots)
@@ -383,7 +392,7 @@ def grad(
     chosen = _as_tuple(inputs)
     nodes = _targets(chosen, "grad")
     targets = set(nodes)
-    walk = Walk(create_graph if retain_graph is None else retain_graph)
+    walk = _walk(current_mode())(create_graph if retain_graph is None else retain_graph)
     walk.targets, walk.needed = targets, _needed([n for n, _ in roots], targets)
     token = set_mode(with_grad(current_mode(), create_graph))
     try:
