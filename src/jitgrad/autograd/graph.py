@@ -174,9 +174,10 @@ def _check_kept(n: Node, saved: tuple[Any, ...]) -> None:
 
 
 def _overwritten(n: Node, stamp: list[Any]) -> NoReturn:
+    lines = "" if hasattr(n, "line") else " To see the line of the forward, run it under jg.autograd.detect_anomaly()."
     raise GradError(
         f"backward of {n.prim.name}: a tensor that it kept was overwritten later by {stamp[1]}. "
-        "Use the op without the trailing underscore, or clone() the tensor before writing to it."
+        f"Use the op without the trailing underscore, or clone() the tensor before writing to it.{lines}"
     )
 
 
