@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from jitgrad.autograd.creation import scalar
 from jitgrad.autograd.door import SHAPES
 from jitgrad.autograd.inplace import COPY_
-from jitgrad.autograd.mode import Listening, current_mode, reset_mode, set_mode, with_grad
+from jitgrad.autograd.mode import current_mode, reset_mode, set_mode, with_grad
 from jitgrad.autograd.node import Hooks, Leaf, Node, last_write
 from jitgrad.autograd.primitives import add, clone, filled, sum_to
 from jitgrad.autograd.tensor import Tensor, current_node
@@ -138,15 +138,6 @@ class Walk:
         if hooks.retains and isinstance(n, Node):
             self.retained = [*(self.retained or ()), (n, g)]
         return g
-
-
-def _walk(m: bool | Listening) -> type[Walk]:
-    """The class of the walk: that which a listener brings, if one does."""
-    while not isinstance(m, bool):
-        if m.listener.walk is not None:
-            return m.listener.walk
-        m = m.below
-    return Walk
 
 
 def _sum(a: Grad, b: Grad) -> Grad:
@@ -348,7 +339,7 @@ def run_backward(tensors: Any, grad_tensors: Any, retain_graph: bool | None, cre
     """See backward; Tensor.backward calls it too."""
     roots = _roots(tensors, grad_tensors, "backward")
     m = current_mode()
-    walk = (Walk if m is True else _walk(m))(create_graph if retain_graph is None else retain_graph)
+    walk = (Walk if m is True or m is False else m.walk() or Walk)(create_graph if retain_graph is None else retain_graph)
     if inputs is not None:
         chosen = _as_tuple(inputs)
         if not chosen:
@@ -393,9 +384,10 @@ def grad(
     chosen = _as_tuple(inputs)
     nodes = _targets(chosen, "grad")
     targets = set(nodes)
-    walk = _walk(current_mode())(create_graph if retain_graph is None else retain_graph)
+    m = current_mode()
+    walk = (Walk if isinstance(m, bool) else m.walk() or Walk)(create_graph if retain_graph is None else retain_graph)
     walk.targets, walk.needed = targets, _needed([n for n, _ in roots], targets)
-    token = set_mode(with_grad(current_mode(), create_graph))
+    token = set_mode(with_grad(m, create_graph))
     try:
         walk.run(roots)
         result = [_arrived(walk, i, t, n, allow_unused, materialize_grads) for i, (t, n) in enumerate(zip(chosen, nodes, strict=True))]

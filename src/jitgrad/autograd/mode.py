@@ -25,6 +25,11 @@ class Listening:
         self.below = below
         self.grad = grad
 
+    def walk(self) -> Any:
+        """The class of Walk that the nearest listener with one brings, None where there is none."""
+        found = self.listener.walk
+        return found if found is not None or isinstance(self.below, bool) else self.below.walk()
+
     def made(self, node: Any) -> None:
         """Tell all who listen of a node that was made beside their calls."""
         self.listener.made(node)
