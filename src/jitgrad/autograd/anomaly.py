@@ -5,7 +5,7 @@ A listener remembers, on each node, the line that made it; a walk of its own che
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple, NoReturn
 
@@ -113,7 +113,15 @@ class NamingWalk(Walk):
             _freed(n)
         if n.kept and last_write[0] > n.seq:
             _check_kept(n, saved)
-        for i, e, ge in self._gradients(n, g):
+        # One rule for all inputs, or one for each; each gradient is handed on before the next rule runs, as in the quicker walk.
+        given = None if prim.grads is None else [ge for _, ge in zip(n.edges, prim.grads(g, n), strict=True)]
+        for i, e in enumerate(n.edges):
+            if e is None or (needed is not None and e not in needed):
+                continue
+            rule = None if given is not None else prim.rules[i]
+            ge = given[i] if given is not None else None if rule is None else rule(g, n)
+            if ge is None:
+                continue
             if e.shape is not None:  # else a tuple for the node of several outputs
                 ge = _checked(prim, e, ge)
                 if ge is not g:
@@ -121,18 +129,6 @@ class NamingWalk(Walk):
             self._push(e, ge)
         if n.kept & ~SHAPES and not self.retain_graph:
             n.saved = None
-
-    def _gradients(self, n: Node, g: Any) -> Iterator[tuple[int, Any, Any]]:
-        """The wanted gradients that the rules of a node return, with input and edge."""
-        prim = n.prim
-        given = None if prim.grads is None else prim.grads(g, n)
-        for i, e in enumerate(n.edges):
-            if e is None or (self.needed is not None and e not in self.needed):
-                continue
-            rule = None if given is not None else prim.rules[i]
-            ge = given[i] if given is not None else None if rule is None else rule(g, n)
-            if ge is not None:
-                yield i, e, ge
 
     def _hooked(self, n: Node | Leaf, g: Tensor) -> Tensor:
         try:
@@ -218,8 +214,10 @@ def _cause(came: list[tuple[str, Any]], kept: list[tuple[str, Any]]) -> str:
     if names:
         return f"Its {' and '.join(names)} had NaN already in the forward: look at the lines before it."
     if any(np.isinf(kernels.of(x).to_host(x)).any() for _, x in [*came, *kept]):
-        return "It met infinity, as the slope of a root or a logarithm at 0 is: keep their input away from 0, e.g. with clamp(min=1e-6)."
-    return "It met numbers without a slope, such as 0 / 0: keep its input away from there, e.g. with clamp(min=1e-6)."
+        return (
+            "It met infinity, as the slope of a root at 0 is, or an overflow: keep the values away from there, e.g. with clamp(min=1e-6)."
+        )
+    return "It met numbers without a slope, such as 0 / 0: keep the values away from there, e.g. with clamp(min=1e-6)."
 
 
 # ---- on and off
