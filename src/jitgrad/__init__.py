@@ -7,6 +7,8 @@ from jitgrad.autograd import (
     enable_grad as enable_grad,
     from_dlpack as from_dlpack,
     from_numpy as from_numpy,
+    is_anomaly_check_nan_enabled as is_anomaly_check_nan_enabled,
+    is_anomaly_enabled as is_anomaly_enabled,
     is_grad_enabled as is_grad_enabled,
     no_grad as no_grad,
     set_grad_enabled as set_grad_enabled,

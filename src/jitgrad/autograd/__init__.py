@@ -1,5 +1,11 @@
 """Floor 1: Tensor, Primitive, the door, the walk, grad modes, Function, gradcheck."""
 
+from jitgrad.autograd.anomaly import (
+    detect_anomaly as detect_anomaly,
+    is_anomaly_check_nan_enabled as is_anomaly_check_nan_enabled,
+    is_anomaly_enabled as is_anomaly_enabled,
+    set_detect_anomaly as set_detect_anomaly,
+)
 from jitgrad.autograd.creation import (
     as_device as as_device,
     as_tensor as as_tensor,
