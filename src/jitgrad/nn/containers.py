@@ -189,7 +189,7 @@ class Sequential(_Modules[Module]):
             self._set_entries(named.items())
             return
         for i, module in enumerate(args):
-            more = " Try Sequential(*layers)." if isinstance(module, (list, tuple)) else ""
+            more = " Try Sequential(*layers)." if isinstance(module, Iterable) else ""
             if not isinstance(module, Module):
                 raise TypeError(f"Sequential: expected modules, given {type(module).__name__} at {i}.{more}")
             self._modules[str(i)] = module
