@@ -147,12 +147,11 @@ class IncompatibleKeys(NamedTuple):
 
 
 # ---- collecting
-def own_state(module: Module) -> dict[str, Tensor]:
-    """Parameters and persistent buffers of the module itself, by name."""
-    state: dict[str, Tensor] = {k: v for k, v in module._parameters.items() if v is not None}
-    for k, v in module._buffers.items():
-        if v is not None and k not in module._non_persistent_buffers_set:
-            state[k] = v
+def own_state(module: Module) -> list[tuple[str, Tensor]]:
+    """Names of parameters and persistent buffers of the module itself, and the tensors."""
+    state: list[tuple[str, Tensor]] = [(k, v) for k, v in module._parameters.items() if v is not None]
+    if module._buffers:
+        state += [(k, v) for k, v in module._buffers.items() if v is not None and k not in module._non_persistent_buffers_set]
     return state
 
 
@@ -175,13 +174,13 @@ def collect(module: Module, destination: dict[str, Any], prefix: str, keep_vars:
         destination._metadata[prefix[:-1]] = local_metadata
     for hook in tuple(module._state_dict_pre_hooks.values()):
         hook(module, prefix, keep_vars)
-    for name, t in own_state(module).items():
+    for name, t in own_state(module):
         destination[prefix + name] = t if keep_vars else detach(t)
     if overrides(module, "get_extra_state"):
         destination[prefix + EXTRA_STATE] = module.get_extra_state()
     for name, child in module._modules.items():
         if child is not None:
-            child.state_dict(destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
+            child.state_dict(destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars)  # a class may have its own
     for hook in tuple(module._state_dict_hooks.values()):
         if hook(module, destination, prefix, local_metadata) is not None:
             raise ArgumentError(f"state_dict: a post-hook of {type(module).__name__} returned something. It changes the dict in place.")
@@ -198,7 +197,7 @@ def load(module: Module, given: Mapping[str, Any], strict: bool, assign: bool) -
     keys, messages = IncompatibleKeys([], []), list[str]()
     modules = [(f"{path}." if path else "", m) for path, m in module.named_modules(remove_duplicate=False)]
     state = _after_pre_hooks(modules, given, assign, keys, messages)
-    homes = {prefix + name: (m, name, t) for prefix, m in modules for name, t in own_state(m).items()}
+    homes = {prefix + name: (m, name, t) for prefix, m in modules for name, t in own_state(m)}
     extras = {prefix + EXTRA_STATE: m for prefix, m in modules if overrides(m, "set_extra_state")}
     loaded = {id(homes[k][2]) for k in state if k in homes}
     # Of a tensor with several names one is enough.

@@ -325,6 +325,10 @@ class ModuleDict(_Box, Mapped[M]):
     def _table(self) -> dict[str, Any]:
         return self._modules
 
+    def __getitem__(self, key: str) -> M:
+        """The module under a key."""
+        return self._modules[key]  # type: ignore[return-value]
+
     def _enter(self, key: str, value: M) -> None:
         self._modules[key] = value
 
