@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from jitgrad.nn.parameter import Parameter
 
 if TYPE_CHECKING:
     from jitgrad.nn._tree import Tree
+    from jitgrad.nn.module import Module
 
 PLAIN = frozenset({list, tuple, dict, set, frozenset})
 _OWN = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"})
@@ -50,6 +51,25 @@ def _inside(value: Any, depth: int) -> Iterator[Any]:
             yield item
         elif type(item) in PLAIN and depth:
             yield from _inside(item, depth - 1)
+
+
+def hiding_places(root: Tree) -> Iterator[tuple[str, Module]]:
+    """Modules in plain containers below root, each with the path at which it is found."""
+    paths = {m: path for path, m in root.named_modules()}
+    for m, name in _suspects(root):
+        path = paths[cast("Module", m)]
+        for at, item in _placed(m.__dict__[name], 3):
+            yield (f"{path}.{name}{at}" if path else f"{name}{at}"), item
+
+
+def _placed(value: Any, depth: int) -> Iterator[tuple[str, Module]]:
+    pairs = value.items() if type(value) is dict else enumerate(value)
+    for key, item in pairs:
+        at = f"[{key!r}]" if type(value) in (dict, list, tuple) else "{...}"
+        if hasattr(type(item), "named_modules"):
+            yield at, item
+        elif type(item) in PLAIN and depth:
+            yield from ((at + more, module) for more, module in _placed(item, depth - 1))
 
 
 def _unregistered(root: Tree, holder: Tree, candidates: Iterator[Any]) -> list[Any]:

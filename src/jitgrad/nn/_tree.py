@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from jitgrad.autograd import Tensor
 from jitgrad.errors import ArgumentError
 from jitgrad.nn._hidden import warn_of_hidden
+from jitgrad.nn._paths import no_entry, steps_of
 from jitgrad.nn.parameter import Buffer, Parameter
 
 if TYPE_CHECKING:
@@ -205,10 +206,10 @@ class Tree:
         Tanh()
         """
         module = cast("Module", self)
-        for step in target.split(".") if target else ():
+        for step in steps_of(target, "get_submodule"):
             child = module._modules.get(step)
             if child is None:
-                raise _no_submodule(target, module, step)
+                raise no_entry(self, target, module, step, "submodule")
             module = child
         return module
 
@@ -224,7 +225,7 @@ class Tree:
         >>> net[0][0]
         ReLU()
         """
-        if not target:
+        if not steps_of(target, "set_submodule"):
             raise ArgumentError("set_submodule: the path is empty, and a module cannot replace itself. Give a path such as 'layers.0'.")
         if not isinstance(module, Tree):
             raise ArgumentError(f"set_submodule({target!r}): expected a Module, given {type(module).__name__}.")
@@ -232,7 +233,7 @@ class Tree:
         parent = self.get_submodule(path)
         if name not in parent._modules:
             if strict:
-                raise _no_submodule(target, parent, name)
+                raise no_entry(self, target, parent, name, "submodule")
             if name in parent.__dict__ or name in parent._parameters or name in parent._buffers:
                 raise AttributeError(f"{target!r}: {name!r} of {type(parent).__name__} is no submodule.")
         parent._put_module(name, module)
@@ -253,13 +254,11 @@ class Tree:
         return self._entry(target, "_buffers", "buffer")
 
     def _entry(self, target: str, table: str, kind: str) -> Any:
-        path, _, name = target.rpartition(".")
-        module = self.get_submodule(path)
+        *steps, name = steps_of(target, f"get_{kind}") or [""]
+        module = self.get_submodule(".".join(steps))
         found = module.__dict__[table].get(name)
         if found is None:
-            raise AttributeError(
-                f"{target!r}: {type(module).__name__} has no {kind} {name!r}; it has {', '.join(module.__dict__[table]) or 'none'}."
-            )
+            raise no_entry(self, target, module, name, kind)
         return found
 
 
@@ -270,8 +269,3 @@ def check_child(parent: Module, where: str, child: Any) -> Module:
     if child is parent or (child._modules and any(m is parent for m in child.modules())):
         raise ArgumentError(f"{where}: a {type(parent).__name__} cannot be inside itself.")
     return cast("Module", child)
-
-
-def _no_submodule(target: str, module: Tree, step: str) -> AttributeError:
-    names = ", ".join(module._modules) or "none"
-    return AttributeError(f"{target!r}: {type(module).__name__} has no submodule {step!r}; it has {names}.")

@@ -7,10 +7,11 @@ from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from functools import partial
 from typing import Any, Self, TypeVar, overload
 
-from jitgrad.errors import ArgumentError, NoForwardError
+from jitgrad.errors import ArgumentError, JitgradError, NoForwardError
 from jitgrad.nn._hooks import call_with_hooks
 from jitgrad.nn._listed import POSITION, Entry, Listed, positions
 from jitgrad.nn._mapped import Mapped
+from jitgrad.nn._place import add_step
 from jitgrad.nn._show import indented, repr_of_children
 from jitgrad.nn._tree import check_child
 from jitgrad.nn.module import Module
@@ -189,7 +190,7 @@ class Sequential(_Modules[Module]):
             self._set_entries(named.items())
             return
         for i, module in enumerate(args):
-            more = " Try Sequential(*layers)." if isinstance(module, (list, tuple)) else ""
+            more = " Try Sequential(*layers)." if isinstance(module, Iterable) else ""
             if not isinstance(module, Module):
                 raise TypeError(f"Sequential: expected modules, given {type(module).__name__} at {i}.{more}")
             self._modules[str(i)] = module
@@ -227,8 +228,13 @@ class Sequential(_Modules[Module]):
 
 
 def _in_order(box: _Modules[Any], input: Any) -> Any:
-    for module in box._modules.values():
-        input = module(input) if not isinstance(module, ModuleList) else module._chain(input)  # type: ignore[misc]
+    name = ""
+    try:
+        for name, module in box._modules.items():  # noqa: B007
+            input = module(input) if not isinstance(module, ModuleList) else module._chain(input)  # type: ignore[misc]
+    except JitgradError as error:
+        add_step(error, box, name)  # the same module may stand in several places: only here is known in which it was called
+        raise
     return input
 
 
@@ -318,6 +324,10 @@ class ModuleDict(_Box, Mapped[M]):
 
     def _table(self) -> dict[str, Any]:
         return self._modules
+
+    def __getitem__(self, key: str) -> M:
+        """The module under a key."""
+        return self._modules[key]  # type: ignore[return-value]
 
     def _enter(self, key: str, value: M) -> None:
         self._modules[key] = value
