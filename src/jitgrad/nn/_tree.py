@@ -91,7 +91,8 @@ class Tree:
         for table in _TABLES:
             if name in self.__dict__.get(table, ()):
                 del self.__dict__[table][name]
-                edited()
+                if table != "_buffers":
+                    edited()
                 self._non_persistent_buffers_set.discard(name)
                 return
         object.__delattr__(self, name)
