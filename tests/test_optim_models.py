@@ -45,10 +45,13 @@ def layer() -> nn.Linear:
     return nn.Linear(1, 1)
 
 
-def lines(*statements: str) -> Callable[[Net], None]:
-    def edit(m: Net) -> None:
-        for statement in statements:
-            exec(statement, {"m": m, "new": new, "layer": layer, "nn": nn, "jg": jg})
+def editing(statements: str) -> Callable[[Any], None]:
+    """A function that makes the edit; its layers are made here, as that is an edit too."""
+    layers = [layer() for _ in range(3)]
+
+    def edit(m: Any) -> None:
+        for statement in statements.split("; "):
+            exec(statement, {"m": m, "new": new, "layer": layers.pop, "nn": nn, "jg": jg})
 
     return edit
 
@@ -186,10 +189,10 @@ GIVEN: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("edit", EDITS)
 def test_each_kind_of_edit_is_noticed(edit: str) -> None:
-    m = Net()
+    m, make = Net(), editing(edit)
     opt = optim.SGD(m, lr=0.1)
     assert said(opt) is None
-    lines(*edit.split("; "))(m)
+    make(m)
     expected = EDITS[edit]
     assert said(opt) == expected
     assert said(opt) == (expected if expected and expected[0] != "+" else None)  # a warning once, an error as long as it is one
@@ -467,7 +470,7 @@ def test_groups_of_new_parameters(how: str, edit: str, homes: dict[str, int]) ->
     opt = optim.SGD([{"params": groups[0]}, {"params": groups[1], "lr": 0.5}], lr=0.25)
     scheduler = lr_scheduler.StepLR(opt, 1, 0.5)
     held = {id(p) for g in opt.param_groups for p in g["params"]}
-    lines(*edit.split("; "))(m)
+    editing(edit)(m)
     opt.sync(m)
     found = {id(p): i for i, g in enumerate(opt.param_groups) for p in g["params"]}
     assert len(opt.param_groups) == 2 and sorted(found) == sorted(id(p) for p in m.parameters())
@@ -515,6 +518,20 @@ def test_sync_all_or_nothing() -> None:
         opt.sync(m)
     assert ([id(p) for p in opt.param_groups[0]["params"]], list(opt.state.values())) == before
     assert said(opt) == "head.weight"
+
+
+def test_a_load_that_is_undone_is_an_edit_too() -> None:
+    m = layer()
+    opt = optim.SGD(m, lr=0.1)
+
+    def hook(module: nn.Module, keys: Any) -> None:
+        opt.sync(module)
+        raise RuntimeError("no")
+
+    m.register_load_state_dict_post_hook(hook)
+    with pytest.raises(RuntimeError, match="no"):
+        m.load_state_dict(layer().state_dict(), assign=True)
+    assert said(opt) == "weight"
 
 
 def test_sync_to_a_copy() -> None:

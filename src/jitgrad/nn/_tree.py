@@ -33,6 +33,8 @@ class Tree:
             self._make_room("parameter", name)
             self.register_parameter(name, value)
         elif isinstance(value, Tree):
+            if name in self.__dict__.get("_parameters", ()) or name in self.__dict__.get("_buffers", ()):
+                check_child(cast("Module", self), f"module {name!r}", value)  # before what stands there gives way
             self._make_room("module", name)
             self.register_module(name, cast("Module", value))
         elif isinstance(value, Buffer) and not any(name in self.__dict__.get(table, ()) for table in ("_parameters", "_modules")):
