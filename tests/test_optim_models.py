@@ -343,6 +343,8 @@ def test_a_model_that_is_gone() -> None:
     with pytest.warns(UserWarning, match="SGD.step: the Net whose parameters were given does not exist any more"):
         opt.step()
     assert said(opt) is None
+    m = Net()
+    assert said(opt) is None
     opt.sync(m)
     assert [id(p) for p in opt.param_groups[0]["params"]] == [id(p) for p in m.parameters()]
     # Parameters in use are in order without their module.
@@ -536,13 +538,28 @@ def test_a_load_that_is_undone_is_an_edit_too() -> None:
 
 def test_sync_to_a_copy() -> None:
     m = Net()
-    opt = optim.SGD([{"params": m.seq}, {"params": m.named_parameters(recurse=False), "lr": 1.0}], lr=0.1)
+    loose = new()
+    opt = optim.SGD([{"params": m.named_parameters()}, {"params": loose, "lr": 1.0}], lr=0.1)
     twin = copy.deepcopy(m)
     opt.sync(twin)
-    names = [g["param_names"] for g in opt.param_groups]
-    assert names[1] == ["scale"] and len(names[0]) == 20
+    assert opt.param_groups[0]["param_names"] == [name for name, _ in twin.named_parameters()]
+    assert opt.param_groups[1]["params"] == [loose]
     del m.seq, twin.head
     assert said(opt) == "head.weight"
+
+
+def test_sync_does_not_guess_between_empty_groups() -> None:
+    m = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    opt = optim.SGD([{"params": m[0]}, {"params": m[1], "lr": 1.0}], lr=0.1)
+    m[0], m[1] = nn.Linear(2, 2), nn.Linear(2, 2)
+    before = [[id(p) for p in g["params"]] for g in opt.param_groups]
+    with pytest.raises(SurgeryError, match=r"SGD.sync: groups \[0, 1\] have lost all their parameters, and nothing .* 0.weight belongs"):
+        opt.sync(m)
+    assert [[id(p) for p in g["params"]] for g in opt.param_groups] == before
+    named = optim.SGD([{"params": list(m.named_parameters())[:2]}, {"params": list(m.named_parameters())[2:], "lr": 1.0}], lr=0.1)
+    m[0], m[1] = nn.Linear(2, 3), nn.Linear(3, 2)
+    named.sync(m)
+    assert [g["params"][0].shape for g in named.param_groups] == [(3, 2), (2, 3)]
 
 
 def test_a_shared_parameter_has_two_places() -> None:

@@ -21,7 +21,7 @@ SHOWN = 8  # parameters that a message lists
 class Watched:
     """One module, held weakly: its parameters that the optimizer was given, with their paths, and whether these were all."""
 
-    __slots__ = ("given", "kind", "module", "recurse", "whole")
+    __slots__ = ("given", "kind", "missed", "module", "recurse", "whole")
 
     def __init__(self, module: Module, recurse: bool, held: set[int]) -> None:
         here = dict(module.named_parameters(recurse=recurse))
@@ -30,6 +30,7 @@ class Watched:
         self.kind = type(module).__name__
         self.given = {id(p): (path, p) for path, p in here.items() if id(p) in held}
         self.whole = len(self.given) == len(here)
+        self.missed = False  # whether it was seen that the module does not exist any more
 
 
 class Watch:
@@ -68,12 +69,13 @@ def look(optimizer: Optimizer, watch: Watch) -> None:
         for w, here in alive if w.whole for path, p in here.items() if id(p) not in held and id(p) not in w.given
     }  # fmt: skip
     wanted = [found for i, found in new.items() if i not in watch.told and found[1].requires_grad]
-    gone = [w for w in watch.modules if w.module() is None]
+    gone = [w for w in watch.modules if w.module() is None and not w.missed]
     # Tensors may well outlive their module; without a gradient they are what a model that was made anew has left behind.
     lost = [w for w in gone if w.given and all(i in held and i not in there and p.grad is None for i, (_, p) in w.given.items())]
     # All is noted before the warnings, which a filter may make errors.
     watch.mark = mark
-    watch.modules = [w for w, _ in alive]
+    for w in gone:
+        w.missed = True
     watch.frozen = [p for _, p, _ in new.values() if not p.requires_grad]
     watch.told = {i: p for i, (_, p, _) in new.items() if p.requires_grad}
     if wanted:
@@ -110,17 +112,20 @@ def follow(optimizer: Optimizer, model: Module) -> None:
     inside = {id(m) for m in model.modules()}
     others = [w for w in watch.modules if own is not None and (m := w.module()) is not None and id(m) not in inside]
     elsewhere = {id(p) for w in others for p in w.module().parameters(recurse=w.recurse)}  # type: ignore[union-attr]
-
-    def stays(p: Tensor) -> bool:
-        return id(p) in here or (own is not None and (id(p) not in own.given or id(p) in elsewhere))
-
-    kept = [[p for p in group["params"] if stays(p)] for group in groups]
+    followed = watch.modules if own is None else [own]
+    may_go = {i for w in followed for i in w.given} - elsewhere
+    kept = [[p for p in g["params"] if id(p) in here or (followed and id(p) not in may_go)] for g in groups]
     held = {id(p) for params in kept for p in params}
     homes = _Homes(groups, kept, here, watch.modules)
     for i, (path, p) in here.items():
         if i not in held:
             optimizer._check_parameter(path, p)
-            kept[homes.of(path)].append(p)
+            if (home := homes.of(path)) is None:
+                raise SurgeryError(
+                    f"{type(optimizer).__name__}.sync: groups {homes.emptied} have lost all their parameters, and nothing tells to which "
+                    f"of them {path} belongs. Nothing was changed. Make a new optimizer."
+                )
+            kept[home].append(p)
     order = {i: k for k, i in enumerate(here)}
     for params in kept:
         params.sort(key=lambda p: order.get(id(p), len(order)))
@@ -164,17 +169,16 @@ class _Homes:
                 for k in range(len(steps) + 1):
                     self.near[steps[:k]].add(number)
                     self.alike[steps[:k], steps[-1]].add(number)
-        emptied = [number for number, group in enumerate(groups) if group["params"] and not kept[number]]
-        self.other = emptied[0] if len(emptied) == 1 else None
+        self.emptied = [number for number, group in enumerate(groups) if group["params"] and not kept[number]]
 
-    def of(self, path: str) -> int:
-        """The number of the group for a new parameter."""
+    def of(self, path: str) -> int | None:
+        """The number of the group for a new parameter; None where several have become empty and it may belong to any of them."""
         steps = tuple(path.split("."))
         k = next(k for k in range(len(steps), -1, -1) if k == 0 or steps[:k] in self.near)
         for found in (self.near[steps[:k]], self.alike[steps[:k], steps[-1]]) if k else ():
             if len(found) == 1:
                 return min(found)
-        if self.other is not None:
-            return self.other
+        if self.emptied:
+            return self.emptied[0] if len(self.emptied) == 1 else None
         found = self.alike[(), steps[-1]]
         return min(found) if len(found) == 1 else 0

@@ -124,13 +124,15 @@ Nothing was updated. Call optimizer.sync(model): it keeps the state of the other
         Afterwards the optimizer holds all parameters of the model, in the order in which a new optimizer would, in as many groups as
         before, so that schedulers go on. Those that stayed keep group and state; a replaced one begins without state, also where name
         and shape are the old one's. A new one goes into the group of the parameter whose name it has, or of its nearest neighbours by
-        path; where these are in several groups, into that of those called like it, as a bias among biases; where it has none, into a
+        path; where these are in several groups, into that of those called like it, as a bias among biases; where it has none, into the
         group that has lost all of its own; else into the first. Groups that have "param_names" get the new ones.
 
-        Where the optimizer was made from this model (or has followed it before), what it holds beside it stays; where it was made from
-        lists or from parts of it, everything that is not in the model goes. To train a part only, give that part.
+        What the optimizer holds beside this model stays. But where it was not made from this model, and has not followed it before, it
+        follows it in the place of those it was made from, be they parts of it or others: their parameters go; and where it was made
+        from lists only, everything goes that is not in the model. To train a part of a model only, give that part.
 
-        Raises TypeError, ValueError or GradError for a model that could not be given to a new optimizer; nothing has changed then.
+        Raises TypeError, ValueError or GradError for a model that could not be given to a new optimizer, SurgeryError where several
+        groups have become empty and nothing tells which of them a new parameter belongs to; nothing has changed then.
 
         >>> from jitgrad import nn, optim
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
