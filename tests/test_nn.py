@@ -127,6 +127,15 @@ def test_assignment() -> None:
         net.add_module("m", 3)  # type: ignore[arg-type]
 
 
+def test_a_module_that_is_refused_leaves_what_has_its_name() -> None:
+    net: Any = nn.Module()
+    net.w, net.mean = nn.Parameter(jg.ones(1)), nn.Buffer(jg.ones(1))
+    for name in ("w", "mean"):
+        with pytest.raises(ValueError, match="cannot be inside itself"):
+            setattr(net, name, net)
+    assert list(net.state_dict()) == ["w", "mean"]
+
+
 def test_forgotten_super_init_is_explained() -> None:
     class NoSuper(nn.Module):
         def __init__(self) -> None:

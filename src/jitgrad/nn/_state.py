@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from jitgrad.autograd import RemovableHandle, Tensor, check_writable, clone, copy_, detach, no_grad
 from jitgrad.errors import ArgumentError, StateDictError
+from jitgrad.nn._edits import edited
 from jitgrad.nn._hidden import warn_of_hidden
 from jitgrad.nn._hooks import enter_hook
 from jitgrad.nn._misfits import Row, complaint
@@ -318,7 +319,16 @@ def _assign(homes: Homes, found: list[tuple[Tensor, Tensor]], undo: list[Callabl
             table: Any = m._parameters if name in m._parameters else m._buffers
             table[name] = new[id(t)]
             if undo is not None:
-                undo.append(lambda table=table, name=name, t=t: table.__setitem__(name, t))  # type: ignore[misc]
+                undo.append(_putting_back(table, name, t))
+    edited()
+
+
+def _putting_back(table: dict[str, Any], name: str, old: Tensor) -> Callable[[], None]:
+    def put_back() -> None:
+        table[name] = old
+        edited()
+
+    return put_back
 
 
 def _copying_back(t: Tensor, old: Tensor) -> Callable[[], None]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from jitgrad.autograd import Tensor
 from jitgrad.errors import ArgumentError
+from jitgrad.nn._edits import Walk, edited
 from jitgrad.nn._hidden import warn_of_hidden
 from jitgrad.nn._paths import no_entry, steps_of
 from jitgrad.nn.parameter import Buffer, Parameter
@@ -33,6 +34,8 @@ class Tree:
             self._make_room("parameter", name)
             self.register_parameter(name, value)
         elif isinstance(value, Tree):
+            if name in self.__dict__.get("_parameters", ()) or name in self.__dict__.get("_buffers", ()):
+                check_child(cast("Module", self), f"module {name!r}", value)  # before what stands there gives way
             self._make_room("module", name)
             self.register_module(name, cast("Module", value))
         elif isinstance(value, Buffer) and not any(name in self.__dict__.get(table, ()) for table in ("_parameters", "_modules")):
@@ -69,6 +72,8 @@ class Tree:
                 f"{name!r} is registered in {type(self).__name__}: expected {expected} or None, given {type(value).__name__}.{more}"
             )
         self.__dict__[table][name] = value
+        if table != "_buffers":  # these change in every step of some models
+            edited()
 
     def __getattr__(self, name: str) -> Any:
         own = self.__dict__
@@ -89,6 +94,8 @@ class Tree:
         for table in _TABLES:
             if name in self.__dict__.get(table, ()):
                 del self.__dict__[table][name]
+                if table != "_buffers":
+                    edited()
                 self._non_persistent_buffers_set.discard(name)
                 return
         object.__delattr__(self, name)
@@ -113,6 +120,7 @@ class Tree:
         if param is not None and not isinstance(param, Parameter):
             raise TypeError(f"parameter {name!r}: expected a Parameter or None, given {type(param).__name__}. Try nn.Parameter(x).")
         self._parameters[name] = param
+        edited()
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Enter a tensor that is moved and (if persistent) saved with the module, but not trained.
@@ -133,6 +141,7 @@ class Tree:
         """Enter a submodule (or None) under a name."""
         self._check_name("module", name, self._modules)
         self._modules[name] = None if module is None else check_child(cast("Module", self), f"module {name!r}", module)
+        edited()
 
     add_module = register_module
 
@@ -184,11 +193,11 @@ class Tree:
         """Parameters with their dotted paths; a shared one once, under its first. Warns of those in plain lists and dicts."""
         if recurse:
             warn_of_hidden(self)
-        return self._named("_parameters", prefix, recurse, remove_duplicate)
+        return Walk(cast("Module", self), recurse, self._named("_parameters", prefix, recurse, remove_duplicate))
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
-        """Parameters, each once: what an optimizer takes."""
-        return (p for _, p in self.named_parameters(recurse=recurse))
+        """Parameters, each once: what an optimizer takes, which then notices when one leaves the module or comes in."""
+        return Walk(cast("Module", self), recurse, (p for _, p in self.named_parameters(recurse=recurse)))
 
     def named_buffers(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
         """Buffers with their dotted paths."""
@@ -242,6 +251,7 @@ class Tree:
         """Set a submodule by name; containers whose keys are no attributes have their own way."""
         if name in self._modules:
             self._modules[name] = check_child(cast("Module", self), f"module {name!r}", module)
+            edited()
         else:
             setattr(self, name, module)
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Self, TypeVar, overload
 
 from jitgrad.errors import ArgumentError, JitgradError, NoForwardError
+from jitgrad.nn._edits import edited
 from jitgrad.nn._hooks import call_with_hooks
 from jitgrad.nn._listed import POSITION, Entry, Listed, positions
 from jitgrad.nn._mapped import Mapped
@@ -45,6 +46,7 @@ class _Modules(_Box, Listed[M]):
         new = positions(entries)
         self._modules.clear()
         self._modules.update(new)
+        edited()
 
     def _empty(self) -> Self:
         # A subclass whose constructor builds its modules cannot make an empty one.
@@ -76,6 +78,7 @@ class _Modules(_Box, Listed[M]):
         else:  # in its place, so that a loop over the container may go on
             name = list(self._modules)[self._position(index)]
             self._modules[name] = self._member(f"{type(self).__name__}[{index}]", value)
+            edited()
 
     def append(self, module: Module, name: str | None = None) -> Self:
         """Add a module at the end, under its position or, where given, a name; returns the container."""
@@ -331,9 +334,11 @@ class ModuleDict(_Box, Mapped[M]):
 
     def _enter(self, key: str, value: M) -> None:
         self._modules[key] = value
+        edited()
 
     def _drop(self, key: str) -> None:
         del self._modules[key]
+        edited()
 
     def _empty(self) -> Self:
         return type(self)() if type(self).__init__ is ModuleDict.__init__ else ModuleDict()  # type: ignore[return-value]

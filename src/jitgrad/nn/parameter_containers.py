@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from jitgrad.autograd import Tensor
 from jitgrad.errors import ArgumentError, NoForwardError
+from jitgrad.nn._edits import edited
 from jitgrad.nn._listed import Entry, Listed, positions
 from jitgrad.nn._mapped import Mapped
 from jitgrad.nn._tree import check_child
@@ -39,10 +40,12 @@ class _Kept(Module):
             if table is not home:
                 table.pop(name, None)
         home[name] = value
+        edited()
 
     def _forget(self, name: str) -> None:
         for table in self._tables():
             table.pop(name, None)
+        edited()
 
     def _member(self, where: str, value: Any) -> Any:
         if isinstance(value, Module):
