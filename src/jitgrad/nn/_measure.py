@@ -44,8 +44,8 @@ class Run:
         return next((c.module for c in reversed(self.trace.calls) if c.error is not None and c.error in same), self.trace.model)
 
 
-def measure(model: Module, inputs: Sequence[Any], kwargs: Mapping[str, Any], dtype: Any, time: bool) -> Run:
-    """Run the model, which is afterwards as it was."""
+def traced(model: Module, inputs: Sequence[Any], kwargs: Mapping[str, Any], dtype: Any, *, real: bool, time: bool = False) -> Run:
+    """Run the model without arithmetic; for real, where it may be, if that does not do, or for the times. It is afterwards as it was."""
     shapes = [_is_shape(x) for x in inputs]
     kinds = _dtypes(dtype, shapes.count(True))
     with preserved(model, inputs, kwargs):
@@ -55,19 +55,22 @@ def measure(model: Module, inputs: Sequence[Any], kwargs: Mapping[str, Any], dty
         run.inputs = [describe(x) for x in given] + [f"{k}={describe(v)}" for k, v in kwargs.items()]
         run.guessed = any(shapes)
         # What is no error of jitgrad may come from a program that takes a tensor's array out, which a dry run has not.
-        if not time or (isinstance(run.error, JitgradError) and not isinstance(run.error, NoDataError)):
+        certain = run.error is None or (isinstance(run.error, JitgradError) and not isinstance(run.error, NoDataError))
+        if not real or (certain and (run.error is not None or not time)):
             return run
         given = _filled(inputs, kinds, model)
-        try:
-            with no_grad():
-                model(*given, **kwargs)  # what is not compiled yet is compiled now
-        except Exception:
-            real = _traced(model, given, kwargs, False)
-            real.inputs = run.inputs
-            return real
-        if run.error is not None:
-            run.trace, run.error = _traced(model, given, kwargs, False).trace, None
-        _time(run, model, given, kwargs)
+        if not certain:
+            found = _traced(model, given, kwargs, False)
+            run.trace, run.error = found.trace, found.error
+        if time and run.error is None:
+            try:
+                with no_grad():
+                    model(*given, **kwargs)  # what is not compiled yet is compiled now
+            except Exception:
+                found = _traced(model, given, kwargs, False)
+                run.trace, run.error = found.trace, found.error
+            else:
+                _time(run, model, given, kwargs)
     return run
 
 

@@ -10,11 +10,17 @@ from jitgrad.nn._flops import flops, new_bytes
 from jitgrad.nn._measure import Run
 from jitgrad.nn._place import short_name
 from jitgrad.nn._trace import tensors_in
+from jitgrad.nn.containers import ModuleDict, ModuleList
 from jitgrad.nn.module import Module
+from jitgrad.nn.parameter_containers import BufferDict, BufferList, ParameterDict, ParameterList
 
 if TYPE_CHECKING:
     from jitgrad.nn._trace import Call
     from jitgrad.shapes import Size
+
+
+# Lists and dicts: that they were not called says nothing.
+_NOT_TO_BE_CALLED = {c.forward for c in (Module, ModuleList, ModuleDict, ParameterList, ParameterDict, BufferList, BufferDict)}
 
 
 @dataclass(frozen=True)
@@ -155,8 +161,8 @@ class _Counter:
         if self.run is None:
             return ""
         if not count.calls:
-            callable_ = bool(below) or type(module).forward is not Module.forward
-            return "not called" if callable_ and not any(r.reached or r.shared is not None for r in below) else ""
+            told = type(module).forward in _NOT_TO_BE_CALLED or any(r.reached or r.shared is not None for r in below)
+            return "" if told else "not called"
         words = list(dict.fromkeys(_words(c.output) for c in count.calls if c.error is None))
         return ", then ".join(words[:3]) + (f", {len(words) - 3} more" if len(words) > 3 else "")
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from jitgrad import dtypes
-from jitgrad.errors import DTypeError, InputTypeError
-from jitgrad.nn._measure import Run, measure
+from jitgrad.errors import ArgumentError, DTypeError, InputTypeError
+from jitgrad.nn._measure import Run, traced
 from jitgrad.nn._rows import lines, rows_of
 from jitgrad.nn._table import as_html, as_text, in_bytes, in_seconds, in_short
 from jitgrad.nn.module import Module
@@ -45,7 +45,7 @@ def summary(
     and arithmetic of ints make none. Activations are the bytes of all that is computed into memory of its own.
 
     A model that raises is shown up to the layer that failed, which is marked; the exception is in ``.error``.
-    Raises InputTypeError for a model that is no Module.
+    Raises InputTypeError for a model that is no Module, ArgumentError for depth and dtype.
 
     >>> import jitgrad as jg
     >>> from jitgrad import nn
@@ -68,7 +68,9 @@ def summary(
     """
     if not isinstance(model, Module):
         raise InputTypeError(f"summary: expected a Module, given {type(model).__name__}.")
-    run = measure(model, inputs, kwargs or {}, dtype, time) if inputs or kwargs else None
+    if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 0):
+        raise ArgumentError(f"summary: depth is expected to be an int of at least 0, or None, given {depth!r}.")
+    run = traced(model, inputs, kwargs or {}, dtype, real=time, time=time) if inputs or kwargs else None
     return Summary(model, run, depth)
 
 
@@ -139,5 +141,5 @@ class Summary:
             found.append(("counted once", ", ".join([*(f"{name} is {first}" for name, first in self._tied[:3]), *more])))
         if self.error is not None:
             left = sum(1 for r in self.rows if r.shared is None and not r.reached)
-            found.append(("not reached", f"{left} module{'s' * (left != 1)}"))
+            found += [("not reached", f"{left} module{'s' * (left > 1)}")] if left else []
         return found
