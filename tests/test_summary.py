@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -410,3 +411,9 @@ def test_three_digits(count: int, words: str) -> None:
 @pytest.mark.parametrize(("seconds", "words"), [(1.5e-6, "1.50 us"), (0.0123, "12.3 ms"), (0.9996, "1.00 s"), (3600.0, "3600 s")])
 def test_times_in_words(seconds: float, words: str) -> None:
     assert in_seconds(seconds) == words
+
+
+def test_the_table_in_the_readme() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(1152, 10))
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    assert f"```\n{nn.summary(model, (32, 1, 28, 28))}\n```" in readme

@@ -76,12 +76,12 @@ class _Drawer:
             path = ".".join([*([parent.path] if parent.path else []), *steps[:i]])
             frame = self._frame((id(parent), path), f"{steps[i - 1]}: {short_name(self.trace.model.get_submodule(path))}", frame)
         times = self._times[call.path] = self._times.get(call.path, 0) + 1
-        again = f", call {times}" if times > 1 else ""
+        label = f"{steps[-1]}: " * bool(steps[-1]) + short_name(call.module) + (f", call {times}" if times > 1 else "")
         if id(call) in self._below and (self.depth is None or level < self.depth):
-            own = self._frame((id(call), call.path), f"{steps[-1]}: {short_name(call.module)}{again}", frame)
+            own = self._frame((id(call), call.path), label, frame)
             self._inside(call, own, level)
         else:
-            self._as_box(call, f"{steps[-1]}: {short_name(call.module)}{again}", frame)
+            self._as_box(call, label, frame)
 
     def _as_box(self, call: Call, label: str, frame: int | None) -> None:
         """A module of which only what goes in and comes out is shown."""
@@ -92,16 +92,17 @@ class _Drawer:
             self._flow(t, key)
         for op in self.trace.ops[call.ops.start : call.ops.stop]:
             for given in op.inputs:
-                if given is not None and id(given) not in self._names:
-                    self._flow(given, key)  # also what reaches it round its arguments
+                if id(given) in self._made and id(given) not in self._names:
+                    self._flow(given, key)  # type: ignore[arg-type]  # also what reaches it round its arguments
             for y in op.outputs:
                 self._made[id(y)] = key
         for t in tensors_in(call.output):
             self._made[id(t)] = key
 
     def _op(self, op: Op, frame: int | None) -> None:
-        """An operation between modules; the making of a number is not shown."""
-        inputs = [t for t in op.inputs if t is not None]
+        """An operation between modules; the making of a number is not shown, nor the state of random numbers."""
+        state = op.inputs[op.prim.args.index("state")] if "state" in op.prim.args else None
+        inputs = [t for t in op.inputs if t is not None and t is not state]
         if not inputs and not any(y.ndim for y in op.outputs):
             return
         key = self._box("op", op.prim.name, str(op.line or ""), frame)
