@@ -200,7 +200,8 @@ def test_an_error_of_the_models_own_and_one_that_it_catches() -> None:
             return x
 
     found = nn.summary(Tries(True), (2, 2))
-    assert [r.path for r in found.rows if r.error is not None] == [""] and "✗ KeyError: '<own>'" in str(found)
+    assert [r.path for r in found.rows if r.error is not None] == [""]
+    assert str(found).split("\n")[2:5:2] == ["│  ✗ KeyError: '<own>'", "└─ fc  Linear(3, 2)                   8     32 B"]
     assert "&lt;own&gt;" in found._repr_html_() and "<own>" not in found._repr_html_()
     assert nn.summary(Tries(False), (2, 2)).error is None
 

@@ -195,19 +195,22 @@ class Line:
     name: str
     layer: str
     row: Row
-    below: str  # how the tree goes on under it
+    below: str  # the tree beside what is said under it
 
 
 def lines(row: Row, depth: int | None, failed: bool) -> Iterator[Line]:
     """The lines of a model's row and of those below it, equal neighbours in a list as one; what an error kept from running is left out."""
-    yield Line("", row.layer, "", row, "")
-    yield from _below(row, "", depth, {r.path for r in row.walk() if r.reached or not failed})
+    told = {r.path for r in row.walk() if r.reached or not failed}
+    yield Line("", row.layer, "", row, "│  " if _shown(row, depth, told) else "")
+    yield from _below(row, "", depth, told)
+
+
+def _shown(row: Row, depth: int | None, told: set[str]) -> list[Row]:
+    return [c for c in row.children if c.path in told or c.shared in told] if depth != 0 else []
 
 
 def _below(row: Row, tree: str, depth: int | None, told: set[str]) -> Iterator[Line]:
-    if depth == 0:
-        return
-    children = [c for c in row.children if c.path in told or c.shared in told]
+    children = _shown(row, depth, told)
     groups: list[list[Row]] = []
     for child in children:
         if groups and _alike(groups[-1][-1], child):
@@ -221,10 +224,10 @@ def _below(row: Row, tree: str, depth: int | None, told: set[str]) -> Iterator[L
         layer = first.layer + (f" (shared with {first.shared})" if first.shared is not None else "")
         below = tree + ("   " if last else "│  ")
         deeper = None if depth is None else depth - 1
-        goes_on = bool(first.children) and deeper != 0
+        goes_on = bool(_shown(first, deeper, told))
         if n > 1:
             name, layer = f"{name}-{group[-1].name}", f"{n} x {layer}" + (", each:" if goes_on else "")
-        yield Line(tree + ("└─ " if last else "├─ "), name, layer, shown, below)
+        yield Line(tree + ("└─ " if last else "├─ "), name, layer, shown, below + "│  " * goes_on)
         yield from _below(first if n == 1 else _mean(group), below, deeper, told)
 
 

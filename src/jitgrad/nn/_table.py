@@ -118,7 +118,11 @@ def as_html(lines: Sequence[Line], totals: Sequence[tuple[str, str]]) -> Html:
         )
         if words := _complaint(line):
             text = "\n".join(line.below + w for w in words)
-            body.append(element("tr", element("td", text, colspan=str(len(columns)), style=f"{_CELL}text-align:left;{_FAILED}")))
+            body.append(
+                element(
+                    "tr", element("td", text, colspan=str(len(columns)), style=f"{_CELL}white-space:pre-wrap;text-align:left;{_FAILED}")
+                )
+            )
     foot = [element("tr", *(element("td", t, style=f"{_CELL}text-align:left;{f}") for t, f in ((n, FAINT), (w, "")))) for n, w in totals]
     return block(element("table", *body, style=_TABLE), element("table", *foot, style=_TABLE))
 
