@@ -87,3 +87,33 @@ def test_other_threads_are_not_heard() -> None:
         thread.start()
         thread.join()
     assert not trace.calls and not trace.ops
+
+
+class Collects(nn.Module):
+    """Its forward puts things where an attribute's new value is not noticed: in a list, and in the place of a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outputs: list[Any] = []
+        self.register_buffer("mean", jg.zeros(2))
+
+    def forward(self, x: Any) -> Any:
+        self.mean = self.mean * 0.5 + x.mean(0)
+        self.outputs.append(x)
+        return x.mul_(2)
+
+
+@pytest.mark.parametrize("dry", [False, True])
+def test_preserved_lists_replaced_buffers_and_inputs(dry: bool) -> None:
+    model, x = Collects(), jg.ones(3, 2)
+    mean = model.mean
+    with preserved(model, (x,)), Trace(model, dry=dry):
+        model(x)
+    assert model.mean is mean and mean.tolist() == [0, 0] and model.outputs == []
+    assert x.tolist() == [[1, 1]] * 3
+
+
+def test_a_trace_without_lines() -> None:
+    with Trace(model := Net(), lines=False) as trace:
+        model(jg.ones(5, 3))
+    assert [c.line for c in trace.calls] == [None] * 4 and {op.line for op in trace.ops} == {None}

@@ -1,6 +1,6 @@
 """jitgrad: a PyTorch-style deep-learning library whose every hot loop is a Numba kernel."""
 
-from jitgrad import autograd as autograd, cuda as cuda, data as data, nn as nn, optim as optim, utils as utils
+from jitgrad import autograd as autograd, cuda as cuda, data as data, nn as nn, optim as optim, utils as utils, viz as viz
 from jitgrad.autograd import (
     Tensor as Tensor,
     as_tensor as as_tensor,

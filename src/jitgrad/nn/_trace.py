@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from threading import get_ident
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -60,12 +61,15 @@ class Trace(Listener):
         Whether shapes and dtypes only are computed, see DryRun.
     ops
         Whether operations are heard too, beside calls.
+    lines
+        Whether the lines of the program are looked up, which takes most of the time where there are many small calls.
 
     A trace holds all tensors that came by, so that what is one and what is another stays certain. Other threads are not heard.
     """
 
-    def __init__(self, model: Module, *, dry: bool = False, ops: bool = True) -> None:
+    def __init__(self, model: Module, *, dry: bool = False, ops: bool = True, lines: bool = True) -> None:
         self.model = model
+        self._line = user_line if lines else _no_line
         self.calls: list[Call] = []
         self.ops: list[Op] = []
         self._compute = DryRun() if dry else self.run
@@ -91,7 +95,7 @@ class Trace(Listener):
 
     def __call__(self, prim: Primitive, inputs: Sequence[Tensor | None], p: tuple[Any, ...]) -> Any:
         outputs = self._compute(prim, inputs, p)
-        op = Op(prim, inputs, p, outputs, self._open[-1] if self._open else None, user_line())
+        op = Op(prim, inputs, p, outputs, self._open[-1] if self._open else None, self._line())
         self.ops.append(op)
         self.heard(op)
         return outputs
@@ -102,7 +106,7 @@ class Trace(Listener):
     def _before(self, path: str) -> Any:
         def before(module: Module, args: Any, kwargs: Any) -> None:
             if get_ident() == self._thread:
-                call = Call(module, path, self._open[-1] if self._open else None, user_line(), args, kwargs)
+                call = Call(module, path, self._open[-1] if self._open else None, self._line(), args, kwargs)
                 call.ops = range(len(self.ops), len(self.ops))
                 self.calls.append(call)
                 self._open.append(call)
@@ -120,6 +124,10 @@ class Trace(Listener):
             call.error = None if error is self._error_before else error
 
 
+def _no_line() -> None:
+    return None
+
+
 def tensors_in(value: Any) -> Iterator[Tensor]:
     """The Tensors in arguments or outputs: also in tuples, lists, dicts and objects with attributes of them."""
     if isinstance(value, Tensor):
@@ -134,13 +142,20 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
         yield from tensors_in(vars(value))
 
 
+_BOXES = (list, dict, set)  # what a plain attribute may collect things in; among them are the tables of buffers and submodules
+
+
 @contextmanager
-def preserved(model: Module) -> Iterator[None]:
-    """Afterwards model is as it was before: buffers, gradients, attributes that forward sets; and so is the default random generator."""
+def preserved(model: Module, *inputs: Any) -> Iterator[None]:
+    """Afterwards model is as it was before: buffers, gradients, attributes that forward sets, also what it puts into lists and dicts.
+
+    So are the Tensors in inputs, and the default random generator.
+    """
     modules = list(model.modules())
     attributes = [dict(m.__dict__) for m in modules]
+    held = [(box, copy(box)) for had in attributes for box in had.values() if type(box) in _BOXES]
     with no_grad():
-        buffers = [(b, b._version, clone(b)) for b in model.buffers()]
+        buffers = [(b, b._version, clone(b)) for b in (*model.buffers(), *tensors_in(inputs))]
     grads = [(p, p.grad) for p in model.parameters()]
     rng_state = get_rng_state()
     try:
@@ -152,6 +167,9 @@ def preserved(model: Module) -> Iterator[None]:
         for m, had in zip(modules, attributes, strict=True):
             m.__dict__.clear()
             m.__dict__.update(had)
+        for box, content in held:
+            box.clear()
+            (box.extend if type(box) is list else box.update)(content)
         for p, g in grads:
             p.grad = g
         with no_grad():
