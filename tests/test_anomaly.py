@@ -416,7 +416,7 @@ def test_lines_die_with_their_nodes() -> None:
         x.grad = None
 
     def alive() -> int:
-        return sum(isinstance(o, Node) or type(o).__name__ == "Origin" for o in gc.get_objects())
+        return sum(type(o) is Node or type(o).__name__ == "Origin" for o in gc.get_objects())
 
     with set_detect_anomaly(True):
         gc.collect()
