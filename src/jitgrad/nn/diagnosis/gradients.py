@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Cause = tuple[str, Line | None, str]  # the reason, the line, the fix
 _FLAT = frozenset({"sign", "floor", "ceil", "round"})
+_KEPT = "the model keeps what comes of it in an attribute, and the loss does not use that"
 _ENOUGH = 32  # so many zeros of a relu are no accident
 
 
@@ -40,7 +41,8 @@ class Gradients:
         for (reason, line, fix), paths in causes.items():
             names = by_module(paths)
             has = "have" if len(paths) > 1 else "has"
-            yield Finding("no gradient", "warning", listed(names), f"{listed(names)} {has} no gradient: {reason}.", line, fix)
+            severity = "note" if reason == _KEPT else "warning"
+            yield Finding("no gradient", severity, listed(names), f"{listed(names)} {has} no gradient: {reason}.", line, fix)
 
     def _cause(self, p: Parameter) -> Cause:
         """Why no gradient came to a parameter."""
@@ -64,8 +66,10 @@ class Gradients:
                 reason = "the way to the loss ends where values become plain numbers, by item(), tolist() or numpy()"
                 return reason, r.line, "compute with jitgrad's operations up to the loss"
         if run.given_loss and any(t in way for t in run.result):
-            reason = "what is computed from it is part of the model's output, but not of the loss"
+            reason = "it is in what the model returns, but the loss does not use that"
             return reason, None, "add that output to the loss, or freeze the layers that make it"
+        if any(t in way and not isinstance(t, Parameter) for t in run.kept):
+            return _KEPT, None, "if training needs it, add it to the loss"
         last = run.watch.ops[beyond.ops[-1]]
         return f"the way from it ends in {place_of(last)} and reaches no output", last.line, "use that result, or remove it"
 

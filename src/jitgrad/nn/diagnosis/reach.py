@@ -11,7 +11,7 @@ from jitgrad.nn._trace import Call
 from jitgrad.nn.containers import ModuleDict, ModuleList
 from jitgrad.nn.diagnosis.flow import tensors_within
 from jitgrad.nn.diagnosis.report import Finding, listed
-from jitgrad.nn.diagnosis.watch import Run, dropped_value, named
+from jitgrad.nn.diagnosis.watch import Run, dropped_value, in_code, named
 from jitgrad.nn.parameter_containers import BufferDict, BufferList, ParameterDict, ParameterList
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Reach:
         self._called = {id(c.module) for c in run.watch.calls}
         self._used = {id(t): i for i, op in enumerate(run.watch.ops) for t in op.inputs}
         idle: list[tuple[str, Module]] = []
+        lost: dict[str, list[tuple[str, Module]]] = {}  # by the path of the module above
         for path, m in self._outermost("", run.model):
             parameters = [p for _, p in m._named("_parameters", "", True, True)]
             used = [p for p in parameters if id(p) in self._used]
@@ -47,13 +48,17 @@ class Reach:
                 idle.append((path, m))
             elif not used:
                 self.explained.update(map(id, parameters))
-                text = f"{path} ({short_name(m)}) was never called: its {_count(m)} are not used."
-                yield Finding("never called", "warning", path, text, fix=f"call self.{path}(...) in forward, or remove it")
+                lost.setdefault(path.rpartition(".")[0], []).append((path, m))
             else:
                 yield self._used_all_the_same(path, m, used)
+        for some in lost.values():
+            n = sum({id(p): p.numel() for _, m in some for _, p in m._named("_parameters", "", True, True)}.values())
+            numbers = f"{n:,} parameter{'s do' if n > 1 else ' does'} nothing"
+            text = f"{_names(some)} never called: {'their' if len(some) > 1 else 'its'} {numbers}."
+            fix = f"call {in_code(some[0][0])}(...) in forward, or remove it"
+            yield Finding("never called", "warning", listed([path for path, _ in some]), text, fix=fix)
         if idle:
-            names = listed([f"{path} ({short_name(m)})" for path, m in idle])
-            text = f"{names} {_was(idle)} never called: without parameters, nothing is lost."
+            text = f"{_names(idle)} never called, and {'have' if len(idle) > 1 else 'has'} no parameters."
             yield Finding("never called", "note", listed([path for path, _ in idle]), text)
 
     def _outermost(self, path: str, m: Module) -> Iterator[tuple[str, Module]]:
@@ -73,7 +78,7 @@ class Reach:
             return Finding("never called", "note", path, text)
         op = self.run.watch.ops[self._used[id(used[0])]]
         text = f"{what}, but its parameters were used by {op.prim.name}: hooks on it do not run."
-        return Finding("never called", "note", path, text, op.line, f"call self.{path}(...) rather than its forward or its weight")
+        return Finding("never called", "note", path, text, op.line, f"call {in_code(path)}(...) rather than its forward or its weight")
 
     # ---- called, and dropped
     def _dropped(self) -> Iterator[Finding]:
@@ -160,10 +165,5 @@ def _has_parameters(calls: list[Call]) -> bool:
     return any(True for c in calls for _ in c.module._named("_parameters", "", True, True))
 
 
-def _count(m: Module) -> str:
-    n = sum(p.numel() for _, p in m._named("_parameters", "", True, True))
-    return f"{n:,} parameter{'s' * (n > 1)}"
-
-
-def _was(several: list[Any]) -> str:
-    return "were" if len(several) > 1 else "was"
+def _names(some: list[tuple[str, Module]]) -> str:
+    return f"{listed([f'{path} ({short_name(m)})' for path, m in some])} {'were' if len(some) > 1 else 'was'}"

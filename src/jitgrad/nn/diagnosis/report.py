@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from jitgrad._html import Html, block, element, faint, joined
 from jitgrad.autograd import Line
 
 SEVERITIES = ("error", "warning", "note")
+WIDTH, INDENT = 110, "    "
 MOST = 12  # findings that are shown of each severity
 MOST_NAMES = 6  # names that are listed in one sentence
 # Readable on dark and on light pages: middle tones, and the word stands beside the colour.
@@ -44,7 +46,9 @@ class Finding:
     fix: str = ""
 
     def __str__(self) -> str:
-        return "\n    ".join([f"{self.severity}: {self.text}", *(f"{word}: {text}" for word, text in self._more())])
+        first, *rest = self.text.split("\n")
+        text = textwrap.wrap(f"{self.severity}: {first}", WIDTH, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False)
+        return "\n".join([*text, *rest, *(f"{INDENT}{word}: {words}" for word, words in self._more())])
 
     def _more(self) -> Iterator[tuple[str, str]]:
         if self.line is not None:
@@ -118,7 +122,7 @@ def _finding_html(f: Finding) -> Html:
     badge = element("b", f.severity, style=f"color:{colour}")
     more = [element("div", joined([faint(f"{word}: "), element("code", text, style=_CODE)])) for word, text in f._more()]
     style = f"border-left:3px solid {colour};margin:.5em 0;padding:.1em .7em"
-    return element("div", element("div", joined([badge, " ", f.text])), *more, style=style)
+    return element("div", element("div", joined([badge, " ", f.text]), style="white-space:pre-wrap"), *more, style=style)
 
 
 _CODE = "background:transparent;color:inherit;padding:0;white-space:pre-wrap"

@@ -70,13 +70,16 @@ def diagnose(model: Module, *inputs: Any, loss: Callable[[Any], Any] | None = No
 
 
 def _merged(findings: list[Finding]) -> list[Finding]:
-    """Without what another finding says: a dead ReLU explains zero gradients, a dropped output a result that ignores its input."""
+    """Without what another finding explains: dead ReLUs and NaN make zero gradients, a dropped output a result without the input."""
     dead = {f.line for f in findings if f.kind == "dead relu"}
-    dropped = any(f.kind == "output dropped" for f in findings)
-    return [
-        f for f in findings
-        if not (f.kind == "zero gradient" and f.line in dead and f.line is not None) and not (f.kind == "constant" and dropped)
-    ]  # fmt: skip
+    kinds = {f.kind for f in findings}
+
+    def explained(f: Finding) -> bool:
+        if f.kind == "zero gradient":
+            return f.line in dead or "not finite" in kinds
+        return f.kind == "constant" and "output dropped" in kinds
+
+    return [f for f in findings if not explained(f)]
 
 
 def _facts(run: Run) -> str:

@@ -34,8 +34,9 @@ class Hidden:
             path = f"{paths[id(m)]}.{name}" if paths[id(m)] else name
             what, _, fix = _words(path, model, value, found).rpartition(" Use ")
             self.findings.append(Finding("hidden", "error", path, what, fix=f"use {fix.removesuffix('.')}"))
+            keys = {id(x): key for key, x in value.items()} if isinstance(value, dict) else {}
             for i, x in enumerate(found):
-                self._take(f"{path}[{i}]", x)
+                self._take(f"{path}[{keys.get(id(x), i)!r}]", x)
 
     def _take(self, path: str, x: Any) -> None:
         if isinstance(x, Parameter):

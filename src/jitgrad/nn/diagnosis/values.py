@@ -107,10 +107,10 @@ class NotFinite:
         bad = [path for path, p in run.trainable.items() if (g := run.gradients.get(id(p))) is not None and worst(g) > FINITE]
         if not bad:
             return
-        holds = "hold" if len(bad) > 1 else "holds"
+        several = len(bad) > 1
         state = max(worst(g) for g in run.gradients.values() if g is not None)
         op = self._made_backwards(set(bad))
-        text = f"the gradient of {listed(bad)} {holds} {_word(state)}, while all values forward are finite"
+        text = f"the gradient{'s' * several} of {listed(bad)} hold{'s' * (not several)} {_word(state)}, while all values forward are finite"
         if op is None:
             yield Finding("not finite", "error", listed(bad), f"{text}.", fix="look at the values before the loss")
         else:
@@ -148,7 +148,7 @@ def dead_relus(run: Run) -> Iterator[Finding]:
 
 def input_ignored(run: Run) -> Iterator[Finding]:
     """Whether the result depends on the input, as far as operations tell."""
-    if not run.inputs or not run.result or run.opaque:
+    if not run.inputs or not run.result or run.opaque or run.watch.differentiated:
         return
     after = run.flow.following(run.inputs)
     if not any(t in after for t in run.result) and not any(r.tensor in after for r in run.watch.reads):

@@ -239,6 +239,11 @@ def named(call: Call) -> str:
     return f"{call.path} ({short_name(call.module)})" if call.path else short_name(call.module)
 
 
+def in_code(path: str) -> str:
+    """``self.layers[2].fc`` for layers.2.fc, as it is written in forward."""
+    return "self" + "".join(f"[{step}]" if step.isdigit() else f".{step}" for step in path.split("."))
+
+
 def dropped_value(line: Line | None) -> str | None:
     """Where a line is a call whose value nothing takes, that line mended: ``x = layer(x)`` for ``layer(x)``."""
     if line is None:
