@@ -485,6 +485,15 @@ def nested() -> nn.Module:
     return Net(forward, rows=nn.ModuleList([nn.ModuleDict({"a": fc(), "b": nn.Sequential(fc(), nn.Tanh())}) for _ in range(2)]))
 
 
+def hooked() -> nn.Module:
+    model = nn.Sequential(fc(), nn.Identity(), nn.Tanh(), fc())
+    for m in model.modules():
+        m.register_full_backward_hook(lambda module, into, out: None)
+        m.register_forward_hook(lambda module, args, output: output * 2)
+        m.register_forward_pre_hook(lambda module, args: (args[0] + 1,))
+    return model
+
+
 def registered_bank() -> nn.Module:
     model = Net(remembers, a=frozen(fc()), b=fc(), c=fc())
     model.register_buffer("memory", jg.zeros(4))
@@ -506,6 +515,10 @@ HEALTHY: dict[str, tuple[Any, Any, Any, set[str]]] = {
     "object with slots": (lambda: Net(lambda m, x: Slots(m.a(x)), a=fc()), V, None, set()),
     "generator and loss": (lambda: Net(lambda m, x: (f(x) for f in (m.a, m.b)), a=fc(), b=fc()), V, lambda y: sum(map(square, y)), set()),
     "frozen backbone": (lambda: Net(without_grad, a=frozen(fc()), b=fc()), V, square, {"frozen"}),
+    "generator": (lambda: Net(lambda m, x: (f(x) for f in (m.a, m.b)), a=fc(), b=fc()), V, None, {"not followed"}),
+    "only in training": (lambda: Net(lambda m, x: m.a(x) if not m.training else m.b(x), a=fc(), b=fc()).eval(), V, None, {"never called"}),
+    "straight through": (lambda: Net(lambda m, x: (h := m.a(x)) + (jg.round(h) - h).detach(), a=fc()), V, square, set()),
+    "with hooks": (hooked, V, square, set()),
     "in place": (lambda: Net(in_place, a=fc(), b=fc()), V, square, set()),
     "views": (lambda: Net(by_views, a=fc(), b=fc()), V, square, set()),
     "called twice, dropped once": (lambda: Net(lambda m, x: (m.a(x), m.a(x + 1))[1], a=fc()), V, None, set()),
@@ -558,11 +571,12 @@ def test_leaves_healthy_models_in_peace(name: str) -> None:
 def test_the_model_is_afterwards_as_it_was() -> None:
     def forward(m: Any, x: Any) -> Any:
         m.seen = x
+        m.log.append(x)
         with jg.no_grad():
             m.fc.bias.add_(1)
         return m.plain[0](m.drop(m.bn(m.fc(x))))
 
-    model = Net(forward, fc=fc(), bn=nn.BatchNorm1d(4), drop=nn.Dropout(0.5), plain=[nn.BatchNorm1d(4)])
+    model = Net(forward, fc=fc(), bn=nn.BatchNorm1d(4), drop=nn.Dropout(0.5), plain=[nn.BatchNorm1d(4)], log=[])
     model.fc.weight.grad = jg.ones(4, 4)
     given = x(8, 4).requires_grad_()
     jg.manual_seed(3)
@@ -576,7 +590,7 @@ def test_the_model_is_afterwards_as_it_was() -> None:
     assert [f.kind for f in report] == ["hidden"]
     assert everything() == before
     assert all(p.grad is g for p, g in zip(parameters, grads, strict=True))
-    assert given.grad is None and not hasattr(model, "seen") and jg.get_rng_state().tolist() == [3, 0]
+    assert model.log == [] and given.grad is None and not hasattr(model, "seen") and jg.get_rng_state().tolist() == [3, 0]
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
@@ -610,7 +624,7 @@ def test_misuse(args: Any, kwargs: Any) -> None:
 # ---- the report
 def test_a_report_reads_well() -> None:
     report = nn.diagnose(nn.Sequential(OrderedDict(a=fc(), b=nn.ReLU())), *V)
-    assert repr(report) == "diagnose(Sequential): nothing wrong found (3 calls of modules, gradients for 2 of 2 parameters)"
+    assert repr(report) == "diagnose(Sequential): nothing wrong found (3 module calls, gradients for 2 of 2 parameters)"
     assert len(report) == 0 and list(report) == [] and report.ok
     with pytest.raises(TypeError, match=r"report\.ok"):
         bool(report)
@@ -632,3 +646,17 @@ def test_html_is_escaped_and_says_the_severity() -> None:
     assert "a &lt; b" in html and "<script>" not in html and ">error<" in html and "&lt;script&gt;" in html
     assert "nothing wrong found" in Report("Net", [], "facts")._repr_html_()
     assert "a &lt; b" in Finding("error", "error", "p", "a < b")._repr_html_()
+
+
+def test_listeners_hear_where_values_leave() -> None:
+    class Reads(jg.autograd.Listener):
+        def __init__(self) -> None:
+            self.shapes: list[Any] = []
+
+        def read(self, tensor: Any) -> None:
+            self.shapes.append(tensor.shape)
+
+    with Reads() as outer, Reads() as inner:
+        bool(jg.ones(()) > 0)
+        jg.ones(2).tolist(), np.asarray(jg.ones(3)), jg.ones(4).numpy(), np.from_dlpack(jg.ones(5))
+    assert outer.shapes == inner.shapes == [(), (2,), (3,), (4,), (5,)]

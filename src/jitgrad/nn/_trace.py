@@ -136,9 +136,11 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 
 @contextmanager
 def preserved(model: Module) -> Iterator[None]:
-    """Afterwards model is as it was before: buffers, gradients, attributes that forward sets; and so is the default random generator."""
+    """Afterwards model is as it was before: buffers, gradients, attributes that forward sets, and the lists, dicts and sets among them;
+    and so is the default random generator."""
     modules = list(model.modules())
     attributes = [dict(m.__dict__) for m in modules]
+    plain = [(v, type(v)(v)) for had in attributes for v in had.values() if type(v) in (list, dict, set)]
     with no_grad():
         buffers = [(b, b._version, clone(b)) for b in model.buffers()]
     grads = [(p, p.grad) for p in model.parameters()]
@@ -152,6 +154,9 @@ def preserved(model: Module) -> Iterator[None]:
         for m, had in zip(modules, attributes, strict=True):
             m.__dict__.clear()
             m.__dict__.update(had)
+        for container, held in plain:
+            container.clear()
+            container.extend(held) if isinstance(container, list) else container.update(held)
         for p, g in grads:
             p.grad = g
         with no_grad():

@@ -31,8 +31,8 @@ class Reach:
         self.findings: list[Finding] = []
         if run.stage == "forward":
             self.findings = list(self._dropped_before_error())
-            return
-        self.findings = [*self._never_called(), *self._dropped()]
+        elif run.followed:
+            self.findings = [*self._never_called(), *self._dropped()]
 
     # ---- never called
     def _never_called(self) -> Iterator[Finding]:
@@ -56,7 +56,10 @@ class Reach:
             numbers = f"{n:,} parameter{'s do' if n > 1 else ' does'} nothing"
             text = f"{_names(some)} never called: {'their' if len(some) > 1 else 'its'} {numbers}."
             fix = f"call {in_code(some[0][0])}(...) in forward, or remove it"
-            yield Finding("never called", "warning", listed([path for path, _ in some]), text, fix=fix)
+            severity = "warning"
+            if not run.model.training:
+                severity, text = "note", f"{text[:-1]} in evaluation mode."
+            yield Finding("never called", severity, listed([path for path, _ in some]), text, fix=fix)
         if idle:
             text = f"{_names(idle)} never called, and {'have' if len(idle) > 1 else 'has'} no parameters."
             yield Finding("never called", "note", listed([path for path, _ in idle]), text)
@@ -110,13 +113,18 @@ class Reach:
         names = list(dict.fromkeys(named(c) for c in calls))
         mended = dropped_value(line)
         several = len(names) > 1
-        end = "the model returns something else" if whole else "never reached the result"
-        text = f"{listed(names)} {'were' if several else 'was'} called, but what {'they' if several else 'it'} returned "
-        text += f"{'is dropped: ' + end if mended else 'is not used: ' + end if whole else end}."
+        if whole:
+            end = f"is {'dropped' if mended else 'not used'}: the model returns something else"
+        else:
+            end = "is dropped" if mended else "never reached the result"
+        text = f"{listed(names)} {'were' if several else 'was'} called, but what {'they' if several else 'it'} returned {end}."
         if before:
             text += f" {listed([c.path for c in before])} {'lead' if len(before) > 1 else 'leads'} only there."
-        fix = f"{mended}{_CHAINED * several}" if mended else "use what it returns in what forward returns, or remove it"
-        severity = "error" if mended and _has_parameters(calls) else "warning"
+        if mended:
+            fix = mended + (_CHAINED if several else ", or remove the call")
+        else:
+            fix = f"use what {'they return' if several else 'it returns'} in what forward returns, or remove the call"
+        severity = "error" if (mended or whole) and _has_parameters(calls) else "warning"
         return Finding("output dropped", severity, listed([c.path for c in calls]), text, line, fix)
 
     def _dropped_before_error(self) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ class Finding:
     ----------
     kind
         What it is: "error", "hidden", "shared", "dtype", "never called", "output dropped", "no gradient", "zero gradient", "frozen",
-        "not finite", "dead relu", "constant", "softmax".
+        "not finite", "dead relu", "constant", "softmax", "not followed".
     severity
         "error", "warning" or "note".
     path

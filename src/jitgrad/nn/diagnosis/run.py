@@ -62,9 +62,13 @@ def diagnose(model: Module, *inputs: Any, loss: Callable[[Any], Any] | None = No
     findings = [*hidden.findings, *reach.findings]
     if run.error is not None:
         findings.append(failure(run))
-    if not run.stage:
-        findings += Gradients(run, reach.explained).findings
-        findings += [*dead_relus(run), *input_ignored(run)]
+    elif run.followed:
+        used = {id(t) for op in run.watch.ops for t in op.inputs}
+        explained = reach.explained | {id(p) for p in hidden.parameters.values() if id(p) not in used}
+        findings += [*Gradients(run, explained).findings, *dead_relus(run), *input_ignored(run)]
+    else:
+        text = f"the output, a {run.output_type}, holds no Tensors that could be found: gradients were not looked at."
+        findings.append(Finding("not followed", "note", "", text, fix="pass loss=, a function of the output that returns one number"))
     findings += [*sharing(model), *mixed_dtypes(run), *NotFinite(run).findings, *softmax_too_many(run)]
     return Report(short_name(model), _merged(findings), _facts(run))
 
@@ -85,5 +89,5 @@ def _merged(findings: list[Finding]) -> list[Finding]:
 def _facts(run: Run) -> str:
     calls = len(run.watch.calls)
     got = sum(g is not None for g in run.gradients.values())
-    words = [f"{calls} call{'s' * (calls != 1)} of modules", f"gradients for {got} of {len(run.parameters)} parameters"]
+    words = [f"{calls} module call{'s' * (calls != 1)}", f"gradients for {got} of {len(run.parameters)} parameters"]
     return ", ".join(words) + (f", stopped in {run.stage}" if run.stage else "")

@@ -137,6 +137,7 @@ class Run:
         self.watch = Watch(model)
         self.result: list[Tensor] = []
         self.opaque = False  # whether something in the output could not be looked into
+        self.output_type = ""
         self.given_loss = loss is not None
         self.loss: Tensor | None = None
         self.error: Exception | None = None
@@ -166,6 +167,7 @@ class Run:
             self.stage = "forward"
             output = self.model(*args, **kwargs)
             self.result, self.opaque = tensors_within(output)
+            self.output_type = type(output).__name__
             if self._loss is not None:
                 self.stage = "loss"
                 self.loss = _checked_loss(self._loss(output))
@@ -184,6 +186,11 @@ class Run:
     def _note_kept(self) -> None:
         for m in self.model.modules():
             self.kept += tensors_within([v for k, v in vars(m).items() if k != "_modules" and not k.endswith("_hooks")])[0]
+
+    @property
+    def followed(self) -> bool:
+        """Whether it is known what the model returned: a generator, say, cannot be looked into."""
+        return self.loss is not None or bool(self.result) or not self.opaque
 
     @property
     def roots(self) -> list[Tensor]:
