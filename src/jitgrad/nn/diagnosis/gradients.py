@@ -112,7 +112,7 @@ class Gradients:
             first = next(iter(own.values()))
             culprit = self._culprit(first)
             severity, why, fix = self._zero_reason(culprit)
-            entry = causes.setdefault(id(culprit), (severity, why, culprit, fix, []))
+            entry = causes.setdefault(culprit and (culprit.line, culprit.prim.name, severity), (severity, why, culprit, fix, []))
             entry[4].extend(f"{path}.{name}" if path else name for name in own)
         for severity, why, culprit, fix, paths in causes.values():
             names = by_module(paths)

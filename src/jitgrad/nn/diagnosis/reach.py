@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from jitgrad.autograd import Tensor
 from jitgrad.nn._place import short_name
 from jitgrad.nn._trace import Call
-from jitgrad.nn.containers import ModuleDict, ModuleList
+from jitgrad.nn.containers import ModuleDict, ModuleList, Sequential
 from jitgrad.nn.diagnosis.flow import tensors_within
 from jitgrad.nn.diagnosis.report import Finding, listed
-from jitgrad.nn.diagnosis.watch import Run, dropped_value, in_code, named
+from jitgrad.nn.diagnosis.watch import Run, dropped_value, named
 from jitgrad.nn.parameter_containers import BufferDict, BufferList, ParameterDict, ParameterList
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Reach:
         self._called = {id(c.module) for c in run.watch.calls}
         self._used = {id(t): i for i, op in enumerate(run.watch.ops) for t in op.inputs}
         idle: list[tuple[str, Module]] = []
-        lost: dict[str, list[tuple[str, Module]]] = {}  # by the path of the module above
+        lost: dict[str, list[tuple[str, Module]]] = {}  # by the path without numbers: those of a list, or of its blocks
         for path, m in self._outermost("", run.model):
             parameters = [p for _, p in m._named("_parameters", "", True, True)]
             used = [p for p in parameters if id(p) in self._used]
@@ -48,14 +49,14 @@ class Reach:
                 idle.append((path, m))
             elif not used:
                 self.explained.update(map(id, parameters))
-                lost.setdefault(path.rpartition(".")[0], []).append((path, m))
+                lost.setdefault(re.sub(r"\d+", "*", path), []).append((path, m))
             else:
                 yield self._used_all_the_same(path, m, used)
         for some in lost.values():
             n = sum({id(p): p.numel() for _, m in some for _, p in m._named("_parameters", "", True, True)}.values())
             numbers = f"{n:,} parameter{'s do' if n > 1 else ' does'} nothing"
             text = f"{_names(some)} never called: {'their' if len(some) > 1 else 'its'} {numbers}."
-            fix = f"call {in_code(some[0][0])}(...) in forward, or remove it"
+            fix = f"call {self._in_code(some[0][0])}, or remove it"
             severity = "warning"
             if not run.model.training:
                 severity, text = "note", f"{text[:-1]} in evaluation mode."
@@ -81,7 +82,20 @@ class Reach:
             return Finding("never called", "note", path, text)
         op = self.run.watch.ops[self._used[id(used[0])]]
         text = f"{what}, but its parameters were used by {op.prim.name}: hooks on it do not run."
-        return Finding("never called", "note", path, text, op.line, f"call {in_code(path)}(...) rather than its forward or its weight")
+        return Finding(
+            "never called", "note", path, text, op.line, f"call {self._in_code(path)}, not its forward, and do not take its weight"
+        )
+
+    def _in_code(self, path: str) -> str:
+        """``self.layers[2].fc(...) in the forward of Net`` for a path that ends so."""
+        owner = m = self.run.model
+        inside: list[str] = []
+        for step in path.split("."):
+            if not isinstance(m, (Sequential, ModuleList, ModuleDict)):
+                owner, inside = m, []
+            inside.append(f"[{step}]" if step.isdigit() else f".{step}")
+            m = m.get_submodule(step)
+        return f"self{''.join(inside)}(...) in the forward of {type(owner).__name__}"
 
     # ---- called, and dropped
     def _dropped(self) -> Iterator[Finding]:

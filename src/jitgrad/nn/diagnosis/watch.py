@@ -6,6 +6,7 @@ import ast
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jitgrad.autograd import Line, Tensor, copy_, enable_grad, grad, is_grad_enabled, no_grad, user_line
@@ -14,11 +15,11 @@ from jitgrad.nn._trace import Call, Op, Trace, preserved
 from jitgrad.nn.diagnosis.flow import Flow, tensors_within
 from jitgrad.ops.activation import RELU
 from jitgrad.ops.convert import clone
-from jitgrad.ops.elementary import isfinite, isnan, logical_and
+from jitgrad.ops.elementary import abs as abs_of, logical_and
 from jitgrad.ops.pointwise import le, lt
 from jitgrad.ops.random import Generator, rand
 from jitgrad.ops.reduce import amax
-from jitgrad.ops.summary import all as all_of, amin, any as any_of
+from jitgrad.ops.summary import amin, any as any_of
 
 if TYPE_CHECKING:
     from jitgrad.nn.module import Module
@@ -32,9 +33,8 @@ def worst(t: Tensor) -> int:
     if not t.is_floating_point() or t.itemsize < 4 or not t.array.size:
         return FINITE
     with no_grad():
-        if not all_of(isfinite(t)).item():
-            return NAN if any_of(isnan(t)).item() else INF
-        return FINITE if any_of(t != 0).item() else ZERO
+        most = amax(abs_of(t)).item()
+    return NAN if most != most else INF if most == inf else FINITE if most else ZERO
 
 
 class Read(NamedTuple):
@@ -244,11 +244,6 @@ _NAMES = {"cast_float": "a cast", "cast": "a cast"}
 def named(call: Call) -> str:
     """``fc (Linear(10, 20))``."""
     return f"{call.path} ({short_name(call.module)})" if call.path else short_name(call.module)
-
-
-def in_code(path: str) -> str:
-    """``self.layers[2].fc`` for layers.2.fc, as it is written in forward."""
-    return "self" + "".join(f"[{step}]" if step.isdigit() else f".{step}" for step in path.split("."))
 
 
 def dropped_value(line: Line | None) -> str | None:
