@@ -228,7 +228,8 @@ labels = jg.tensor([0, 1, 2, 3])
 # (name, model, args, loss, kind, severity, path, words of the text, words of the line, words of the fix)
 FINDS: list[tuple[str, Any, Any, Any, str, str, str, str, str, str]] = [
     ("never called", lambda: Net(lambda m, x: m.a(x), a=fc(), b=fc(4, 2)), (x(2, 4),), None,
-     "never called", "warning", "b", "b (Linear(4, 2)) was never called: its 10 parameters do nothing", "", "call self.b(...) in the forward of Net, or remove it"),
+     "never called", "warning", "b", "b (Linear(4, 2)) was never called: its 10 parameters do nothing", "",
+     "call self.b(...) in the forward of Net, or remove it"),
     ("several in a list", lambda: Net(lambda m, x: m.a[0](x), a=nn.ModuleList([fc(), fc(), fc()])), (x(2, 4),), None,
      "never called", "warning", "a.1 and a.2", "their 40 parameters", "", "self.a[1]"),
     ("in blocks", lambda: nn.Sequential(*[Net(lambda m, x: m.a(x), a=fc(), b=fc()) for _ in range(2)]), (x(2, 4),), None,
