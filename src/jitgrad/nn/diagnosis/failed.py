@@ -11,7 +11,10 @@ from jitgrad.nn._trace import Call
 from jitgrad.nn.diagnosis.report import Finding
 from jitgrad.nn.diagnosis.watch import LossError, Run, named, place_of
 
-_FIX = re.compile(r"(?<=[.:]) (?=(?:Try|Use|Do|Make|Define|Call|Pass|Add|Give|Leave|Remove|Set|See) )")
+_FIX = re.compile(r"(?<=[.:]) (?=(?:Try|Use|Do|Make|Define|Call|Pass|Add|Give|Leave|Remove|Set|See|Loop) )")
+
+
+_COMPUTED = ("float32", "float64")  # dtypes that layers compute in
 
 
 def failure(run: Run) -> Finding:
@@ -30,7 +33,7 @@ def failure(run: Run) -> Finding:
     if isinstance(error, JitgradError):
         where = f"\n    in {error.place}" if error.place else ""
     else:
-        text, where = f"{type(error).__name__}: {text}", f" (in {named(call)})" if call is not None else ""
+        text, where = f"{type(error).__name__}{': ' * bool(text)}{text}", f" (in {named(call)})" if call is not None else ""
     return Finding("error", "error", call.path if call else "", f"{run.stage} failed: {text}{where}", line, fix)
 
 
@@ -50,7 +53,8 @@ def _dtype(run: Run, error: DTypeError, call: Call, line: Line | None, text: str
     origin = ""
     if any(odd is t for t in run.inputs):
         origin = ", as the model itself was"
-        fix = f"model(x.to(jg.{weight}))" + (f", or model.to(jg.{odd.dtype.name})" if odd.is_floating_point() else "")
+        fixes = [f"model(x.to(jg.{weight}))"] if weight in _COMPUTED else []
+        fix = ", or ".join([*fixes, f"model.to(jg.{odd.dtype.name})"] if odd.dtype.name in _COMPUTED else fixes)
     elif made is not None:
         origin = f", made by {place_of(made)}" + (f" at {made.line}" if made.line else "")
         fix = f"x.to(jg.{weight}) before the call"

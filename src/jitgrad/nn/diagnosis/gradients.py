@@ -102,6 +102,8 @@ class Gradients:
 
     # ---- zero
     def _zero(self) -> Iterator[Finding]:
+        if not all(t.array.size for t in self.run.inputs):
+            return  # of an empty batch all gradients are zero
         causes: dict[Any, tuple[str, str, Op | None, str, list[str]]] = {}
         for path, m in self.run.model.named_modules():
             own = {name: p for name, p in m._parameters.items() if p is not None and p.requires_grad and p.array.size}

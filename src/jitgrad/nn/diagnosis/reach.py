@@ -40,6 +40,7 @@ class Reach:
         run = self.run
         self._called = {id(c.module) for c in run.watch.calls}
         self._used = {id(t): i for i, op in enumerate(run.watch.ops) for t in op.inputs}
+        returned = {id(t) for t in run.result}
         idle: list[tuple[str, Module]] = []
         lost: dict[str, list[tuple[str, Module]]] = {}  # by the path without numbers: those of a list, or of its blocks
         for path, m in self._outermost("", run.model):
@@ -47,6 +48,8 @@ class Reach:
             used = [p for p in parameters if id(p) in self._used]
             if not parameters:
                 idle.append((path, m))
+            elif not used and any(id(p) in returned for p in parameters):
+                continue
             elif not used:
                 self.explained.update(map(id, parameters))
                 lost.setdefault(re.sub(r"\d+", "*", path), []).append((path, m))
@@ -125,7 +128,7 @@ class Reach:
         for c in (*calls, *before):
             self.explained.update(id(p) for _, p in c.module._named("_parameters", "", True, True))
         names = list(dict.fromkeys(named(c) for c in calls))
-        mended = dropped_value(line)
+        mended = dropped_value(calls[0])
         several = len(names) > 1
         if whole:
             end = f"is {'dropped' if mended else 'not used'}: the model returns something else"
@@ -146,7 +149,7 @@ class Reach:
         run = self.run
         lines: dict[Any, list[Call]] = {}
         for c in run.watch.calls:
-            if c.parent is not None and dropped_value(c.line) and (c.error is not None or _fresh(c)):
+            if c.parent is not None and dropped_value(c) and (c.error is not None or _fresh(c)):
                 lines.setdefault(c.line, []).append(c)
         used = {id(t) for op in run.watch.ops for t in op.inputs} | {id(t) for t in run.kept}
         for line, calls in lines.items():
@@ -159,7 +162,7 @@ class Reach:
                 text = f"what {named(failed[0])} returns is dropped"
             elif failed:
                 text += f", so that {named(failed[0])} was given what came before {'them' if len(done) > 1 else 'it'}"
-            fix = f"{dropped_value(line)}{_CHAINED if len(calls) > 1 else ''}"
+            fix = f"{dropped_value(calls[0])}{_CHAINED if len(calls) > 1 else ''}"
             yield Finding("output dropped", "error", listed([c.path for c in calls]), text + ".", line, fix)
 
 

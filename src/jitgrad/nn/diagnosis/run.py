@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from jitgrad.autograd import user_line
 from jitgrad.nn._place import short_name
 from jitgrad.nn.diagnosis.failed import failure
 from jitgrad.nn.diagnosis.gradients import Gradients
@@ -56,7 +57,7 @@ def diagnose(model: Module, *inputs: Any, loss: Callable[[Any], Any] | None = No
         raise TypeError(f"diagnose: loss is expected to be a function of the output, given {type(loss).__name__}.")
     hidden = Hidden(model)
     parameters = {**dict(model.named_parameters()), **hidden.parameters}
-    run = Run(model, parameters, hidden.modules, loss)
+    run = Run(model, parameters, hidden.modules, loss, user_line())
     run.go(inputs, kwargs)
     reach = Reach(run)
     findings = [*hidden.findings, *reach.findings]

@@ -55,8 +55,9 @@ class Units(NamedTuple):
 class Watch(Trace):
     """A trace that notes of each operation what its values are, whether gradients pass it, and which gradients come back."""
 
-    def __init__(self, model: Module) -> None:
+    def __init__(self, model: Module, here: Line | None) -> None:
         super().__init__(model)
+        self.here = here  # the line that called diagnose: it says nothing about the model
         self.recorded: list[bool] = []  # by operation: whether recording was on
         self.carries: list[bool] = []  # whether an output has a history
         self.before: list[list[int]] = []  # the worst of each input
@@ -70,6 +71,7 @@ class Watch(Trace):
     def heard(self, op: Op) -> None:
         """Look at an operation that has run."""
         i = len(self.recorded)
+        op.line = self._inside(op.line)
         self.recorded.append(is_grad_enabled())
         self.carries.append(any(y.requires_grad for y in op.outputs))
         written = op.prim.mutates
@@ -85,7 +87,15 @@ class Watch(Trace):
 
     def read(self, tensor: Tensor) -> None:
         """Values leave for Python."""
-        self.reads.append(Read(tensor, user_line()))
+        self.reads.append(Read(tensor, self._inside(user_line())))
+
+    def __exit__(self, *exc: object) -> None:
+        super().__exit__(*exc)
+        for call in self.calls:
+            call.line = self._inside(call.line)
+
+    def _inside(self, line: Line | None) -> Line | None:
+        return None if line == self.here else line
 
     def worst_of(self, t: Tensor) -> int:
         """As worst, looked at once for each version of a tensor."""
@@ -129,12 +139,17 @@ class Run:
     """
 
     def __init__(
-        self, model: Module, parameters: dict[str, Parameter], beside: Iterable[Module], loss: Callable[[Any], Any] | None
+        self,
+        model: Module,
+        parameters: dict[str, Parameter],
+        beside: Iterable[Module],
+        loss: Callable[[Any], Any] | None,
+        here: Line | None,
     ) -> None:
         self.model = model
         self.parameters = parameters
         self.trainable = {path: p for path, p in parameters.items() if p.requires_grad}
-        self.watch = Watch(model)
+        self.watch = Watch(model, here)
         self.result: list[Tensor] = []
         self.opaque = False  # whether something in the output could not be looked into
         self.output_type = ""
@@ -246,17 +261,19 @@ def named(call: Call) -> str:
     return f"{call.path} ({short_name(call.module)})" if call.path else short_name(call.module)
 
 
-def dropped_value(line: Line | None) -> str | None:
-    """Where a line is a call whose value nothing takes, that line mended: ``x = layer(x)`` for ``layer(x)``."""
-    if line is None:
-        return None
+def dropped_value(call: Call) -> str | None:
+    """Where a call is a statement of its own, so that nothing takes its value, that line mended: ``x = layer(x)`` for ``layer(x)``."""
+    if call.line is None or (call.parent is not None and call.parent.line == call.line):
+        return None  # not called from a line of the program, but by the Sequential that this line calls
     try:
-        tree = ast.parse(textwrap.dedent(line.text))
+        tree = ast.parse(textwrap.dedent(call.line.text))
     except SyntaxError:
         return None
-    for statement in ast.walk(tree):
-        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
-            call = statement.value
-            taken = call.args[0].id if call.args and isinstance(call.args[0], ast.Name) else "x"
-            return f"{taken} = {ast.unparse(call)}"
-    return None
+    loops = {id(n) for loop in ast.walk(tree) if isinstance(loop, ast.For) for n in ast.walk(loop.iter)}
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and id(n) not in loops]
+    alone = [n.value for n in ast.walk(tree) if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call)]
+    if len(calls) != 1 or calls != alone:
+        return None
+    (only,) = calls
+    taken = only.args[0].id if only.args and isinstance(only.args[0], ast.Name) else "x"
+    return f"{taken} = {ast.unparse(only)}"
