@@ -23,10 +23,14 @@ _ENOUGH = 32  # so many zeros of a relu are no accident
 
 
 class Gradients:
-    """Findings about the parameters of a run that came to its end."""
+    """Findings about the parameters of a run that came to its end.
 
-    def __init__(self, run: Run, explained: set[int]) -> None:
+    Missing gradients of the parameters ``explained`` (by id), and zeros that come from the operations ``dead``, are told elsewhere.
+    """
+
+    def __init__(self, run: Run, explained: set[int], dead: list[Op]) -> None:
         self.run = run
+        self.dead = dead
         self.reaching: Reaching = run.flow.reaching(run.roots)
         self.missing = {
             path: p for path, p in run.trainable.items() if run.gradients.get(id(p)) is None and id(p) not in explained
@@ -113,6 +117,8 @@ class Gradients:
                 continue
             first = next(iter(own.values()))
             culprit = self._culprit(first)
+            if any(culprit is op for op in self.dead):
+                continue
             severity, why, fix = self._zero_reason(culprit)
             entry = causes.setdefault(culprit and (culprit.line, culprit.prim.name, severity), (severity, why, culprit, fix, []))
             entry[4].extend(f"{path}.{name}" if path else name for name in own)

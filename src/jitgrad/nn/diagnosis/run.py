@@ -61,12 +61,16 @@ def diagnose(model: Module, *inputs: Any, loss: Callable[[Any], Any] | None = No
     run.go(inputs, kwargs)
     reach = Reach(run)
     findings = [*hidden.findings, *reach.findings]
-    if run.error is not None:
+    if run.output_type == "NoneType" and parameters:
+        text = f"forward of {type(model).__name__} returned None."
+        findings.append(Finding("output dropped", "error", "", text, fix="end forward with return and what it computed"))
+    elif run.error is not None:
         findings.append(failure(run))
     elif run.followed:
         used = {id(t) for op in run.watch.ops for t in op.inputs}
         explained = reach.explained | {id(p) for p in hidden.parameters.values() if id(p) not in used}
-        findings += [*Gradients(run, explained).findings, *dead_relus(run), *input_ignored(run)]
+        dead = list(dead_relus(run))
+        findings += [*Gradients(run, explained, [op for op, _ in dead]).findings, *(f for _, f in dead), *input_ignored(run)]
     else:
         text = f"the output, a {run.output_type}, holds no Tensors that could be found: gradients were not looked at."
         findings.append(Finding("not followed", "note", "", text, fix="pass loss=, a function of the output that returns one number"))
@@ -75,16 +79,10 @@ def diagnose(model: Module, *inputs: Any, loss: Callable[[Any], Any] | None = No
 
 
 def _merged(findings: list[Finding]) -> list[Finding]:
-    """Without what another finding explains: dead ReLUs and NaN make zero gradients, a dropped output a result without the input."""
-    dead = {f.line for f in findings if f.kind == "dead relu"}
+    """Without what another finding explains: NaN makes zero gradients, a dropped output a result without the input."""
     kinds = {f.kind for f in findings}
-
-    def explained(f: Finding) -> bool:
-        if f.kind == "zero gradient":
-            return f.line in dead or "not finite" in kinds
-        return f.kind == "constant" and "output dropped" in kinds
-
-    return [f for f in findings if not explained(f)]
+    causes = {"zero gradient": "not finite", "constant": "output dropped"}
+    return [f for f in findings if causes.get(f.kind) not in kinds]
 
 
 def _facts(run: Run) -> str:

@@ -129,8 +129,8 @@ class NotFinite:
         return None
 
 
-def dead_relus(run: Run) -> Iterator[Finding]:
-    """Units of a ReLU that are 0 for the whole batch: all of them, or half of many."""
+def dead_relus(run: Run) -> Iterator[tuple[Op, Finding]]:
+    """ReLUs some of whose units are 0 for the whole batch: all of them, or half of many."""
     for i, units in run.watch.units.items():
         op = run.watch.ops[i]
         size = op.outputs[0].numel()
@@ -143,7 +143,7 @@ def dead_relus(run: Run) -> Iterator[Finding]:
             continue
         text = f"{place_of(op)}: {which} 0 for the whole batch ({each} values{' each' * (units.total > 0)}): no gradient passes."
         fix = "try a smaller learning rate, another init of the layer before, or LeakyReLU"
-        yield Finding("dead relu", "warning", op.call.path if op.call else "", text, op.line, fix)
+        yield op, Finding("dead relu", "warning", op.call.path if op.call else "", text, op.line, fix)
 
 
 def input_ignored(run: Run) -> Iterator[Finding]:

@@ -205,7 +205,7 @@ class Run:
     @property
     def followed(self) -> bool:
         """Whether it is known what the model returned: a generator, say, cannot be looked into."""
-        return self.loss is not None or bool(self.result) or not self.opaque
+        return self.loss is not None or bool(self.result) or not (self.opaque or self.output_type == "NoneType")
 
     @property
     def roots(self) -> list[Tensor]:
