@@ -563,6 +563,7 @@ HEALTHY: dict[str, tuple[Any, Any, Any, set[str]]] = {
     "plain list of numbers and of the parent": (lambda: with_parent(), V, None, set()),
     "no tensors": (lambda: Net(lambda m, n: n + 1), (3,), None, set()),
     "keyword": (lambda: Net(lambda m, x, *, scale: m.a(x) * scale, a=fc()), V, None, set()),
+    "float16 as a result": (lambda: Net(lambda m, x: m.a(x).half(), a=fc()), V, None, set()),
     "all frozen": (lambda: frozen(nn.Sequential(fc(), fc())), V, square, {"frozen"}),
 }  # fmt: skip
 
@@ -588,6 +589,8 @@ def test_the_model_is_afterwards_as_it_was() -> None:
         m.log.append(x)
         with jg.no_grad():
             m.fc.bias.add_(1)
+        m.fc.weight.data.mul_(2)
+        m.bn.bias.data = jg.ones(4)
         return m.plain[0](m.drop(m.bn(m.fc(x))))
 
     model = Net(forward, fc=fc(), bn=nn.BatchNorm1d(4), drop=nn.Dropout(0.5), plain=[nn.BatchNorm1d(4)], log=[])

@@ -119,7 +119,8 @@ class Reach:
         lines: dict[Any, list[Call]] = {}
         for c in last:
             lines.setdefault(c.line, []).append(c)
-        whole = all(c in dead for c in run.watch.calls if c.parent is run.watch.calls[0] and fresh[id(c)])
+        nothing = all(g is None for g in run.gradients.values())
+        whole = nothing and all(c in dead for c in run.watch.calls if c.parent is run.watch.calls[0] and fresh[id(c)])
         for line, calls in lines.items():
             before = [d for d in dead if d not in last and any(t in after[id(d)] for c in calls for t in fresh[id(c)])]
             yield self._one_line(line, calls, before, whole)

@@ -19,7 +19,7 @@ from jitgrad.ops.elementary import abs as abs_of, logical_and
 from jitgrad.ops.pointwise import le, lt
 from jitgrad.ops.random import Generator, rand
 from jitgrad.ops.reduce import amax
-from jitgrad.ops.summary import amin, any as any_of
+from jitgrad.ops.summary import amin, any as any_of, equal
 
 if TYPE_CHECKING:
     from jitgrad.nn.module import Module
@@ -217,18 +217,20 @@ class Run:
 def _unchanged(parameters: Iterable[Parameter]) -> Iterator[None]:
     """Afterwards parameters have the values that they had, also where forward writes to them."""
     with no_grad():
-        before = [(p, p._version, clone(p)) for p in parameters]
+        before = [(p, p.array, p.detach(), p._version, clone(p)) for p in parameters]
     try:
         yield
     finally:
         with no_grad():
-            for p, version, old in before:
-                if p._version != version:
+            for p, array, held, version, old in before:
+                if p.array is not array:
+                    p.data = held
+                if p._version != version or not equal(p, old):  # a write to .data leaves the version
                     copy_(p, old)
 
 
 def _weights(t: Tensor, draw: Generator) -> Tensor:
-    return rand(*t.shape, generator=draw, dtype=t.dtype, device=t.device) + 0.5
+    return (rand(*t.shape, generator=draw, device=t.device) + 0.5).to(t.dtype)
 
 
 class LossError(Exception):
