@@ -8,12 +8,11 @@ from types import TracebackType
 from jitgrad.autograd import Line, user_line
 from jitgrad.errors import DTypeError, JitgradError
 from jitgrad.nn._trace import Call
+from jitgrad.nn.diagnosis.flow import tensors_within
 from jitgrad.nn.diagnosis.report import Finding
 from jitgrad.nn.diagnosis.watch import LossError, Run, named, place_of
 
 _FIX = re.compile(r"(?<=[.:]) (?=(?:Try|Use|Do|Make|Define|Call|Pass|Add|Give|Leave|Remove|Set|See|Loop) )")
-
-
 _COMPUTED = ("float32", "float64")  # dtypes that layers compute in
 
 
@@ -28,7 +27,7 @@ def failure(run: Run) -> Finding:
     if isinstance(error, LossError):
         return Finding("error", "error", "", text, None, fix)
     call = _innermost(run) if run.stage == "forward" else None
-    if isinstance(error, DTypeError) and call is not None:
+    if isinstance(error, DTypeError) and call is not None and "layers do not promote" in message:
         return _dtype(run, error, call, line, text, fix)
     if isinstance(error, JitgradError):
         where = f"\n    in {error.place}" if error.place else ""
@@ -45,7 +44,8 @@ def _innermost(run: Run) -> Call | None:
 def _dtype(run: Run, error: DTypeError, call: Call, line: Line | None, text: str, fix: str) -> Finding:
     """Input and weight of different dtypes: also where the input's dtype came from."""
     weights = {p.dtype.name: p for p in call.module._parameters.values() if p is not None}
-    odd = next((a for a in (*call.args, *call.kwargs.values()) if hasattr(a, "dtype") and a.dtype.name not in weights), None)
+    given = tensors_within([call.args, call.kwargs])[0]
+    odd = next((t for t in given if t.dtype.name not in weights and t.dtype.name in text), None)
     if odd is None or len(weights) != 1:
         return Finding("dtype", "error", call.path, f"forward failed: {text}\n    in {error.place}", line, fix)
     weight = next(iter(weights))
