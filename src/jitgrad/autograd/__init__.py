@@ -26,7 +26,7 @@ from jitgrad.autograd.gradcheck import gradcheck as gradcheck, gradgradcheck as 
 from jitgrad.autograd.graph import backward as backward, grad as grad, run_backward as run_backward
 from jitgrad.autograd.inplace import check_writable as check_writable, copy_ as copy_, write as write
 from jitgrad.autograd.lines import Line as Line, user_line as user_line
-from jitgrad.autograd.listener import Listener as Listener
+from jitgrad.autograd.listener import Listener as Listener, tell_read as tell_read
 from jitgrad.autograd.mode import (
     enable_grad as enable_grad,
     is_grad_enabled as is_grad_enabled,

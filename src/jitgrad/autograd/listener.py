@@ -54,7 +54,18 @@ class Listener:
     def made(self, node: Node) -> None:
         """Hears of a node that no call made: what an in-place write, or a view whose base was written to, leaves in the graph."""
 
+    def read(self, tensor: Tensor) -> None:
+        """Called where Python or NumPy gets the elements of a tensor: ``item()``, ``tolist()``, ``numpy()``."""
+
     @staticmethod
     def run(prim: Primitive, inputs: Sequence[Tensor | None], p: tuple[Any, ...]) -> Any:
         """Apply the primitive beneath this listener."""
         return apply_any(prim, inputs, p)
+
+
+def tell_read(tensor: Tensor) -> None:
+    """Tell all who listen that the elements of tensor leave."""
+    m = current_mode()
+    while m is not True and m is not False:
+        m.listener.read(tensor)
+        m = m.below

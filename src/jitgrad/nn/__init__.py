@@ -15,6 +15,7 @@ from jitgrad.nn.activation import (
 )
 from jitgrad.nn.containers import ModuleDict as ModuleDict, ModuleList as ModuleList, Sequential as Sequential
 from jitgrad.nn.conv import Conv1d as Conv1d, Conv2D as Conv2D, Conv2d as Conv2d
+from jitgrad.nn.diagnosis import diagnose as diagnose
 from jitgrad.nn.dropout import Dropout as Dropout
 from jitgrad.nn.linear import Bilinear as Bilinear, Flatten as Flatten, Identity as Identity, Linear as Linear, Unflatten as Unflatten
 from jitgrad.nn.loss import (
