@@ -1,0 +1,138 @@
+"""What an edit has done to a model, line by line: modules that went, came, moved, or have other parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+from jitgrad._html import Html, element, faint, joined
+from jitgrad.nn._place import short_name
+from jitgrad.nn.module import Module
+from jitgrad.nn.surgery._address import places
+
+MOVED_SHOWN = 3  # moves that a diff lists before it says how many more there are
+_COLOURS = {"-": "248,81,73", "+": "46,160,67"}  # behind the text, thin enough for a dark page and for a light one
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A module at a place, as it was when the entry was made."""
+
+    path: str
+    module: int  # its id: what is the same object
+    layer: str
+    parameters: str  # names and shapes of its own
+    count: int
+    frozen: bool
+    shared: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a diff; sign is "-" before, "+" after, ">" moved from a path to another."""
+
+    sign: str
+    path: str
+    layer: str
+    parameters: str
+    count: int
+    to: str = ""
+
+
+def entries(model: Module) -> list[Entry]:
+    """What stands where in a model."""
+    found = []
+    first: dict[int, str] = {}
+    for path, _, _, m in places(model):
+        own = [(name, p) for name, p in m._parameters.items() if p is not None]
+        again = first.setdefault(id(m), path)
+        found.append(Entry(
+            path, id(m), short_name(m), ", ".join(f"{name} {tuple(p.shape)}" for name, p in own), sum(p.numel() for _, p in own),
+            bool(own) and not any(p.requires_grad for _, p in own), again if again != path else "",
+        ))  # fmt: skip
+    return found
+
+
+def compare(before: Sequence[Entry], after: Sequence[Entry]) -> list[Line]:
+    """The lines of a diff, in the order of the model."""
+    old, new = [_what(e) for e in before], [_what(e) for e in after]
+    lines: list[tuple[str, Entry, str]] = []
+    for tag, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if tag == "equal":
+            lines += [(">", x, y.path) for x, y in zip(before[a:b], after[c:d], strict=True) if x.path != y.path]
+        else:
+            lines += [("-", x, "") for x in before[a:b]]
+            lines += [("+", y, "") for y in after[c:d]]
+    came = [(i, _what(e)) for i, (sign, e, _) in enumerate(lines) if sign == "+"]
+    for i, (sign, e, _) in enumerate(lines):  # what went here and came there has moved
+        at = next((j for j, what in came if what == _what(e)), None) if sign == "-" else None
+        if at is not None:
+            came.remove((at, _what(e)))
+            lines[i] = (">", e, lines[at][1].path)
+            lines[at] = ("", e, "")
+    return [_line(sign, e, to) for sign, e, to in lines if sign and (sign != ">" or e.path != to)]
+
+
+def _what(e: Entry) -> tuple[int, str, str, bool]:
+    return e.module, e.layer, e.parameters, e.frozen
+
+
+def _line(sign: str, e: Entry, to: str) -> Line:
+    notes = (" (frozen)" if e.frozen else "") + (f" (shared with {e.shared or 'the model'})" if e.shared else "")
+    return Line(sign, e.path or "the model", e.layer + notes, e.parameters, e.count, to)
+
+
+def shortened(lines: Sequence[Line]) -> list[Line | str]:
+    """The lines, of many moves in a row the first and a word on the others."""
+    short: list[Line | str] = []
+    run = 0
+    for i, line in enumerate(lines):
+        run = run + 1 if line.sign == ">" else 0
+        if run <= MOVED_SHOWN:
+            short.append(line)
+        elif i + 1 == len(lines) or lines[i + 1].sign != ">":
+            short.append(f"{run - MOVED_SHOWN} more have moved likewise, the last from {line.path} to {line.to}")
+    return short
+
+
+def diff_text(lines: Sequence[Line]) -> list[str]:
+    """The lines in columns."""
+    cells = [(line.path, line.layer, f"{line.count:,}" if line.count else "") for line in lines if line.sign != ">"]
+    widths = [max((len(row[i]) for row in cells), default=0) for i in range(3)]
+    text = []
+    for line in shortened(lines):
+        if isinstance(line, str):
+            text.append(f"    {line}")
+        elif line.sign == ">":
+            text.append(f"  > {line.path} is now {line.to}: {line.layer}")
+        else:
+            count = f"{line.count:,}" if line.count else ""
+            text.append(
+                f"  {line.sign} {line.path:<{widths[0]}}  {line.layer:<{widths[1]}}  {count:>{widths[2]}}  {line.parameters}".rstrip()
+            )
+    return text
+
+
+def diff_html(lines: Sequence[Line]) -> list[Html]:
+    """The lines as rows of a table, what went on red, what came on green."""
+    rows = []
+    for line in shortened(lines):
+        if isinstance(line, str):
+            rows.append(_row(None, "", faint(line)))
+        elif line.sign == ">":
+            rows.append(_row(None, ">", faint(f"{line.path} is now {line.to}: {line.layer}")))
+        else:
+            rows.append(_row(line.sign, {"-": "\N{MINUS SIGN}"}.get(line.sign, line.sign), line.path, line.layer,
+                             f"{line.count:,}" if line.count else "", faint(line.parameters)))  # fmt: skip
+    return rows
+
+
+def _row(sign: str | None, *cells: str) -> Html:
+    colour = f"background:rgba({_COLOURS[sign]},.18)" if sign else "background:transparent"
+    style = "padding:.1em .6em;text-align:{};border:none;white-space:pre"
+    if sign is None:
+        return element("tr", element("td", cells[0], style=style.format("left")),
+                       element("td", *cells[1:], style=style.format("left"), colspan="4"), style=colour)  # fmt: skip
+    aligned = [element("td", joined([cell]), style=style.format("right" if i == 3 else "left")) for i, cell in enumerate(cells)]
+    return element("tr", *aligned, style=colour)
