@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from jitgrad.autograd import Tensor
@@ -48,6 +48,17 @@ def is_layer(module: Module) -> bool:
 def layers(model: Module) -> list[Place]:
     """The layers, depth first: what an index counts."""
     return [p for p in places(model) if is_layer(p.module)]
+
+
+def count_parameters(modules: Iterable[Module]) -> int:
+    """The elements of the parameters that modules own, each parameter once."""
+    return sum(p.numel() for p in {id(p): p for m in modules for p in m._parameters.values() if p is not None}.values())
+
+
+def count_trained(model: Module) -> int:
+    """The elements of the parameters of a model that want gradients."""
+    own = {id(p): p for m in model.modules() for p in m._parameters.values() if p is not None}
+    return sum(p.numel() for p in own.values() if p.requires_grad)
 
 
 def find(model: Module, key: Key) -> list[Place]:

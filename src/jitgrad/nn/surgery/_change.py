@@ -13,6 +13,7 @@ from jitgrad.nn._listed import Listed
 from jitgrad.nn._trace import Trace
 from jitgrad.nn.containers import ModuleDict
 from jitgrad.nn.module import Module
+from jitgrad.nn.surgery._address import count_parameters, count_trained
 from jitgrad.nn.surgery._diff import Entry, Line, compare, diff_html, diff_text, entries
 from jitgrad.nn.surgery._fit import Example, said, shapes_text, where
 
@@ -141,7 +142,8 @@ class Edit:
         self.model, self.what, self.example = model, what, example
         self.before = entries(model)
         self.inside = {id(m) for m in model.modules()}
-        self.parameters_before = _count(model)
+        self.parameters_before = count_parameters(model.modules())
+        self.trained_before = count_trained(model)
         self.steps: list[Step] = []
         self.trace = None if example is None else example.run_first(model)
         self.output_before = "" if self.trace is None else shapes_text(self.trace.calls[0].output)
@@ -178,7 +180,11 @@ class Edit:
 
     def refuse(self, error: Exception, trace: Trace, fix: str) -> SurgeryError:
         """What is to be raised where the edited model does not take the example."""
-        return SurgeryError(f"{self.what}: {where(error, trace)} no longer fits: {_stop(said(error))} Nothing was changed. {fix}")
+        at = where(error, trace)
+        came = at.module is not None and id(at.module) not in self.inside
+        misfit = f"the new {at.name} does not fit there" if came else f"{at.name} no longer fits"
+        fix = "Give it the sizes of what comes in." if came else fix
+        return SurgeryError(f"{self.what}: {misfit}: {said(error)}{at.line}\n  Nothing was changed. {fix}")
 
     def check(self, fix: str) -> None:
         """SurgeryError where there is an example that the edited model does not take."""
@@ -192,21 +198,14 @@ class Edit:
         return Change(self)
 
 
-def _stop(text: str) -> str:
-    return text if text.endswith((".", "!", "?")) else f"{text}."
-
-
-def _count(model: Module) -> int:
-    return sum(p.numel() for p in {id(p): p for m in model.modules() for p in m._parameters.values() if p is not None}.values())
-
-
 class Change:
     """What an edit of a model did, to be read and to be taken back: ``print(change)``, ``change.undo()``.
 
     ``model`` is the edited model, ``what`` the edit in words, ``lines`` the diff, each line with ``sign`` ("-" before, "+" after, ">"
     moved), ``path``, ``layer``, ``parameters``, ``count`` and, where it moved, ``to``; ``paths`` the paths in it; ``resized`` the modules
-    that were made to fit, in words; ``parameters_before`` and ``parameters_after`` the counts of the whole model; ``output_before`` and
-    ``output_after`` the shapes of its output, in words, where an example was given. It holds what the edit took away.
+    that were made to fit, in words; ``parameters_before`` and ``parameters_after`` the counts of the whole model, ``trained_before`` and
+    ``trained_after`` those of what wants gradients; ``output_before`` and ``output_after`` the shapes of its output, in words, where an
+    example was given. It holds what the edit took away.
 
     >>> from jitgrad import nn
     >>> from jitgrad.nn import surgery
@@ -226,7 +225,8 @@ class Change:
         self.model = edit.model
         self.what = edit.what
         self.parameters_before = edit.parameters_before
-        self.parameters_after = _count(edit.model)
+        self.parameters_after = count_parameters(edit.model.modules())
+        self.trained_before, self.trained_after = edit.trained_before, count_trained(edit.model)
         self.output_before, self.output_after = edit.output_before, edit.output_after
         self.resized = tuple(s.text for s in edit.steps if isinstance(s, Resized))
         self.undone = False
@@ -262,6 +262,8 @@ class Change:
         a, b = self.parameters_before, self.parameters_after
         total = [f"resized to fit: {text}" for text in self.resized]
         total.append(f"parameters: {a:,}, as before" if a == b else f"parameters: {a:,} -> {b:,} ({b - a:+,})")
+        if self.trained_before - self.trained_after != a - b:
+            total.append(f"trained: {self.trained_before:,} -> {self.trained_after:,}")
         if self.output_after:
             a_out, b_out = self.output_before, self.output_after
             total.append(f"output: {a_out}, as before" if a_out == b_out else f"output: {a_out} -> {b_out}")

@@ -9,6 +9,7 @@ from difflib import SequenceMatcher
 from jitgrad._html import Html, element, faint, joined
 from jitgrad.nn._place import short_name
 from jitgrad.nn.module import Module
+from jitgrad.nn.parameter import Parameter
 from jitgrad.nn.surgery._address import places
 
 MOVED_SHOWN = 3  # moves that a diff lists before it says how many more there are
@@ -24,13 +25,13 @@ class Entry:
     layer: str
     parameters: str  # names and shapes of its own
     count: int
-    frozen: bool
+    frozen: str  # what of them wants no gradient
     shared: str
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a diff; sign is "-" before, "+" after, ">" moved from a path to another."""
+    """A line of a diff; sign is "-" before, "+" after, ">" moved from a path to another, "~" frozen or trained again."""
 
     sign: str
     path: str
@@ -49,7 +50,7 @@ def entries(model: Module) -> list[Entry]:
         again = first.setdefault(id(m), path)
         found.append(Entry(
             path, id(m), short_name(m), ", ".join(f"{name} {tuple(p.shape)}" for name, p in own), sum(p.numel() for _, p in own),
-            bool(own) and not any(p.requires_grad for _, p in own), again if again != path else "",
+            _frozen(own), again if again != path else "",
         ))  # fmt: skip
     return found
 
@@ -62,8 +63,7 @@ def compare(before: Sequence[Entry], after: Sequence[Entry]) -> list[Line]:
         if tag == "equal":
             lines += [(">", x, y.path) for x, y in zip(before[a:b], after[c:d], strict=True) if x.path != y.path]
         else:
-            lines += [("-", x, "") for x in before[a:b]]
-            lines += [("+", y, "") for y in after[c:d]]
+            lines += _replaced(before[a:b], after[c:d])
     came = [(i, _what(e)) for i, (sign, e, _) in enumerate(lines) if sign == "+"]
     for i, (sign, e, _) in enumerate(lines):  # what went here and came there has moved
         at = next((j for j, what in came if what == _what(e)), None) if sign == "-" else None
@@ -74,12 +74,34 @@ def compare(before: Sequence[Entry], after: Sequence[Entry]) -> list[Line]:
     return [_line(sign, e, to) for sign, e, to in lines if sign and (sign != ">" or e.path != to)]
 
 
-def _what(e: Entry) -> tuple[int, str, str, bool]:
+def _replaced(before: Sequence[Entry], after: Sequence[Entry]) -> list[tuple[str, Entry, str]]:
+    """What went and what came, side by side where the path is one."""
+    lines: list[tuple[str, Entry, str]] = []
+    todo = list(after)
+    for x in before:
+        at = next((i for i, y in enumerate(todo) if y.path == x.path), None)
+        if at is None:
+            lines.append(("-", x, ""))
+            continue
+        lines += [("+", y, "") for y in todo[:at]]
+        y = todo[at]
+        del todo[: at + 1]
+        only_flags = _what(x)[:3] == _what(y)[:3]
+        lines += [("~", y, y.frozen or "trained")] if only_flags else [("-", x, ""), ("+", y, "")]
+    return [*lines, *(("+", y, "") for y in todo)]
+
+
+def _frozen(own: Sequence[tuple[str, Parameter]]) -> str:
+    names = [name for name, p in own if not p.requires_grad]
+    return "" if not names else "frozen" if len(names) == len(own) else f"{', '.join(names)} frozen"
+
+
+def _what(e: Entry) -> tuple[int, str, str, str]:
     return e.module, e.layer, e.parameters, e.frozen
 
 
 def _line(sign: str, e: Entry, to: str) -> Line:
-    notes = (" (frozen)" if e.frozen else "") + (f" (shared with {e.shared or 'the model'})" if e.shared else "")
+    notes = (f" ({e.frozen})" if e.frozen and sign != "~" else "") + (f" (shared with {e.shared or 'the model'})" if e.shared else "")
     return Line(sign, e.path or "the model", e.layer + notes, e.parameters, e.count, to)
 
 
@@ -98,14 +120,14 @@ def shortened(lines: Sequence[Line]) -> list[Line | str]:
 
 def diff_text(lines: Sequence[Line]) -> list[str]:
     """The lines in columns."""
-    cells = [(line.path, line.layer, f"{line.count:,}" if line.count else "") for line in lines if line.sign != ">"]
+    cells = [(line.path, line.layer, f"{line.count:,}" if line.count else "") for line in lines if line.sign in "-+"]
     widths = [max((len(row[i]) for row in cells), default=0) for i in range(3)]
     text = []
     for line in shortened(lines):
         if isinstance(line, str):
             text.append(f"    {line}")
-        elif line.sign == ">":
-            text.append(f"  > {line.path} is now {line.to}: {line.layer}")
+        elif line.sign in ">~":
+            text.append(f"  {line.sign} {_moved(line)}")
         else:
             count = f"{line.count:,}" if line.count else ""
             text.append(
@@ -114,14 +136,18 @@ def diff_text(lines: Sequence[Line]) -> list[str]:
     return text
 
 
+def _moved(line: Line) -> str:
+    return f"{line.path} is now {line.to}: {line.layer}"
+
+
 def diff_html(lines: Sequence[Line]) -> list[Html]:
     """The lines as rows of a table, what went on red, what came on green."""
     rows = []
     for line in shortened(lines):
         if isinstance(line, str):
             rows.append(_row(None, "", faint(line)))
-        elif line.sign == ">":
-            rows.append(_row(None, ">", faint(f"{line.path} is now {line.to}: {line.layer}")))
+        elif line.sign in ">~":
+            rows.append(_row(None, line.sign, faint(_moved(line))))
         else:
             rows.append(_row(line.sign, {"-": "\N{MINUS SIGN}"}.get(line.sign, line.sign), line.path, line.layer,
                              f"{line.count:,}" if line.count else "", faint(line.parameters)))  # fmt: skip

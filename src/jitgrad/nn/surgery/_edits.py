@@ -255,9 +255,9 @@ def freeze(model: Module, key: Key) -> Change:
     >>> net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
     >>> surgery.freeze(net, 0)
     freeze 0 in Sequential
-      - 0  Linear(2, 3)           9  weight (3, 2), bias (3,)
-      + 0  Linear(2, 3) (frozen)  9  weight (3, 2), bias (3,)
+      ~ 0 is now frozen: Linear(2, 3)
       parameters: 13, as before
+      trained: 13 -> 4
     """
     return _set_grads(model, key, False, f"freeze {key_text(key)}")
 

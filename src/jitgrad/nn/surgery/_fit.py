@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from jitgrad.autograd import DryRun, Line, Tensor, no_grad, user_line
 from jitgrad.errors import JitgradError, NoDataError, SurgeryError
@@ -39,9 +39,10 @@ class Example:
         """A trace of the model as it is; SurgeryError where the example does not fit it."""
         trace, error = self.run(model)
         if error is not None:
+            at = where(error, trace)
             raise SurgeryError(
-                f"the example does not fit {type(model).__name__} as it is, before any edit: {where(error, trace)}: {said(error)} "
-                "Give an example that the model takes."
+                f"the example does not fit {type(model).__name__} as it is, before any edit: {at.name}: {said(error)}{at.line}\n"
+                "  Nothing was changed. Give an example that the model takes."
             ) from error
         return trace
 
@@ -73,14 +74,24 @@ def output_of(module: Module, args: Any, kwargs: Any) -> Any:
             return module(*args, **kwargs)
 
 
-def where(error: Exception, trace: Trace) -> str:
-    """The innermost layer that an error came from, or the line of a forward."""
-    call = next((c for c in reversed(trace.calls) if c.error is not None), None)
-    if call is None:
-        return type(trace.model).__name__
-    name = f"{call.path} ({short_name(call.module)})" if call.path else type(call.module).__name__
+class Where(NamedTuple):
+    """Where an error came from: the layer, unless it was the model's own forward, its name, and a text line with the line of code."""
+
+    module: Module | None
+    name: str
+    line: str
+
+
+def where(error: Exception, trace: Trace) -> Where:
+    """The innermost layer that an error came from, or the forward of the model."""
     line = _line(error.__traceback__)
-    return f"{name}, {line}" if line is not None else name
+    text = f"\n  at {line}" if line is not None else ""
+    same = (error, error.__cause__, error.__context__)
+    call = next((c for c in reversed(trace.calls) if c.error is not None and any(c.error is e for e in same)), None)
+    if call is None or not call.path:
+        return Where(None, f"the forward of {type(trace.model).__name__}", text)
+    name = short_name(call.module) if not call.module._modules else f"the forward of {type(call.module).__name__}"
+    return Where(call.module, f"{call.path} ({name})", text)
 
 
 def _line(at: TracebackType | None) -> Line | None:
@@ -96,7 +107,8 @@ def _line(at: TracebackType | None) -> Line | None:
 
 def said(error: BaseException) -> str:
     """An error's own words, without the place."""
-    return str(error.args[0]) if isinstance(error, JitgradError) else f"{type(error).__name__}: {error}."
+    text = str(error.args[0]) if isinstance(error, JitgradError) else f"{type(error).__name__}: {error}"
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def shapes_text(value: Any) -> str:

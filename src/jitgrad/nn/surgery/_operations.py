@@ -162,17 +162,21 @@ def carry_out(model: Module, what: str, operations: Sequence[Operation], fitting
 
 
 def _adapted(edit: Edit, operation: Operation, keep: str) -> None:
+    """Write one operation, and resize what follows; also where all fits as it is, as a size written in a reshape may hide a misfit."""
     before = edit.trace
     assert before is not None
-    mark = len(edit.steps)
-    operation.write(edit)
-    if edit.fits()[1] is None:
-        return
-    edit.back_to(mark)
-    for r in _widths.plan(before, operation.changes(before, edit.what), operation.gone()):
+    operation.make()
+    changes = operation.changes(before, edit.what)
+    plan = _widths.plan(before, changes, operation.gone()) if changes else None
+    for r in plan or ():
         edit.steps.append(Resized(r.path, r.module, r.text, r.apply, keep))
     operation.write(edit)
-    edit.check("adapt=True could not follow to there: edit that layer too.")
+    after, error = edit.fits()
+    written = plan.written(after) if plan is not None else None
+    if written is not None:
+        raise SurgeryError(f"{edit.what}: {written}\n  Nothing was changed.") from error
+    if error is not None:
+        raise edit.refuse(error, after, "adapt=True could not follow to there: edit that layer too.") from error
 
 
 def _calls(trace: Trace, slot: Slot, what: str) -> list[Call]:

@@ -92,12 +92,16 @@ def check_new(new: Any, what: str) -> None:
         return
     if inspect.isclass(new):
         raise TypeError(
-            f"{what}: expected a Module or a function of the old one, given the class {new.__name__}. Try lambda old: {new.__name__}(...)."
+            f"{what}: expected a Module or a function of the old one, given the class {new.__name__}. Try lambda old: {_called(new)}."
         )
     if new is None:
         raise TypeError(f"{what}: expected a Module or a function of the old one, given None. Try nn.Identity(), or surgery.remove.")
     if not callable(new):
         raise TypeError(f"{what}: expected a Module or a function of the old one, given {type(new).__name__}.")
+
+
+def _called(cls: type) -> str:
+    return f"{'nn.' * cls.__module__.startswith('jitgrad.nn.')}{cls.__name__}(...)"
 
 
 class Maker:
@@ -110,7 +114,7 @@ class Maker:
         if places > 1 and isinstance(new, Module) and (any(True for _ in new.parameters()) or any(True for _ in new.buffers())):
             raise SurgeryError(
                 f"{what}: one {short_name(new)} for {places} places would tie their weights. "
-                f"Give a function that makes one for each: lambda old: {type(new).__name__}(...)."
+                f"Give a function that makes one for each: lambda old: {_called(type(new))}."
             )
 
     def __call__(self, slot: Slot) -> Module:

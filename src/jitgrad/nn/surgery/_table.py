@@ -11,7 +11,7 @@ from jitgrad.errors import OutOfRangeError
 from jitgrad.nn._place import short_name
 from jitgrad.nn._trace import Trace
 from jitgrad.nn.module import Module
-from jitgrad.nn.surgery._address import layers, listed
+from jitgrad.nn.surgery._address import count_parameters, layers, listed
 from jitgrad.nn.surgery._fit import Example, shapes_text
 
 
@@ -38,11 +38,8 @@ class Table(Sequence[Row]):
         self._rows = tuple(rows)
         self._title = type(model).__name__
         self._with_output = with_output
-        self.parameters = sum(
-            p.numel() for p in {id(p): p for m in model.modules() for p in m._parameters.values() if p is not None}.values()
-        )
-        own = {id(p): p.numel() for row in rows for p in row.module._parameters.values() if p is not None}
-        self._outside = self.parameters - sum(own.values())
+        self.parameters = count_parameters(model.modules())
+        self._outside = self.parameters - count_parameters(row.module for row in rows)
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -7,6 +7,14 @@ from typing import Any
 from jitgrad.errors import SurgeryError
 
 
-def plan(trace: Any, changes: Any, gone: Any) -> list[Any]:
+class Plan(list[Any]):
+    """What must follow an edit."""
+
+    def written(self, after: Any) -> str | None:
+        """Nothing is known."""
+        return None
+
+
+def plan(trace: Any, changes: Any, gone: Any) -> Plan:
     """Nothing can be followed yet."""
     raise SurgeryError("adapt=True cannot follow.")
