@@ -114,7 +114,7 @@ def _by_index(paths: list[str], i: int) -> str:
 def _by_path(everything: list[Place], key: str) -> list[str]:
     if any(p.path == key for p in everything):
         return [key]
-    if any(c in key for c in "*?["):
+    if re.search(r"[*?]|\[[^\]]+\]", key):
         return [p.path for p in everything[1:] if _pattern(key).fullmatch(p.path)]
     raise UnknownPathError(_unknown(everything, key))
 
@@ -147,7 +147,7 @@ def _unknown(everything: list[Place], key: str) -> str:
         return f"{message} {name!r} is a {kind} of {known or 'the model itself'}; surgery works on modules."
     near = difflib.get_close_matches(key, [p for p in by_path if p], 1, 0.5)
     ending = [p for p in by_path if p.endswith(f".{key}")]
-    guess = near[0] if near else ending[0] if ending else ""
+    guess = ending[0] if ending else near[0] if near else ""
     there = ", ".join(n for n, m in holder._modules.items() if m is not None) or "nothing"
     return f"{message}{f' Did you mean {guess!r}?' if guess else ''} {f'In {known!r}' if known else 'At its top'} there is: {there}."
 

@@ -21,8 +21,11 @@ from jitgrad.nn.surgery._fit import Example, said, shapes_text, where
 class Step(Protocol):
     """A part of an edit that can be taken back."""
 
+    def settle(self, inside: set[int]) -> None:
+        """Note how things are when the whole edit is done; inside are the modules of the model."""
+
     def since(self, inside: set[int]) -> str:
-        """What has been edited since where this step was made, in words, or nothing; inside are the modules of the model."""
+        """What has been edited since the whole edit was done where this step was made, in words, or nothing."""
 
     def undo(self) -> None:
         """Take it back."""
@@ -32,15 +35,18 @@ class Put:
     """Another module under a name."""
 
     def __init__(self, path: str, parent: Module, name: str, new: Module) -> None:
-        self.path, self.parent, self.name, self.new = path, parent, name, new
+        self.path, self.parent, self.name = path, parent, name
         self.old = parent._modules[name]
         parent._put_module(name, new)
         self.training = parent.training
 
+    def settle(self, inside: set[int]) -> None:
+        self.last = self.parent._modules.get(self.name)
+
     def since(self, inside: set[int]) -> str:
         if id(self.parent) not in inside:
             return f"the {type(self.parent).__name__} around {self.path} has left the model"
-        return "" if self.parent._modules.get(self.name) is self.new else f"{self.path} is another module now"
+        return "" if self.parent._modules.get(self.name) is self.last else f"{self.path} is another module now"
 
     def undo(self) -> None:
         if self.old is not None:
@@ -57,13 +63,16 @@ class Table:
         self.training = parent.training
 
     def done(self) -> None:
-        self.after = list(self.parent._modules.items())
+        left = set(map(id, self.parent._modules.values()))
+        self.removed = [m for _, m in self.before if m is not None and id(m) not in left]
+
+    def settle(self, inside: set[int]) -> None:
+        self.last = [(name, id(m)) for name, m in self.parent._modules.items()]
 
     def since(self, inside: set[int]) -> str:
         if id(self.parent) not in inside:
             return f"{self.path} has left the model"
-        now = list(self.parent._modules.items())
-        same = [(n, id(m)) for n, m in now] == [(n, id(m)) for n, m in self.after]
+        same = [(name, id(m)) for name, m in self.parent._modules.items()] == self.last
         return "" if same else f"{self.path} has other members now"
 
     def undo(self) -> None:
@@ -72,9 +81,8 @@ class Table:
             self.parent.update(self.before)
         elif isinstance(self.parent, Listed):
             self.parent._set_entries(self.before)
-        for _, m in self.before:
-            if m is not None and all(m is not n for _, n in self.after):
-                _follow(m, self.parent, self.training)
+        for m in self.removed:
+            _follow(m, self.parent, self.training)
 
 
 def _follow(module: Module, parent: Module, training: bool) -> None:
@@ -94,6 +102,9 @@ class Modes:
                 m.training = mode
         self.after = [m.training for m, _ in self.before]
 
+    def settle(self, inside: set[int]) -> None:
+        pass
+
     def since(self, inside: set[int]) -> str:
         return ""
 
@@ -110,6 +121,9 @@ class Grads:
         self.path, self.p, self.before, self.after = path, p, p.requires_grad, requires_grad
         p.requires_grad_(requires_grad)
 
+    def settle(self, inside: set[int]) -> None:
+        pass
+
     def since(self, inside: set[int]) -> str:
         return "" if self.p.requires_grad == self.after else f"requires_grad of {self.path} is {self.p.requires_grad} now"
 
@@ -123,12 +137,15 @@ class Resized:
     def __init__(self, path: str, module: Module, text: str, apply: Callable[[str], Callable[[], None]], keep: str) -> None:
         self.path, self.module, self.text = path, module, text
         self.back = apply(keep)
-        self.after = {name: id(p) for name, p in module._parameters.items()}
+
+    def settle(self, inside: set[int]) -> None:
+        self.stayed = id(self.module) in inside  # a later part of the edit may have replaced it
+        self.last = {name: id(p) for name, p in self.module._parameters.items()}
 
     def since(self, inside: set[int]) -> str:
-        if id(self.module) not in inside:
+        if self.stayed and id(self.module) not in inside:
             return f"{self.path}, which was resized, is another module now"
-        same = {name: id(p) for name, p in self.module._parameters.items()} == self.after
+        same = {name: id(p) for name, p in self.module._parameters.items()} == self.last
         return "" if same else f"{self.path} has other parameters now"
 
     def undo(self) -> None:
@@ -228,9 +245,12 @@ class Change:
         self.parameters_after = count_parameters(edit.model.modules())
         self.trained_before, self.trained_after = edit.trained_before, count_trained(edit.model)
         self.output_before, self.output_after = edit.output_before, edit.output_after
-        self.resized = tuple(s.text for s in edit.steps if isinstance(s, Resized))
         self.undone = False
         self._steps = list(edit.steps)
+        inside = {id(m) for m in edit.model.modules()}
+        for s in self._steps:
+            s.settle(inside)
+        self.resized = tuple(s.text for s in self._steps if isinstance(s, Resized) and s.stayed)
         after: list[Entry] = entries(edit.model)
         self.lines: tuple[Line, ...] = tuple(compare(edit.before, after))
 
@@ -243,7 +263,7 @@ class Change:
         """Make the model what it was before: members and names in order, parameters (the same objects), flags.
 
         Other edits may have been made elsewhere meanwhile. A module that comes back follows a ``train()`` or ``eval()`` of the model
-        since. Raises SurgeryError, and changes nothing, where what this edit made has been edited since, or has been undone already.
+        since; a ``to()`` since has not reached it. Raises SurgeryError, and changes nothing, where what this edit made has been edited since, or has been undone already.
         """
         if self.undone:
             raise SurgeryError(f"{self.what}: this change has been undone already.")

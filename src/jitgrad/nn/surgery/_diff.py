@@ -155,7 +155,7 @@ def diff_html(lines: Sequence[Line]) -> list[Html]:
 
 
 def _row(sign: str | None, *cells: str) -> Html:
-    colour = f"background:rgba({_COLOURS[sign]},.18)" if sign else "background:transparent"
+    colour = f"background:rgba({_COLOURS[sign]},.22)" if sign else "background:transparent"
     style = "padding:.1em .6em;text-align:{};border:none;white-space:pre"
     if sign is None:
         return element("tr", element("td", cells[0], style=style.format("left")),

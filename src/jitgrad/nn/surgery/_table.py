@@ -82,7 +82,8 @@ class Table(Sequence[Row]):
 
     def _repr_html_(self) -> str:
         cells = [[_left(c) if i != 2 else c for i, c in enumerate(row)] for row in self._cells()]
-        return block(table(cells, self._columns(), [str(r.index) for r in self._rows]), faint(self._total()))
+        headings = [_left(c) if i != 2 else c for i, c in enumerate(self._columns())]
+        return block(table(cells, headings, [str(r.index) for r in self._rows]), faint(self._total()))
 
 
 def _left(text: str) -> Html:
