@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,15 @@ def layout(m: Module) -> Layout:
     return next((_LAYOUTS[kind](m) for kind in type(m).__mro__ if kind in _LAYOUTS), {})
 
 
+def attribute_of(m: Module, attribute: Attribute | None) -> int | None:
+    """Its size."""
+    if attribute is None:
+        return None
+    name, i = attribute
+    size: int = m.__dict__[name] if i is None else m.__dict__[name][i]
+    return size
+
+
 class Resize:
     """A layer that is to have other widths.
 
@@ -60,7 +69,7 @@ class Resize:
     """
 
     def __init__(
-        self, path: str, module: Module, sizes: dict[Attribute, int], tensors: dict[str, tuple[tuple[int, ...], Sequence[list[Run]]]]
+        self, path: str, module: Module, sizes: dict[Attribute, int], tensors: dict[str, tuple[tuple[int, ...], tuple[list[Run], ...]]]
     ) -> None:  # fmt: skip
         self.path = path
         self.module = module
@@ -107,7 +116,7 @@ class Resize:
             # All are new while they are drawn, so that those of before are not written to.
             m._parameters.update({name: self._like(name, p) for name, p in parameters.items() if p is not None})
             m._buffers.update({name: self._like(name, b) for name, b in buffers.items() if b is not None})
-            m.reset_parameters()  # type: ignore[operator]
+            m.reset_parameters()
             if keep == "overlap":
                 self._keep(m._parameters, parameters)
                 self._keep(m._buffers, buffers)

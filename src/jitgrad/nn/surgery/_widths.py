@@ -6,15 +6,15 @@ reaches all that must follow. Method: Fang et al., DepGraph: Towards Any Structu
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from jitgrad.autograd import Tensor
 from jitgrad.autograd.primitive import Spec
 from jitgrad.errors import JitgradError, SurgeryError
 from jitgrad.nn._place import short_name
 from jitgrad.nn._trace import Call, Op, Trace, tensors_in
-from jitgrad.nn.surgery._resize import Resize, layout
+from jitgrad.nn.surgery._resize import Resize, attribute_of, layout
 from jitgrad.nn.surgery._rules import RULES, unknown
 from jitgrad.nn.surgery._width import Width, atoms, changes, merge, new_size, root, runs
 
@@ -34,7 +34,38 @@ class Use(NamedTuple):
     known: bool
 
 
-def plan(trace: Trace, changed: Iterable[tuple[Tensor, Shape]], gone: Collection[Module]) -> list[Resize]:
+class Plan(list[Resize]):
+    """What must follow an edit; and what each operation is expected to give afterwards."""
+
+    def __init__(self, follow: Follow) -> None:
+        super().__init__(follow.resizes())
+        self._operations = [op for op in follow.trace.ops if follow.gone_call(op.call) is None]
+        self._shapes = [[tuple([new_size(w) for w in follow.dims[id(t)]]) for t in op.outputs] for op in self._operations]
+        self._places = {id(op): follow.place(op) for op in self._operations if op.prim.name in _WITH_SIZES}
+        self._stay = {m for _, m in follow.staying()}
+
+    def written(self, after: Trace) -> str | None:
+        """The first operation that gives other sizes after the edit than follow from it: its line has a size written in it.
+
+        ``after`` is the dry trace of the edited model, complete or up to an error. None where there is no such operation.
+        A size in ``x.view(-1, 2704)`` may be a number in the program or come from another tensor: only running it shows.
+        """
+        ran = [op for op in after.ops if all(m in self._stay for m in _around(op.call))]
+        for i, (op, expected) in enumerate(zip(self._operations, self._shapes, strict=True)):
+            now = ran[i] if i < len(ran) else None
+            given = [t.shape for t in now.outputs] if now is not None else None
+            if now is not None and (now.prim is not op.prim or now.line != op.line):
+                return None  # the program went another way
+            if given != expected:
+                if id(op) not in self._places:
+                    return None
+                gives = f"gives {given[0]}" if given else "fails"
+                place = self._places[id(op)]
+                return f"{place} {gives}, where {expected[0]} follows: a size is written there. Try -1 for it, or x.shape."
+        return None
+
+
+def plan(trace: Trace, changed: Iterable[tuple[Tensor, Shape]], gone: Collection[Module]) -> Plan:
     """The resizes of all layers that must follow when tensors of a trace change their shapes.
 
     Parameters
@@ -49,14 +80,18 @@ def plan(trace: Trace, changed: Iterable[tuple[Tensor, Shape]], gone: Collection
     Raises SurgeryError where a width cannot follow, naming the place. Nothing is changed, neither here nor there.
     """
     f = Follow(trace, changed, gone)
-    for op in trace.ops:
-        if f.gone_call(op.call) is None:
-            f.enter(op)
-    f.fix_inputs_of_gone()
-    for op in trace.ops:
-        f.derive(op)
-    f.raise_refusals()
-    return f.resizes()
+    f.follow()
+    return Plan(f)
+
+
+# Operations whose static parameters are sizes that the program gives.
+_WITH_SIZES = ("reshape", "broadcast_to", "empty", "full", "arange", "uniform", "normal", "randint", "permutation")
+
+
+def _around(call: Call | None) -> Iterator[Module]:
+    while call is not None:
+        yield call.module
+        call = call.parent
 
 
 class Follow:
@@ -67,8 +102,8 @@ class Follow:
         self.gone = set(gone)
         self.dims: dict[int, list[Width]] = {}  # by the id of the tensor, and of its array
         self.attributes: dict[tuple[Module, str, int | None], Width] = {}
-        self.owners: dict[int, list[tuple[Module, str]]] = {}  # of parameters and buffers: where each is used
-        self.derivations: dict[int, list[tuple[Width, int]]] = {}  # by the id of the operation: widths and dims of its first output
+        self.owners: dict[int, list[str]] = {}  # names of parameters and buffers, by id
+        self.derivations: dict[int, list[tuple[Width, int]]] = {}  # by the id of the operation: widths, and dims of its output
         self.refusals: list[tuple[Op, list[Width], str]] = []
         self.found: list[Width] = []
         self.cuts: dict[int, list[Width]] = {}
@@ -97,18 +132,21 @@ class Follow:
         return dims
 
     def _enter_modules(self) -> None:
-        """Widths of all parameters and buffers of modules that stay; equal attributes of a layer are one width."""
-        for path, m in self._staying():
+        """Widths of all parameters and buffers of modules that stay; dims that one attribute gives are one width."""
+        for path, m in self.staying():
             known = layout(m)
             for name, t in (*m._parameters.items(), *m._buffers.items()):
                 if t is None:
                     continue
-                self.owners.setdefault(id(t), []).append((m, f"{path}.{name}" if path else name))
+                self.owners.setdefault(id(t), []).append(f"{path}.{name}" if path else name)
                 if id(t) in self.dims:
                     continue
-                attributes = known.get(name) or ()
-                if len(attributes) == t.ndim and name in known:
-                    self._describe(t, [self._attribute(m, path, a, n) for a, n in zip(attributes, t.shape, strict=True)])
+                if (
+                    name in known
+                    and len(known[name]) == t.ndim
+                    and all(attribute_of(m, a) in (None, n) for a, n in zip(known[name], t.shape, strict=True))
+                ):
+                    self._describe(t, [self._attribute(m, path, a, n) for a, n in zip(known[name], t.shape, strict=True)])
                 else:
                     self._describe(t, [self._used(Width(n), Use(m, path, name, d, False)) for d, n in enumerate(t.shape)])
 
@@ -125,7 +163,7 @@ class Follow:
         self.found.append(w)
         return w
 
-    def _staying(self) -> list[tuple[str, Module]]:
+    def staying(self) -> list[tuple[str, Module]]:
         """Modules that are reached without passing one that goes away."""
         seen: dict[Module, str] = {}
         todo: list[tuple[str, Module]] = [("", self.trace.model)]
@@ -148,6 +186,19 @@ class Follow:
     def _outputs_of_gone(self) -> dict[int, Call]:
         calls = [(op, self.gone_call(op.call)) for op in self.trace.ops]
         return {id(t): call for op, call in calls if call is not None for t in op.outputs}
+
+    def follow(self) -> None:
+        """Find all widths that change; SurgeryError where one cannot."""
+        for op in self.trace.ops:
+            if self.gone_call(op.call) is None:
+                self.enter(op)
+        self.fix_inputs_of_gone()
+        self.raise_refusals()
+        for settled in (False, True):
+            for op in self.trace.ops:
+                if id(op) in self.derivations:
+                    self.derive(op, settled)
+        self.raise_refusals()
 
     # ---- operations
     def enter(self, op: Op) -> None:
@@ -216,12 +267,14 @@ class Follow:
 
     def sizes_of_norm(self, op: Op, x: list[Width]) -> None:
         """The sizes that a normalization layer keeps, also where it has no weights."""
-        m = op.call.module if op.call is not None else None
-        for name, dims in layout(m).items() if m is not None and op.call is not None else ():
-            if name == "weight" and dims[0] is not None and dims[0][0] in ("normalized_shape", "num_features"):
-                which = x[len(x) - len(dims) :] if dims[0][0] == "normalized_shape" else x[1:2]
-                for a, w in zip(dims, which, strict=True):
-                    self.same(op, w, self._attribute(m, op.call.path, a, root(w).size))
+        if op.call is None:
+            return
+        m = op.call.module
+        dims = layout(m).get("weight", ())
+        names = [a[0] for a in dims if a is not None]
+        which = x[len(x) - len(dims) :] if "normalized_shape" in names else x[1:2] if "num_features" in names else []
+        for a, w in zip(dims, which, strict=False):
+            self.same(op, w, self._attribute(m, op.call.path, a, root(w).size))
 
     # ---- what follows
     def fix_inputs_of_gone(self) -> None:
@@ -230,16 +283,14 @@ class Follow:
         if len({c.module for c in calls}) != 1:
             return
         for c in calls:
+            own = {id(t) for t in tensors_in(c.output)}
             for t in tensors_in((c.args, c.kwargs)):
-                if id(t) not in self.cuts:
-                    for w in self.dims.get(id(t)) or ():
-                        for a in atoms(w):
-                            a.fixed = a.fixed or f"it comes back to {c.path}, where the new layer takes the old size"
+                for w in self.dims.get(id(t), ()) if id(t) not in own else ():
+                    for a in atoms(w):
+                        a.fixed = a.fixed or f"it comes back to {c.path}, where the new layer takes the old size"
 
-    def derive(self, op: Op) -> None:
-        """Sizes of images after the edit, from those before."""
-        if id(op) not in self.derivations:
-            return
+    def derive(self, op: Op, settled: bool) -> None:
+        """Sizes of images after the edit, from those before; when all are settled, whether they agree."""
         inputs = [None if t is None else self._spec(t) for t in op.inputs]
         try:
             described = op.prim.infer(*op.prim.grouped(inputs), *op.p)
@@ -248,12 +299,10 @@ class Follow:
         shape = (described[0] if isinstance(described, list) else described)[0]
         for w, d in self.derivations[id(op)]:
             a = root(w)
-            if new_size(a) != shape[d] and (a.parts or a.new is not None):
-                self._raise(a, f"{self.place(op)} would give {shape[d]}", op)
-            if shape[d] != a.size:
-                a.new = shape[d]
-            elif changes(a):
-                self._raise(a, f"{self.place(op)} still gives {shape[d]}", op)
+            if a.new is None and not a.parts and not settled:
+                a.new = shape[d] if shape[d] != a.size else None
+            elif new_size(a) != shape[d]:
+                self._raise(a, f"it gives {shape[d]}", op)
 
     def _spec(self, t: Tensor) -> Spec:
         return Spec(tuple([new_size(w) for w in self.dims[id(t)]]), t.array.dtype)
@@ -264,6 +313,10 @@ class Follow:
             for w in widths:
                 if changes(w):
                     self._raise(w, why, op)
+        for tensor, names in self.owners.items():
+            for w in self.dims[tensor]:
+                if len(names) > 1 and changes(w):
+                    self._raise(w, f"{' and '.join(names)} are one tensor, and tied weights are not resized")
         for w in self.found:
             w = root(w)
             if not changes(w):
@@ -288,14 +341,10 @@ class Follow:
     def resizes(self) -> list[Resize]:
         """What is to be done, in the order of the modules."""
         done = []
-        for path, m in self._staying():
+        for path, m in self.staying():
             own = {(name, i): w for (owner, name, i), w in self.attributes.items() if owner is m and changes(w)}
             if not own:
                 continue
-            for t in (*m._parameters.values(), *m._buffers.values()):
-                if t is not None and any(changes(w) for w in self.dims[id(t)]) and len(owners := self.owners[id(t)]) > 1:
-                    names = " and ".join(name for _, name in owners)
-                    raise SurgeryError(f"adapt: {names} are one tensor {t.shape}, which cannot change for one of them alone.")
             known = layout(m)
             tensors = {
                 name: (tuple(new_size(w) for w in self.dims[id(t)]), tuple(runs(w) for w in self.dims[id(t)]))
