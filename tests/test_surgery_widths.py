@@ -217,9 +217,8 @@ def edit(model: nn.Module, path: str, new: nn.Module, *x: Any) -> tuple[list[Res
     resizes = plan(trace, changed, {old})
 
     def line() -> str | None:
-        with preserved(model), Trace(model, dry=True) as after:
-            with suppress(JitgradError):
-                model(*x)
+        with preserved(model), Trace(model, dry=True) as after, suppress(JitgradError):
+            model(*x)
         return resizes.written(after)
 
     return resizes, line
