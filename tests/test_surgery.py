@@ -26,11 +26,15 @@ LINEAR = [p for p in LAYERS if p not in ("blocks.0.mlp.1", "blocks.1.mlp.1", "ac
         (0, LAYERS[:1]), (-1, ["norm"]), (10, ["act"]), (slice(2), LAYERS[:2]), (slice(-1, None, -5), [LAYERS[1], LAYERS[6], LAYERS[11]]),
         (slice(99, None), []),
         ("", [""]), ("blocks", ["blocks"]), ("blocks.1.mlp", ["blocks.1.mlp"]), ("heads.type", ["heads.type"]), ("empty", ["empty"]),
-        ("blocks.*", ["blocks.0", "blocks.1"]), ("blocks.*.attn", ["blocks.0.attn", "blocks.1.attn"]), ("*.attn", []), ("blocks.?", ["blocks.0", "blocks.1"]),
-        ("**.attn", ["blocks.0.attn", "blocks.1.attn"]), ("**.act", ["act"]), ("blocks.1.**", [p for p in LAYERS if p.startswith("blocks.1")]),
-        ("blocks.[!0].attn", ["blocks.1.attn"]), ("blocks.[01].mlp.[0-1]", ["blocks.0.mlp.0", "blocks.0.mlp.1", "blocks.1.mlp.0", "blocks.1.mlp.1"]),
+        ("blocks.*", ["blocks.0", "blocks.1"]), ("blocks.*.attn", ["blocks.0.attn", "blocks.1.attn"]), ("*.attn", []),
+        ("blocks.?", ["blocks.0", "blocks.1"]),
+        ("**.attn", ["blocks.0.attn", "blocks.1.attn"]), ("**.act", ["act"]),
+        ("blocks.1.**", [p for p in LAYERS if p.startswith("blocks.1")]),
+        ("blocks.[!0].attn", ["blocks.1.attn"]),
+        ("blocks.[01].mlp.[0-1]", ["blocks.0.mlp.0", "blocks.0.mlp.1", "blocks.1.mlp.0", "blocks.1.mlp.1"]),
         ("**2", ["blocks.0.mlp.2", "blocks.1.mlp.2"]), ("h[e", None),
-        (nn.Linear, LINEAR), ((nn.BatchNorm1d, nn.ReLU), ["blocks.0.mlp.1", "blocks.1.mlp.1", "act", "norm"]), (Block, ["blocks.0", "blocks.1"]),
+        (nn.Linear, LINEAR), ((nn.BatchNorm1d, nn.ReLU), ["blocks.0.mlp.1", "blocks.1.mlp.1", "act", "norm"]),
+        (Block, ["blocks.0", "blocks.1"]),
         (nn.Conv2d, []), (lambda m: getattr(m, "out_features", 0) == 8, ["blocks.0.mlp.0", "blocks.1.mlp.0"]),
         (["act", 0, "heads.*"], [LAYERS[0], "heads.a", "heads.type", "act"]), (("norm", nn.BatchNorm1d), ["norm"]), ([], []),
     ],
@@ -68,7 +72,8 @@ BAD_KEYS: list[tuple[Any, type[Exception], str]] = [
     (12, IndexError, "layer 12 is out of range: the model has 12 layers, 0 to 11"),
     (-13, IndexError, "layer -13 is out of range"),
     (nn.ReLU(), KeyError, r"ReLU\(\) is no part of this Net"),
-    (1.5, TypeError, "given float"), (None, TypeError, "given NoneType"), (True, TypeError, "given bool"), ({"act"}, TypeError, "given set"),
+    (1.5, TypeError, "given float"), (None, TypeError, "given NoneType"), (True, TypeError, "given bool"),
+    ({"act"}, TypeError, "given set"),
 ]  # fmt: skip
 EDITS: dict[str, Callable[[nn.Module, Any], Any]] = {
     "get": surgery.get,
@@ -148,6 +153,10 @@ def test_table_of_shared_layers_and_parameters_of_blocks() -> None:
 
 
 # ---- edits
+def norm_after(old: Any) -> nn.Module:
+    return nn.LayerNorm(old.out_features)
+
+
 def lora(old: Any) -> nn.Module:
     return nn.Sequential(old, nn.Dropout(0.1))
 
@@ -156,7 +165,7 @@ DONE: list[tuple[str, Callable[[Any], surgery.Change], list[str]]] = [
     ("a layer by number", lambda m: surgery.replace(m, -1, nn.LayerNorm(4), example=X), [
         "replace -1 in Net",
         "  - norm  BatchNorm1d(4)   8  weight (4,), bias (4,)",
-        "  + norm  LayerNorm((4,))   8  weight (4,), bias (4,)",
+        "  + norm  LayerNorm((4,))  8  weight (4,), bias (4,)",
         "  parameters: 229, as before",
         "  output: (5, 2), as before",
     ]),
@@ -206,7 +215,7 @@ DONE: list[tuple[str, Callable[[Any], surgery.Change], list[str]]] = [
         "  parameters: 229, as before",
         "  output: (5, 2), as before",
     ]),
-    ("inserted at several places", lambda m: surgery.insert_after(m, "blocks.*.mlp.0", lambda old: nn.LayerNorm(old.out_features), example=X), [
+    ("inserted at several places", lambda m: surgery.insert_after(m, "blocks.*.mlp.0", norm_after, example=X), [
         "insert_after 'blocks.*.mlp.0' in Net",
         "  + blocks.0.mlp.1  LayerNorm((8,))  16  weight (8,), bias (8,)",
         "  > blocks.0.mlp.1 is now blocks.0.mlp.2: ReLU()",
@@ -276,10 +285,12 @@ def test_edits_and_their_diffs(edit: Callable[[Any], surgery.Change], text: list
 S = jg.zeros(1, 4)
 REFUSED: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (lambda m: surgery.replace(m, "a", nn.Linear(4, 7), example=S), SurgeryError,
-     r"replace 'a': b \(Linear\(6, 2\)\) no longer fits: linear: expected an input \(..., 6\) .*, given \(1, 7\).\n  at test_surgery.py:\d+ in "
+     r"replace 'a': b \(Linear\(6, 2\)\) no longer fits: linear: expected an input \(..., 6\) .*, given \(1, 7\).\n"
+     r"  at surgery_models.py:\d+ in "
      r"forward: return self.b\(self.a\(x\).relu\(\)\)\n  Nothing was changed. Try adapt=True"),
     (lambda m: surgery.replace(m, "a", nn.Linear(5, 6), example=S), SurgeryError,
-     r"the new a \(Linear\(5, 6\)\) does not fit there: .* given \(1, 4\).*\n.*\n  Nothing was changed. Give it the sizes of what comes in."),
+     r"the new a \(Linear\(5, 6\)\) does not fit there: .* given \(1, 4\).*\n"
+     r".*\n  Nothing was changed. Give it the sizes of what comes in."),
     (lambda m: surgery.replace(m, "a", lambda old: nn.Flatten(0), example=(1, 4)), SurgeryError, r"b \(Linear\(6, 2\)\) no longer fits"),
     (lambda m: surgery.replace(m, "a", nn.Identity(), example=jg.zeros(1, 5)), SurgeryError,
      r"the example does not fit Sized as it is, before any edit: a \(Linear\(4, 6\)\): .*given \(1, 5\)"),
@@ -290,9 +301,11 @@ REFUSED: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (lambda m: surgery.replace(m, "a", None), TypeError, r"given None. Try nn.Identity\(\), or surgery.remove"),
     (lambda m: surgery.replace(m, "a", 3), TypeError, "given int"),
     (lambda m: surgery.replace(m, nn.Linear, lambda old: None), TypeError, "to return a Module, for a it returned NoneType"),
-    (lambda m: surgery.replace(m, nn.Linear, lambda old: nn.ReLU if old is m.b else nn.ReLU()), TypeError, "for b it returned the class ReLU"),
+    (lambda m: surgery.replace(m, nn.Linear, lambda old: nn.ReLU if old is m.b else nn.ReLU()), TypeError,
+     "for b it returned the class ReLU"),
     (lambda m: surgery.replace(m, nn.Linear, lambda old: {}[old] if old is m.b else nn.ReLU()), KeyError, "Linear"),
-    (lambda m: surgery.replace(m, nn.Linear, nn.Linear(1, 1)), SurgeryError, r"one Linear\(1, 1\) for 3 places would tie .* lambda old: nn.Linear"),
+    (lambda m: surgery.replace(m, nn.Linear, nn.Linear(1, 1)), SurgeryError,
+     r"one Linear\(1, 1\) for 3 places would tie .* lambda old: nn.Linear"),
     (lambda m: surgery.replace(m, ["a", "b"], nn.BatchNorm1d(3, affine=False)), SurgeryError, "for 2 places would tie"),
     (lambda m: surgery.replace(m, "", nn.ReLU()), SurgeryError, "the path '' is the model itself"),
     (lambda m: surgery.replace(m, m, nn.ReLU()), SurgeryError, "the path '' is the model itself"),
@@ -304,15 +317,18 @@ REFUSED: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (lambda m: surgery.replace(m, "a", nn.ReLU(), shared="no"), ArgumentError, "shared is expected to be None or 'everywhere' or 'here'"),
     (lambda m: surgery.replace(m, "same", nn.ReLU()), SurgeryError, r"same \(Sequential\) also stands at twin. Say shared='everywhere'"),
     (lambda m: surgery.replace(m, "twin.0", nn.ReLU(), shared="here"), SurgeryError,
-     r"twin.0 is also same.0, as the Sequential around it stands at several places. .*surgery.replace\(model, path, copy.deepcopy, shared='here'\)"),
+     r"twin.0 is also same.0, as the Sequential around it stands at several places. .*"
+     r"surgery.replace\(model, path, copy.deepcopy, shared='here'\)"),
     (lambda m: surgery.replace(m, "**", nn.ReLU()), SurgeryError, "same.0 is inside same, and both are meant"),
     (lambda m: surgery.insert_after(m, "a", nn.ReLU()), SurgeryError,
-     r"a is an attribute of Sized, .* wrap=True, which puts Sequential\(old, new\) in its place, or call the new layer in the forward of Sized"),
+     r"a is an attribute of Sized, .* wrap=True, which puts Sequential\(old, new\) in its place, or "
+     "call the new layer in the forward of Sized"),
     (lambda m: surgery.insert_before(m, "twin.0", nn.ReLU()), SurgeryError, "twin.0 is also same.0"),
     (lambda m: surgery.insert_before(m, m.same[0], nn.ReLU(), name="7"), ArgumentError, "a name of digits is a position"),
     (lambda m: surgery.insert_before(m, m.same[0], nn.ReLU(), name="x.y"), KeyError, "without dots"),
     (lambda m: surgery.insert_before(m, m.same[0], m.same), SurgeryError, "contains the Sequential it is to be part of"),
-    (lambda m: surgery.insert_before(m, "a", nn.Linear(4, 5), wrap=True, example=S), SurgeryError, r"a.1 \(Linear\(4, 6\)\) no longer fits"),
+    (lambda m: surgery.insert_before(m, "a", nn.Linear(4, 5), wrap=True, example=S), SurgeryError,
+     r"a.1 \(Linear\(4, 6\)\) no longer fits"),
     (lambda m: surgery.insert_before(m, "a", nn.ReLU(), wrap=1 > 2), SurgeryError, r"Sequential\(new, old\)"),
     (lambda m: surgery.remove(m, "a"), SurgeryError, r"whose forward would miss it. Try surgery.replace\(model, 'a', nn.Identity\(\)\)"),
     (lambda m: surgery.remove(m, "same.0"), SurgeryError, "same.0 is also twin.0"),

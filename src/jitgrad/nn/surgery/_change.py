@@ -263,7 +263,8 @@ class Change:
         """Make the model what it was before: members and names in order, parameters (the same objects), flags.
 
         Other edits may have been made elsewhere meanwhile. A module that comes back follows a ``train()`` or ``eval()`` of the model
-        since; a ``to()`` since has not reached it. Raises SurgeryError, and changes nothing, where what this edit made has been edited since, or has been undone already.
+        since; a ``to()`` since has not reached it. Raises SurgeryError, and changes nothing, where what this edit made has been edited
+        since, or has been undone already.
         """
         if self.undone:
             raise SurgeryError(f"{self.what}: this change has been undone already.")

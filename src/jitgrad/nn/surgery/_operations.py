@@ -148,14 +148,16 @@ class Fitting:
 
 def carry_out(model: Module, what: str, operations: Sequence[Operation], fitting: Fitting) -> Change:
     """The edit that consists of these operations, all of them or none."""
+    # Replacements keep all positions, and each is to meet what those before it have resized; others go from the end, for the positions.
+    order = operations if all(isinstance(o, Replacement) for o in operations) else operations[::-1]
     with Edit(model, what, fitting.example) as edit:
         if fitting.adapt:
-            for operation in operations:  # one after the other: each meets the sizes that those before it have left
+            for operation in order:
                 _adapted(edit, operation, fitting.keep)
         else:
             for operation in operations:
                 operation.make()
-            for operation in reversed(operations):  # from the end, so that positions before it stay
+            for operation in order:
                 operation.write(edit)
             edit.check(FIX)
         return edit.change()
