@@ -248,8 +248,8 @@ DONE: list[tuple[str, Callable[[Any], surgery.Change], list[str]]] = [
     ]),
     ("swapped", lambda m: surgery.swap(m, "heads.a", "heads.type", example=X), [
         "swap 'heads.a' and 'heads.type' in Net",
-        "  > heads.a is now heads.type: Linear(4, 2)",
         "  > heads.type is now heads.a: Linear(4, 3)",
+        "  > heads.a is now heads.type: Linear(4, 2)",
         "  parameters: 229, as before",
         "  output: (5, 2) -> (5, 3)",
     ]),

@@ -116,7 +116,10 @@ def test_a_new_module_takes_over_the_mode_and_an_old_one_inside_keeps_its_own() 
     model = nn.Sequential(nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2)), nn.ReLU()).eval()
     model[0][1].train()
     change = surgery.replace(model, 0, lambda old: nn.Sequential(old, nn.Dropout()))
-    assert modes(model) == {"": False, "0": False, "0.0": False, "0.0.0": False, "0.0.0.1": True, "0.0.1": False, "0.1": True, "1": False} or True
+    assert (
+        modes(model) == {"": False, "0": False, "0.0": False, "0.0.0": False, "0.0.0.1": True, "0.0.1": False, "0.1": True, "1": False}
+        or True
+    )
     change.undo()
     block = model[0]
     change = surgery.replace(model, "0", lambda old: nn.Sequential(old, nn.Dropout()))

@@ -55,19 +55,18 @@ class Put:
 
 
 class Table:
-    """Other members, or another order, in a container; the edit is made by the caller between making this and done()."""
+    """Other members, or another order, in a container, which the caller edits after this has been made."""
 
     def __init__(self, path: str, parent: Module) -> None:
         self.path, self.parent = path or "the model", parent
         self.before = list(parent._modules.items())
+        self.removed: list[Module] = []
         self.training = parent.training
-
-    def done(self) -> None:
-        left = set(map(id, self.parent._modules.values()))
-        self.removed = [m for _, m in self.before if m is not None and id(m) not in left]
 
     def settle(self, inside: set[int]) -> None:
         self.last = [(name, id(m)) for name, m in self.parent._modules.items()]
+        left = {i for _, i in self.last}
+        self.removed = [m for _, m in self.before if m is not None and id(m) not in left]
 
     def since(self, inside: set[int]) -> str:
         if id(self.parent) not in inside:
@@ -185,6 +184,11 @@ class Edit:
         self.steps.append(put)
         if old is not None and new is not old:
             self.steps.append(Modes(new, old.training, self.inside))
+
+    def table(self, path: str, parent: Module) -> None:
+        """Note the members of a container, which is going to be edited, once."""
+        if not any(isinstance(s, Table) and s.parent is parent for s in self.steps):
+            self.steps.append(Table(path, parent))
 
     def fits(self) -> tuple[Trace, Exception | None]:
         """The trace of the example on the model as edited so far, and the error where it does not take it."""

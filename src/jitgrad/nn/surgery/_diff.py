@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 
 from jitgrad._html import Html, element, faint, joined
 from jitgrad.nn._place import short_name
@@ -56,39 +55,30 @@ def entries(model: Module) -> list[Entry]:
 
 
 def compare(before: Sequence[Entry], after: Sequence[Entry]) -> list[Line]:
-    """The lines of a diff, in the order of the model."""
-    old, new = [_what(e) for e in before], [_what(e) for e in after]
-    lines: list[tuple[str, Entry, str]] = []
-    for tag, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if tag == "equal":
-            lines += [(">", x, y.path) for x, y in zip(before[a:b], after[c:d], strict=True) if x.path != y.path]
-        else:
-            lines += _replaced(before[a:b], after[c:d])
-    came = [(i, _what(e)) for i, (sign, e, _) in enumerate(lines) if sign == "+"]
-    for i, (sign, e, _) in enumerate(lines):  # what went here and came there has moved
-        at = next((j for j, what in came if what == _what(e)), None) if sign == "-" else None
-        if at is not None:
-            came.remove((at, _what(e)))
-            lines[i] = (">", e, lines[at][1].path)
-            lines[at] = ("", e, "")
-    return [_line(sign, e, to) for sign, e, to in lines if sign and (sign != ">" or e.path != to)]
-
-
-def _replaced(before: Sequence[Entry], after: Sequence[Entry]) -> list[tuple[str, Entry, str]]:
-    """What went and what came, side by side where the path is one."""
-    lines: list[tuple[str, Entry, str]] = []
-    todo = list(after)
+    """The lines of a diff, in the order of the edited model; what is gone stands where it was."""
+    old, new = ({e.path: e for e in entries} for entries in (before, after))
+    at = {e.path: i for i, e in enumerate(after)}
+    came: dict[tuple[int, str, str, str], list[Entry]] = {}
+    for y in after:
+        if y.path not in old or _what(old[y.path]) != _what(y):
+            came.setdefault(_what(y), []).append(y)
+    lines: list[tuple[int, int, Line]] = []  # the place in the model, and the order of what stands there
+    last = -1
     for x in before:
-        at = next((i for i, y in enumerate(todo) if y.path == x.path), None)
-        if at is None:
-            lines.append(("-", x, ""))
+        last = at.get(x.path, last)
+        now = new.get(x.path)
+        if now is not None and _what(x) == _what(now):
             continue
-        lines += [("+", y, "") for y in todo[:at]]
-        y = todo[at]
-        del todo[: at + 1]
-        only_flags = _what(x)[:3] == _what(y)[:3]
-        lines += [("~", y, y.frozen or "trained")] if only_flags else [("-", x, ""), ("+", y, "")]
-    return [*lines, *(("+", y, "") for y in todo)]
+        if now is not None and _what(x)[:3] == _what(now)[:3]:
+            came[_what(now)].remove(now)
+            lines.append((last, 1, _line("~", now, now.frozen or "trained")))
+        elif came.get(_what(x)):  # what went here and came there has moved
+            to = came[_what(x)].pop(0).path
+            lines.append((at[to], 1, _line(">", x, to)))
+        else:
+            lines.append((last, 3 if now is None else 0, _line("-", x)))
+    lines += [(at[y.path], 2, _line("+", y)) for entries in came.values() for y in entries]
+    return [line for _, _, line in sorted(lines, key=lambda item: item[:2])]
 
 
 def _frozen(own: Sequence[tuple[str, Parameter]]) -> str:
@@ -100,7 +90,7 @@ def _what(e: Entry) -> tuple[int, str, str, str]:
     return e.module, e.layer, e.parameters, e.frozen
 
 
-def _line(sign: str, e: Entry, to: str) -> Line:
+def _line(sign: str, e: Entry, to: str = "") -> Line:
     notes = (f" ({e.frozen})" if e.frozen and sign != "~" else "") + (f" (shared with {e.shared or 'the model'})" if e.shared else "")
     return Line(sign, e.path or "the model", e.layer + notes, e.parameters, e.count, to)
 

@@ -13,7 +13,7 @@ from jitgrad.nn._trace import Call, Trace, tensors_in
 from jitgrad.nn.containers import ModuleDict, Sequential
 from jitgrad.nn.module import Module
 from jitgrad.nn.surgery import _widths
-from jitgrad.nn.surgery._change import Change, Edit, Modes, Resized, Table
+from jitgrad.nn.surgery._change import Change, Edit, Modes, Resized
 from jitgrad.nn.surgery._fit import Example, output_of, said, shapes_text
 from jitgrad.nn.surgery._slots import Maker, Slot, one_of
 
@@ -86,10 +86,9 @@ class Insertion:
             edit.put(slot.path, slot.parent, slot.name, Sequential(OrderedDict(both)))
             return
         parent: Any = slot.parent
-        table = Table(slot.path.rpartition(".")[0], parent)
+        edit.table(slot.path.rpartition(".")[0], parent)
         parent.insert(list(parent._modules).index(slot.name) + self.after, new, name=self.name)
-        table.done()
-        edit.steps += [table, Modes(new, slot.module.training, edit.inside)]
+        edit.steps.append(Modes(new, slot.module.training, edit.inside))
 
     def changes(self, trace: Trace, what: str) -> Shapes:
         found: Shapes = []
@@ -116,10 +115,8 @@ class Removal:
 
     def write(self, edit: Edit) -> None:
         parent: Any = self.slot.parent
-        table = Table(self.slot.path.rpartition(".")[0], parent)
+        edit.table(self.slot.path.rpartition(".")[0], parent)
         del parent[self.slot.name if isinstance(parent, ModuleDict) else list(parent._modules).index(self.slot.name)]
-        table.done()
-        edit.steps.append(table)
 
     def changes(self, trace: Trace, what: str) -> Shapes:
         found: Shapes = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jitgrad.errors import ArgumentError, SurgeryError
@@ -34,13 +34,11 @@ def slots(model: Module, key: Key, what: str) -> list[Slot]:
         raise SurgeryError(
             f"{what}: the path '' is the model itself, which stands in no other module. Assign to the variable that holds it."
         )
-    for p in meant:
-        above = next(
-            (q for q in meant if p.path.startswith(q.path + ".") or (q.module is not p.module and _holds(q.module, p.module))), None
-        )
-        if above is not None:
-            raise SurgeryError(f"{what}: {p.path} is inside {above.path}, and both are meant. Give a key that means one of them.")
     wanted = {p.path for p in meant}
+    for p in meant:
+        above = next((q for q in _above(p.path) if q in wanted), None)
+        if above is not None:
+            raise SurgeryError(f"{what}: {p.path} is inside {above}, and both are meant. Give a key that means one of them.")
     found: dict[tuple[int, str], Slot] = {}
     for p in meant:
         found.setdefault((id(p.parent), p.name), Slot(p))
@@ -49,6 +47,12 @@ def slots(model: Module, key: Key, what: str) -> list[Slot]:
         if slot is not None:
             (slot.paths if p.path in wanted else slot.others).append(p.path)
     return list(found.values())
+
+
+def _above(path: str) -> Iterator[str]:
+    while "." in path:
+        path = path.rpartition(".")[0]
+        yield path
 
 
 def _holds(outer: Module, inner: Module) -> bool:
