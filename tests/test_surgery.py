@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import linecache
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -354,3 +359,27 @@ def test_refused_edits_change_nothing(edit: Callable[[Any], Any], error: type[Ex
     with pytest.raises(error, match=f"(?s){words}"):
         edit(model)
     assert state(model) == before
+
+
+# ---- the page
+def test_what_the_page_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of docs/surgery.md run in turn; each text block is what the expression above it shows, or its error."""
+    page = Path(__file__).parent.parent / "docs" / "surgery.md"
+    text = page.read_text()
+    lines = re.findall(r"```python\n(.*?)```", text, flags=re.S)[0].splitlines(keepends=True)  # where the model is
+    monkeypatch.setitem(linecache.cache, "net.py", (len(lines), None, lines, "net.py"))
+    names: dict[str, Any] = {}
+    shown = 0
+    for expression, kind, body in re.findall(r"(?:<!-- ([^\n]*) -->\n)?```(python|text)\n(.*?)```", text, flags=re.S):
+        if kind == "python":
+            with contextlib.redirect_stdout(io.StringIO()):
+                exec(compile(body, "net.py", "exec"), names)
+            continue
+        shown += 1
+        if expression.startswith("error of "):
+            with pytest.raises((KeyError, SurgeryError)) as caught:
+                eval(expression.removeprefix("error of "), names)
+            assert f"{caught.value}\n" == body
+        else:
+            assert f"{eval(expression, names)!r}\n" == body
+    assert shown == 4

@@ -396,3 +396,22 @@ def test_programs_of_edits_and_back(edits: list[Callable[[nn.Module], surgery.Ch
     for change, before in reversed(done):
         change.undo()
         assert state(model) == before
+
+
+def test_a_reshape_that_takes_samples_in_is_mentioned() -> None:
+    """view(-1, 144) makes two rows of one where a layer before it gives twice as much; each layer fits."""
+
+    class Written(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(1, 4, 3), nn.Linear(144, 2)
+
+        def forward(self, x: Any) -> Any:
+            return self.fc(self.conv(x).view(-1, 144))
+
+    model = Written()
+    change = surgery.replace(model, "conv", nn.Conv2d(1, 8, 3), example=(1, 1, 8, 8))
+    assert change.rows_changed and "mind: dim 0 of the output, the samples, has another size now" in str(change)
+    change.undo()
+    with pytest.raises(SurgeryError, match=r"(?s)replace 'conv': reshape at .* a size is written there.*Nothing was changed."):
+        surgery.replace(model, "conv", nn.Conv2d(1, 8, 3), example=(1, 1, 8, 8), adapt=True)

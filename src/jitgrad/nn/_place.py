@@ -60,7 +60,8 @@ def short_name(module: Module) -> str:
     name = type(module).__name__
     if module._modules:
         return name
-    required = _required(type(module))
+    cls: Any = type(module)
+    required = _required(cls)
     if any(p not in module.__dict__ for p in required):
         return name
     return f"{name}({', '.join(repr(module.__dict__[p]) for p in required)})"

@@ -10,7 +10,7 @@ from jitgrad._html import block, element, faint
 from jitgrad.autograd import Tensor
 from jitgrad.errors import SurgeryError
 from jitgrad.nn._listed import Listed
-from jitgrad.nn._trace import Trace
+from jitgrad.nn._trace import Trace, tensors_in
 from jitgrad.nn.containers import ModuleDict
 from jitgrad.nn.module import Module
 from jitgrad.nn.surgery._address import count_parameters, count_trained
@@ -163,6 +163,7 @@ class Edit:
         self.steps: list[Step] = []
         self.trace = None if example is None else example.run_first(model)
         self.output_before = "" if self.trace is None else shapes_text(self.trace.calls[0].output)
+        self.rows_before = self.rows_after = _rows(self.trace)
         self.output_after = ""
 
     def __enter__(self) -> Edit:
@@ -197,6 +198,7 @@ class Edit:
         if error is None:
             self.trace = trace
             self.output_after = shapes_text(trace.calls[0].output)
+            self.rows_after = _rows(trace)
         return trace, error
 
     def refuse(self, error: Exception, trace: Trace, fix: str) -> SurgeryError:
@@ -219,6 +221,11 @@ class Edit:
         return Change(self)
 
 
+def _rows(trace: Trace | None) -> list[int]:
+    """The sizes of dim 0 of the model's outputs."""
+    return [] if trace is None else [t.shape[0] for t in tensors_in(trace.calls[0].output) if t.ndim]
+
+
 class Change:
     """What an edit of a model did, to be read and to be taken back: ``print(change)``, ``change.undo()``.
 
@@ -226,7 +233,7 @@ class Change:
     moved), ``path``, ``layer``, ``parameters``, ``count`` and, where it moved, ``to``; ``paths`` the paths in it; ``resized`` the modules
     that were made to fit, in words; ``parameters_before`` and ``parameters_after`` the counts of the whole model, ``trained_before`` and
     ``trained_after`` those of what wants gradients; ``output_before`` and ``output_after`` the shapes of its output, in words, where an
-    example was given. It holds what the edit took away.
+    example was given, and ``rows_changed`` whether dim 0 of it has another size. It holds what the edit took away.
 
     >>> from jitgrad import nn
     >>> from jitgrad.nn import surgery
@@ -249,6 +256,7 @@ class Change:
         self.parameters_after = count_parameters(edit.model.modules())
         self.trained_before, self.trained_after = edit.trained_before, count_trained(edit.model)
         self.output_before, self.output_after = edit.output_before, edit.output_after
+        self.rows_changed = edit.rows_before != edit.rows_after
         self.undone = False
         self._steps = list(edit.steps)
         inside = {id(m) for m in edit.model.modules()}
@@ -292,6 +300,8 @@ class Change:
         if self.output_after:
             a_out, b_out = self.output_before, self.output_after
             total.append(f"output: {a_out}, as before" if a_out == b_out else f"output: {a_out} -> {b_out}")
+            if self.rows_changed:
+                total.append("mind: dim 0 of the output, the samples, has another size now: a reshape in a forward may have taken them in")
         return total
 
     def __repr__(self) -> str:
