@@ -7,6 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from jitgrad.nn._trace import Op
+from jitgrad.nn.surgery._resize import Attribute, layout
 from jitgrad.nn.surgery._width import ONE, Width, factors, is_one, product, root, total
 
 if TYPE_CHECKING:
@@ -151,6 +152,17 @@ def _normalize(f: Follow, op: Op, xs: list[Any]) -> list[Dims]:
     return [xs[0], stats, stats, stats]
 
 
+def norm_layout(op: Op) -> tuple[Attribute | None, ...]:
+    """Where the sizes of the normalization layer stand that runs the operation; none for other layers."""
+    dims = layout(op.call.module).get("weight", ()) if op.call is not None else ()
+    return dims if any(a is not None and a[0] in ("normalized_shape", "num_features") for a in dims) else ()
+
+
+def is_batch_norm(op: Op) -> bool:
+    """Whether a batch normalization layer runs it, where widths stand in dim 1."""
+    return norm_layout(op) == (("num_features", None),)
+
+
 @_rule("update_running_")
 def _update_running(f: Follow, op: Op, xs: list[Any]) -> list[Dims]:
     f.same(op, xs[0][0], xs[2][1])  # the mean of a batch is (1, C, 1, ...)
@@ -179,6 +191,8 @@ def _reshape(f: Follow, op: Op, xs: list[Any]) -> list[Dims]:
     shape = op.outputs[0].shape
     if 0 in shape:
         return unknown(f, op, xs)
+    if len(xs[0]) == 1 and is_batch_norm(op):  # a column: also of one channel, which might be any of the sizes 1
+        return [[xs[0][0] if i == 1 else _one() for i in range(len(shape))]]
     queue = [w for dim in xs[0] for w in factors(dim)]
     ones = [w for w in queue if root(w).size == 1]
     if 1 in shape and shape.count(1) != len(ones):

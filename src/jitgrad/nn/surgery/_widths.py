@@ -15,7 +15,7 @@ from jitgrad.errors import JitgradError, SurgeryError
 from jitgrad.nn._place import short_name
 from jitgrad.nn._trace import Call, Op, Trace, tensors_in
 from jitgrad.nn.surgery._resize import Resize, attribute_of, layout
-from jitgrad.nn.surgery._rules import RULES, unknown
+from jitgrad.nn.surgery._rules import RULES, is_batch_norm, norm_layout, unknown
 from jitgrad.nn.surgery._width import Width, atoms, changes, merge, new_size, root, runs
 
 if TYPE_CHECKING:
@@ -106,13 +106,14 @@ class Follow:
         self.derivations: dict[int, list[tuple[Width, int]]] = {}  # by the id of the operation: widths, and dims of its output
         self.refusals: list[tuple[Op, list[Width], str]] = []
         self.found: list[Width] = []
+        self._outside = trace.calls[0].line if trace.calls else None  # where the model was called
         self.cuts: dict[int, list[Width]] = {}
         for t, shape in changed:
             self._cut(t, shape)
         self._enter_modules()
         root_call = trace.calls[0] if trace.calls else None
         for t in tensors_in((root_call.args, root_call.kwargs) if root_call else ()):
-            self._describe(t, [Width(n, fixed="the model's input has it") for n in t.shape])
+            self._describe(t, [Width(n, fixed="it is a size of the model's input") for n in t.shape])
         self.made_by_gone = self._outputs_of_gone()
 
     # ---- what is there before the first operation
@@ -267,14 +268,10 @@ class Follow:
 
     def sizes_of_norm(self, op: Op, x: list[Width]) -> None:
         """The sizes that a normalization layer keeps, also where it has no weights."""
-        if op.call is None:
-            return
-        m = op.call.module
-        dims = layout(m).get("weight", ())
-        names = [a[0] for a in dims if a is not None]
-        which = x[len(x) - len(dims) :] if "normalized_shape" in names else x[1:2] if "num_features" in names else []
-        for a, w in zip(dims, which, strict=False):
-            self.same(op, w, self._attribute(m, op.call.path, a, root(w).size))
+        call, dims = op.call, norm_layout(op)
+        if call is not None and dims:
+            for a, w in zip(dims, x[1:2] if is_batch_norm(op) else x[len(x) - len(dims) :], strict=True):
+                self.same(op, w, self._attribute(call.module, call.path, a, root(w).size))
 
     # ---- what follows
     def fix_inputs_of_gone(self) -> None:
@@ -295,14 +292,16 @@ class Follow:
         try:
             described = op.prim.infer(*op.prim.grouped(inputs), *op.p)
         except JitgradError as error:
-            raise SurgeryError(f"adapt: after the change {self.place(op)} would fail: {error.args[0]}") from error
+            refused = SurgeryError(f"adapt: what follows would fail: {error.args[0]}")
+            refused.place = self.place(op)
+            raise refused from error
         shape = (described[0] if isinstance(described, list) else described)[0]
         for w, d in self.derivations[id(op)]:
             a = root(w)
             if a.new is None and not a.parts and not settled:
                 a.new = shape[d] if shape[d] != a.size else None
             elif new_size(a) != shape[d]:
-                self._raise(a, f"it gives {shape[d]}", op)
+                self._raise(a, f"an operation here gives {shape[d]}", op)
 
     def _spec(self, t: Tensor) -> Spec:
         return Spec(tuple([new_size(w) for w in self.dims[id(t)]]), t.array.dtype)
@@ -329,14 +328,15 @@ class Follow:
                     self._raise(w, f"it is dim {use.dim} of {use.name!r} of {owner}, and only layers of jitgrad.nn can be resized")
 
     def _raise(self, w: Width, why: str, op: Op | None = None) -> None:
-        where = f" in {self.place(op)}" if op is not None else ""
-        raise SurgeryError(f"adapt: the width {root(w).size} cannot become {new_size(w)}{where}: {why}.")
+        error = SurgeryError(f"adapt: the width {root(w).size} cannot become {new_size(w)}: {why}.")
+        error.place = self.place(op) if op is not None else ""
+        raise error
 
     def place(self, op: Op) -> str:
-        """The operation, its layer and the line of the program."""
+        """The operation, its layer and the line of the model's program."""
         call = op.call
         layer = f" of {call.path} ({short_name(call.module)})" if call is not None and call.path else ""
-        return f"{op.prim.name}{layer}" + (f" at {op.line}" if op.line is not None else "")
+        return f"{op.prim.name}{layer}" + (f" at {op.line}" if op.line not in (None, self._outside) else "")
 
     def resizes(self) -> list[Resize]:
         """What is to be done, in the order of the modules."""
