@@ -278,7 +278,8 @@ REFUSALS = {
     ),
     "images that go round": Refusal(
         lambda: Forward(goes_round, a=nn.Conv2d(1, 2, 3), b=nn.Conv2d(2, 2, 3, padding=1), c=nn.Conv2d(2, 2, 3, padding=1)),
-        "b", lambda: nn.Conv2d(2, 2, 5, padding=1), (1, 1, 8, 8), ["the width 6 cannot become 4: an operation here gives 6", "in conv2d of a"],
+        "b", lambda: nn.Conv2d(2, 2, 5, padding=1), (1, 1, 8, 8),
+        ["the width 6 cannot become 4: an operation here gives 6", "in conv2d of a"],
     ),
     "own buffer": Refusal(
         lambda: nn.Sequential(nn.Linear(3, 6), OwnNorm()), "0", lambda: nn.Linear(3, 7), (2, 3), ["dim 0 of 'mean' of 1 (OwnNorm)"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from jitgrad.autograd import Tensor
+from jitgrad.autograd import Line, Tensor
 from jitgrad.autograd.primitive import Spec
 from jitgrad.errors import JitgradError, SurgeryError
 from jitgrad.nn._place import short_name
@@ -42,6 +42,7 @@ class Plan(list[Resize]):
         self._operations = [op for op in follow.trace.ops if follow.gone_call(op.call) is None]
         self._shapes = [[tuple([new_size(w) for w in follow.dims[id(t)]]) for t in op.outputs] for op in self._operations]
         self._places = {id(op): follow.place(op) for op in self._operations if op.prim.name in _WITH_SIZES}
+        self._lines = [_line_of(op, follow.trace) for op in self._operations]
         self._stay = {m for _, m in follow.staying()}
 
     def written(self, after: Trace) -> str | None:
@@ -51,10 +52,10 @@ class Plan(list[Resize]):
         A size in ``x.view(-1, 2704)`` may be a number in the program or come from another tensor: only running it shows.
         """
         ran = [op for op in after.ops if all(m in self._stay for m in _around(op.call))]
-        for i, (op, expected) in enumerate(zip(self._operations, self._shapes, strict=True)):
+        for i, (op, expected, line) in enumerate(zip(self._operations, self._shapes, self._lines, strict=True)):
             now = ran[i] if i < len(ran) else None
             given = [t.shape for t in now.outputs] if now is not None else None
-            if now is not None and (now.prim is not op.prim or now.line != op.line):
+            if now is not None and (now.prim is not op.prim or _line_of(now, after) != line):
                 return None  # the program went another way
             if given != expected:
                 if id(op) not in self._places:
@@ -88,6 +89,11 @@ def plan(trace: Trace, changed: Iterable[tuple[Tensor, Shape]], gone: Collection
 _WITH_SIZES = ("reshape", "broadcast_to", "empty", "full", "arange", "uniform", "normal", "randint", "permutation")
 
 
+def _line_of(op: Op, trace: Trace) -> Line | None:
+    """The line of the model's program; None where it is that of the model's call."""
+    return None if trace.calls and op.line == trace.calls[0].line else op.line
+
+
 def _around(call: Call | None) -> Iterator[Module]:
     while call is not None:
         yield call.module
@@ -106,7 +112,6 @@ class Follow:
         self.derivations: dict[int, list[tuple[Width, int]]] = {}  # by the id of the operation: widths, and dims of its output
         self.refusals: list[tuple[Op, list[Width], str]] = []
         self.found: list[Width] = []
-        self._outside = trace.calls[0].line if trace.calls else None  # where the model was called
         self.cuts: dict[int, list[Width]] = {}
         for t, shape in changed:
             self._cut(t, shape)
@@ -336,7 +341,7 @@ class Follow:
         """The operation, its layer and the line of the model's program."""
         call = op.call
         layer = f" of {call.path} ({short_name(call.module)})" if call is not None and call.path else ""
-        return f"{op.prim.name}{layer}" + (f" at {op.line}" if op.line not in (None, self._outside) else "")
+        return f"{op.prim.name}{layer}" + (f" at {line}" if (line := _line_of(op, self.trace)) is not None else "")
 
     def resizes(self) -> list[Resize]:
         """What is to be done, in the order of the modules."""
