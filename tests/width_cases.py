@@ -38,6 +38,12 @@ def example(shape: tuple[int, ...]) -> Any:
     return jg.randint(0, 11, shape[1:]) if shape[0] == 0 else jg.rand(*shape) - 0.5
 
 
+def odd(h: Any) -> Any:
+    """Pointwise operations of all kinds that keep 0."""
+    y = jg.where(h > 0, h.exp() - 1, -h.abs()).clamp(-3, 3) ** 2
+    return nn.functional.silu(y) + jg.maximum(h, h.sin()) * nn.functional.softplus(h) - nn.functional.elu(h).detach()
+
+
 class Case(NamedTuple):
     model: Callable[[], nn.Module]
     path: str
@@ -160,6 +166,10 @@ CASES = {
     "positions": Case(
         lambda: Forward(lambda m, x: m.o(m.e(x) + m.p(jg.arange(4))), e=nn.Linear(3, 6), p=nn.Embedding(9, 6), o=nn.Linear(6, 2)),
         "e", lambda: nn.Linear(3, 8), (2, 4, 3), ["p: Embedding(9, 6) -> Embedding(9, 8)", "o: Linear(6, 2) -> Linear(8, 2)"],
+    ),
+    "pointwise": Case(
+        lambda: Forward(lambda m, x: m.b(odd(m.a(x).double()).float()), a=nn.Linear(3, 4), b=nn.Linear(4, 2)),
+        "a", lambda: nn.Linear(3, 5), (2, 3), ["b: Linear(4, 2) -> Linear(5, 2)"],
     ),
     "in place": Case(in_place, "0", lambda: nn.Linear(3, 8), (2, 3), ["3: Linear(6, 2) -> Linear(8, 2)"]),
 }  # fmt: skip

@@ -15,7 +15,7 @@ from jitgrad.errors import JitgradError, SurgeryError
 from jitgrad.nn._place import short_name
 from jitgrad.nn._trace import Call, Op, Trace, tensors_in
 from jitgrad.nn.surgery._resize import Resize, attribute_of, layout
-from jitgrad.nn.surgery._rules import RULES, is_batch_norm, norm_layout, unknown
+from jitgrad.nn.surgery._rules import is_batch_norm, norm_layout, rule_of, unknown
 from jitgrad.nn.surgery._width import Width, atoms, changes, merge, new_size, root, runs
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ class Follow:
             ready = [d for d in dims if d is not None]
             out = ready if len(ready) == len(dims) else unknown(self, op, self._inputs(op))
         else:
-            out = RULES.get(op.prim.name, unknown)(self, op, self._inputs(op))
+            out = rule_of(op.prim)(self, op, self._inputs(op))
         for t, d in zip(op.outputs, out, strict=True):
             self._describe(t, d)
 
@@ -224,6 +224,7 @@ class Follow:
     def _known(self, op: Op, t: Tensor) -> list[Width]:
         dims = self.dims.get(id(t)) or self.dims.get(id(t.array))
         if dims is not None:
+            self.dims[id(t)] = dims
             return dims
         maker = self.made_by_gone.get(id(t))
         if maker is not None:
