@@ -47,11 +47,12 @@ def layout(m: Module) -> Layout:
 
 
 def attribute_of(m: Module, attribute: Attribute | None) -> int | None:
-    """Its size."""
+    """Its size; -1 where a subclass does not have it."""
     if attribute is None:
         return None
     name, i = attribute
-    size: int = m.__dict__[name] if i is None else m.__dict__[name][i]
+    value: Any = m.__dict__.get(name, -1)
+    size: int = value if i is None else value[i]
     return size
 
 

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from jitgrad.autograd import Primitive
 from jitgrad.nn._trace import Op
+from jitgrad.nn.surgery._resize import Attribute, layout
 from jitgrad.nn.surgery._width import ONE, Width, factors, is_one, product, root, total
+from jitgrad.ops._operands import broadcasting3
 
 if TYPE_CHECKING:
     from jitgrad.nn.surgery._widths import Follow
@@ -29,6 +32,15 @@ def _rule(names: str) -> Callable[[Rule], Rule]:
 
 def _one() -> Width:
     return Width(1, fixed=ONE)
+
+
+def rule_of(prim: Primitive) -> Rule:
+    """The rule of a primitive; pointwise ones are known by their infer, so that a new one needs no line here."""
+    pointwise = prim.broadcasts or prim.infer.__module__ == _POINTWISE
+    return RULES.get(prim.name) or (_elementwise if pointwise else unknown)
+
+
+_POINTWISE = broadcasting3.__module__
 
 
 def unknown(f: Follow, op: Op, xs: list[Any]) -> list[Dims]:
@@ -56,11 +68,7 @@ def broadcast(f: Follow, op: Op, a: Dims, b: Dims) -> Dims:
     return out
 
 
-@_rule(
-    "add sub mul div pow maximum minimum clamp_min clamp_max where eq ne lt le gt ge elu leaky_relu softplus logistic_loss "
-    "abs sign floor ceil round neg exp expm1 log log1p sin cos erf sqrt rsqrt tanh sigmoid relu gelu gelu_tanh silu "
-    "clone cast cast_float detach output to_host from_host wrap_index index_in"
-)
+@_rule("clone cast cast_float detach output to_host from_host wrap_index index_in")
 def _elementwise(f: Follow, op: Op, xs: list[Any]) -> list[Dims]:
     out: Dims = []
     for x in xs:
@@ -151,6 +159,17 @@ def _normalize(f: Follow, op: Op, xs: list[Any]) -> list[Dims]:
     return [xs[0], stats, stats, stats]
 
 
+def norm_layout(op: Op) -> tuple[Attribute | None, ...]:
+    """Where the sizes of the normalization layer stand that runs the operation; none for other layers."""
+    dims = layout(op.call.module).get("weight", ()) if op.call is not None else ()
+    return dims if any(a is not None and a[0] in ("normalized_shape", "num_features") for a in dims) else ()
+
+
+def is_batch_norm(op: Op) -> bool:
+    """Whether a batch normalization layer runs it, where widths stand in dim 1."""
+    return norm_layout(op) == (("num_features", None),)
+
+
 @_rule("update_running_")
 def _update_running(f: Follow, op: Op, xs: list[Any]) -> list[Dims]:
     f.same(op, xs[0][0], xs[2][1])  # the mean of a batch is (1, C, 1, ...)
@@ -179,6 +198,8 @@ def _reshape(f: Follow, op: Op, xs: list[Any]) -> list[Dims]:
     shape = op.outputs[0].shape
     if 0 in shape:
         return unknown(f, op, xs)
+    if len(xs[0]) == 1 and is_batch_norm(op):  # a column: also of one channel, which might be any of the sizes 1
+        return [[xs[0][0] if i == 1 else _one() for i in range(len(shape))]]
     queue = [w for dim in xs[0] for w in factors(dim)]
     ones = [w for w in queue if root(w).size == 1]
     if 1 in shape and shape.count(1) != len(ones):

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from jitgrad.autograd import Tensor
+from jitgrad.autograd import Line, Tensor
 from jitgrad.autograd.primitive import Spec
 from jitgrad.errors import JitgradError, SurgeryError
 from jitgrad.nn._place import short_name
 from jitgrad.nn._trace import Call, Op, Trace, tensors_in
 from jitgrad.nn.surgery._resize import Resize, attribute_of, layout
-from jitgrad.nn.surgery._rules import RULES, unknown
+from jitgrad.nn.surgery._rules import is_batch_norm, norm_layout, rule_of, unknown
 from jitgrad.nn.surgery._width import Width, atoms, changes, merge, new_size, root, runs
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Plan(list[Resize]):
         self._operations = [op for op in follow.trace.ops if follow.gone_call(op.call) is None]
         self._shapes = [[tuple([new_size(w) for w in follow.dims[id(t)]]) for t in op.outputs] for op in self._operations]
         self._places = {id(op): follow.place(op) for op in self._operations if op.prim.name in _WITH_SIZES}
+        self._lines = [_line_of(op, follow.trace) for op in self._operations]
         self._stay = {m for _, m in follow.staying()}
 
     def written(self, after: Trace) -> str | None:
@@ -51,10 +52,10 @@ class Plan(list[Resize]):
         A size in ``x.view(-1, 2704)`` may be a number in the program or come from another tensor: only running it shows.
         """
         ran = [op for op in after.ops if all(m in self._stay for m in _around(op.call))]
-        for i, (op, expected) in enumerate(zip(self._operations, self._shapes, strict=True)):
+        for i, (op, expected, line) in enumerate(zip(self._operations, self._shapes, self._lines, strict=True)):
             now = ran[i] if i < len(ran) else None
             given = [t.shape for t in now.outputs] if now is not None else None
-            if now is not None and (now.prim is not op.prim or now.line != op.line):
+            if now is not None and (now.prim is not op.prim or _line_of(now, after) != line):
                 return None  # the program went another way
             if given != expected:
                 if id(op) not in self._places:
@@ -88,6 +89,11 @@ def plan(trace: Trace, changed: Iterable[tuple[Tensor, Shape]], gone: Collection
 _WITH_SIZES = ("reshape", "broadcast_to", "empty", "full", "arange", "uniform", "normal", "randint", "permutation")
 
 
+def _line_of(op: Op, trace: Trace) -> Line | None:
+    """The line of the model's program; None where it is that of the model's call."""
+    return None if trace.calls and op.line == trace.calls[0].line else op.line
+
+
 def _around(call: Call | None) -> Iterator[Module]:
     while call is not None:
         yield call.module
@@ -112,7 +118,7 @@ class Follow:
         self._enter_modules()
         root_call = trace.calls[0] if trace.calls else None
         for t in tensors_in((root_call.args, root_call.kwargs) if root_call else ()):
-            self._describe(t, [Width(n, fixed="the model's input has it") for n in t.shape])
+            self._describe(t, [Width(n, fixed="it is a size of the model's input") for n in t.shape])
         self.made_by_gone = self._outputs_of_gone()
 
     # ---- what is there before the first operation
@@ -208,7 +214,7 @@ class Follow:
             ready = [d for d in dims if d is not None]
             out = ready if len(ready) == len(dims) else unknown(self, op, self._inputs(op))
         else:
-            out = RULES.get(op.prim.name, unknown)(self, op, self._inputs(op))
+            out = rule_of(op.prim)(self, op, self._inputs(op))
         for t, d in zip(op.outputs, out, strict=True):
             self._describe(t, d)
 
@@ -218,6 +224,7 @@ class Follow:
     def _known(self, op: Op, t: Tensor) -> list[Width]:
         dims = self.dims.get(id(t)) or self.dims.get(id(t.array))
         if dims is not None:
+            self.dims[id(t)] = dims
             return dims
         maker = self.made_by_gone.get(id(t))
         if maker is not None:
@@ -267,14 +274,10 @@ class Follow:
 
     def sizes_of_norm(self, op: Op, x: list[Width]) -> None:
         """The sizes that a normalization layer keeps, also where it has no weights."""
-        if op.call is None:
-            return
-        m = op.call.module
-        dims = layout(m).get("weight", ())
-        names = [a[0] for a in dims if a is not None]
-        which = x[len(x) - len(dims) :] if "normalized_shape" in names else x[1:2] if "num_features" in names else []
-        for a, w in zip(dims, which, strict=False):
-            self.same(op, w, self._attribute(m, op.call.path, a, root(w).size))
+        call, dims = op.call, norm_layout(op)
+        if call is not None and dims:
+            for a, w in zip(dims, x[1:2] if is_batch_norm(op) else x[len(x) - len(dims) :], strict=True):
+                self.same(op, w, self._attribute(call.module, call.path, a, root(w).size))
 
     # ---- what follows
     def fix_inputs_of_gone(self) -> None:
@@ -295,14 +298,16 @@ class Follow:
         try:
             described = op.prim.infer(*op.prim.grouped(inputs), *op.p)
         except JitgradError as error:
-            raise SurgeryError(f"adapt: after the change {self.place(op)} would fail: {error.args[0]}") from error
+            refused = SurgeryError(f"adapt: what follows would fail: {error.args[0]}")
+            refused.place = self.place(op)
+            raise refused from error
         shape = (described[0] if isinstance(described, list) else described)[0]
         for w, d in self.derivations[id(op)]:
             a = root(w)
             if a.new is None and not a.parts and not settled:
                 a.new = shape[d] if shape[d] != a.size else None
             elif new_size(a) != shape[d]:
-                self._raise(a, f"it gives {shape[d]}", op)
+                self._raise(a, f"an operation here gives {shape[d]}", op)
 
     def _spec(self, t: Tensor) -> Spec:
         return Spec(tuple([new_size(w) for w in self.dims[id(t)]]), t.array.dtype)
@@ -329,14 +334,15 @@ class Follow:
                     self._raise(w, f"it is dim {use.dim} of {use.name!r} of {owner}, and only layers of jitgrad.nn can be resized")
 
     def _raise(self, w: Width, why: str, op: Op | None = None) -> None:
-        where = f" in {self.place(op)}" if op is not None else ""
-        raise SurgeryError(f"adapt: the width {root(w).size} cannot become {new_size(w)}{where}: {why}.")
+        error = SurgeryError(f"adapt: the width {root(w).size} cannot become {new_size(w)}: {why}.")
+        error.place = self.place(op) if op is not None else ""
+        raise error
 
     def place(self, op: Op) -> str:
-        """The operation, its layer and the line of the program."""
+        """The operation, its layer and the line of the model's program."""
         call = op.call
         layer = f" of {call.path} ({short_name(call.module)})" if call is not None and call.path else ""
-        return f"{op.prim.name}{layer}" + (f" at {op.line}" if op.line is not None else "")
+        return f"{op.prim.name}{layer}" + (f" at {line}" if (line := _line_of(op, self.trace)) is not None else "")
 
     def resizes(self) -> list[Resize]:
         """What is to be done, in the order of the modules."""
