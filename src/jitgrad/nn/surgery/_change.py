@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from jitgrad._html import block, element, faint
 from jitgrad.autograd import Tensor
-from jitgrad.errors import SurgeryError
+from jitgrad.errors import DeviceError, DTypeError, ShapeError, SurgeryError
 from jitgrad.nn._listed import Listed
 from jitgrad.nn._trace import Trace, tensors_in
 from jitgrad.nn.containers import ModuleDict
@@ -206,8 +206,13 @@ class Edit:
         at = where(error, trace)
         came = at.module is not None and id(at.module) not in self.inside
         misfit = f"the new {at.name} does not fit there" if came else f"{at.name} no longer fits"
-        fix = "Give it the sizes of what comes in." if came else fix
-        return SurgeryError(f"{self.what}: {misfit}: {said(error)}{at.line}\n  Nothing was changed. {fix}")
+        if isinstance(error, (DTypeError, DeviceError)):
+            fix = "Give the new layer the dtype and device of those around it first: new.to(...)."
+        elif not isinstance(error, ShapeError):
+            fix = ""
+        elif came:
+            fix = "Give it the sizes of what comes in."
+        return SurgeryError(f"{self.what}: {misfit}: {said(error)}{at.line}\n  Nothing was changed. {fix}".rstrip())
 
     def check(self, fix: str) -> None:
         """SurgeryError where there is an example that the edited model does not take."""

@@ -22,6 +22,7 @@ class Entry:
     path: str
     module: int  # its id: what is the same object
     layer: str
+    full: str  # the layer with all that its repr says
     parameters: str  # names and shapes of its own
     count: int
     frozen: str  # what of them wants no gradient
@@ -47,10 +48,10 @@ def entries(model: Module) -> list[Entry]:
     for path, _, _, m in places(model):
         own = [(name, p) for name, p in m._parameters.items() if p is not None]
         again = first.setdefault(id(m), path)
-        found.append(Entry(
-            path, id(m), short_name(m), ", ".join(f"{name} {tuple(p.shape)}" for name, p in own), sum(p.numel() for _, p in own),
-            _frozen(own), again if again != path else "",
-        ))  # fmt: skip
+        frozen, shapes = _frozen(own), ", ".join(f"{name} {tuple(p.shape)}" for name, p in own)
+        full = f"{type(m).__name__}({m.extra_repr()})"
+        shared = again if again != path else ""
+        found.append(Entry(path, id(m), short_name(m), full, shapes, sum(p.numel() for _, p in own), frozen, shared))
     return found
 
 
@@ -76,8 +77,8 @@ def compare(before: Sequence[Entry], after: Sequence[Entry]) -> list[Line]:
             to = came[_what(x)].pop(0).path
             lines.append((at[to], 1, _line(">", x, to)))
         else:
-            lines.append((last, 3 if now is None else 0, _line("-", x)))
-    lines += [(at[y.path], 2, _line("+", y)) for entries in came.values() for y in entries]
+            lines.append((last, 3 if now is None else 0, _line("-", x, other=now)))
+    lines += [(at[y.path], 2, _line("+", y, other=old.get(y.path))) for entries in came.values() for y in entries]
     return [line for _, _, line in sorted(lines, key=lambda item: item[:2])]
 
 
@@ -90,9 +91,11 @@ def _what(e: Entry) -> tuple[int, str, str, str]:
     return e.module, e.layer, e.parameters, e.frozen
 
 
-def _line(sign: str, e: Entry, to: str = "") -> Line:
+def _line(sign: str, e: Entry, to: str = "", other: Entry | None = None) -> Line:
+    """A line on an entry; beside another that would read the same it says more."""
+    layer = e.full if other is not None and (e.layer, e.parameters) == (other.layer, other.parameters) else e.layer
     notes = (f" ({e.frozen})" if e.frozen and sign != "~" else "") + (f" (shared with {e.shared or 'the model'})" if e.shared else "")
-    return Line(sign, e.path or "the model", e.layer + notes, e.parameters, e.count, to)
+    return Line(sign, e.path or "the model", layer + notes, e.parameters, e.count, to)
 
 
 def shortened(lines: Sequence[Line]) -> list[Line | str]:

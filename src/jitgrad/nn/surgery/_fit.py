@@ -119,4 +119,4 @@ def shapes_text(value: Any) -> str:
         return "(" + ", ".join(map(shapes_text, value)) + ("," if len(value) == 1 else "") + ")"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{k}: {shapes_text(v)}" for k, v in value.items()) + "}"
-    return type(value).__name__
+    return "None" if value is None else type(value).__name__

@@ -54,7 +54,7 @@ class Table(Sequence[Row]):
     def __getitem__(self, index: int | slice) -> Row | tuple[Row, ...]:
         """A row, negative ones from the end; for a slice a tuple of rows."""
         if not isinstance(index, slice) and hasattr(index, "__index__") and not -len(self) <= index < len(self):
-            raise OutOfRangeError(f"layer {index} is out of range: {self._title} has {len(self)} layers.")
+            raise OutOfRangeError(f"layer {index} is out of range: {self._title} has {_several(len(self), 'layer')}.")
         return self._rows[index]
 
     def _columns(self) -> list[str]:
@@ -69,7 +69,7 @@ class Table(Sequence[Row]):
 
     def _total(self) -> str:
         outside = f", {self._outside:,} of them in blocks themselves" if self._outside else ""
-        return f"{self._title}: {len(self)} layers, {self.parameters:,} parameters{outside}"
+        return f"{self._title}: {_several(len(self), 'layer')}, {_several(self.parameters, 'parameter')}{outside}"
 
     def __repr__(self) -> str:
         rows = [["", *self._columns()], *([str(r.index), *cells] for r, cells in zip(self._rows, self._cells(), strict=True))]
@@ -84,6 +84,10 @@ class Table(Sequence[Row]):
         cells = [[_left(c) if i != 2 else c for i, c in enumerate(row)] for row in self._cells()]
         headings = [_left(c) if i != 2 else c for i, c in enumerate(self._columns())]
         return block(table(cells, headings, [str(r.index) for r in self._rows]), faint(self._total()))
+
+
+def _several(n: int, what: str) -> str:
+    return f"{n:,} {what}" + "s" * (n != 1)
 
 
 def _left(text: str) -> Html:
