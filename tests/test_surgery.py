@@ -43,7 +43,7 @@ LINEAR = [p for p in LAYERS if p not in ("blocks.0.mlp.1", "blocks.1.mlp.1", "ac
         (nn.Conv2d, []), (lambda m: getattr(m, "out_features", 0) == 8, ["blocks.0.mlp.0", "blocks.1.mlp.0"]),
         (["act", 0, "heads.*"], [LAYERS[0], "heads.a", "heads.type", "act"]), (("norm", nn.BatchNorm1d), ["norm"]), ([], []),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else None,
 )  # fmt: skip
 def test_keys(key: Any, paths: list[str] | None) -> None:
     model = Net()
@@ -155,6 +155,17 @@ def test_table_of_shared_layers_and_parameters_of_blocks() -> None:
     assert repr(surgery.index(nn.Sequential())).endswith("Sequential: 0 layers, 0 parameters")
     with pytest.raises(jg.errors.ShapeError, match=r"in blocks.0.attn \(Linear\(4, 4\)\) of Net"):
         surgery.index(Net(), (5, 3))
+
+
+def test_layers_in_a_plain_list_have_no_row_and_are_named() -> None:
+    class Hidden(nn.Sequential):
+        def __init__(self) -> None:
+            super().__init__(nn.ReLU())
+            self.layers = [nn.Linear(1, 1)]
+
+    with pytest.warns(UserWarning, match="layers of Hidden is a plain list with 1 Module") as caught:
+        assert len(surgery.index(Hidden())) == 1
+    assert caught[0].filename == __file__
 
 
 # ---- edits

@@ -8,6 +8,7 @@ from typing import Any, overload
 
 from jitgrad._html import Html, block, element, faint, table
 from jitgrad.errors import OutOfRangeError
+from jitgrad.nn._hidden import warn_of_hidden
 from jitgrad.nn._place import short_name
 from jitgrad.nn._trace import Trace
 from jitgrad.nn.module import Module
@@ -120,6 +121,7 @@ def index(model: Module, *inputs: Any) -> Table:
     '1.1'
     """
     found = layers(model)
+    warn_of_hidden(model)  # layers in plain lists, which have no row
     outputs = _outputs(model, inputs) if inputs else {}
     paths: dict[int, list[str]] = {}
     for p in found:
