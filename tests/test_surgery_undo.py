@@ -108,21 +108,11 @@ def test_a_change_and_its_model_are_freed_without_the_collector() -> None:
 
 
 # ---- training modes
-def modes(model: nn.Module) -> dict[str, bool]:
-    return {path: m.training for path, m in model.named_modules()}
-
-
 def test_a_new_module_takes_over_the_mode_and_an_old_one_inside_keeps_its_own() -> None:
     model = nn.Sequential(nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2)), nn.ReLU()).eval()
     model[0][1].train()
-    change = surgery.replace(model, 0, lambda old: nn.Sequential(old, nn.Dropout()))
-    assert (
-        modes(model) == {"": False, "0": False, "0.0": False, "0.0.0": False, "0.0.0.1": True, "0.0.1": False, "0.1": True, "1": False}
-        or True
-    )
-    change.undo()
     block = model[0]
-    change = surgery.replace(model, "0", lambda old: nn.Sequential(old, nn.Dropout()))
+    surgery.replace(model, "0", lambda old: nn.Sequential(old, nn.Dropout()))
     assert [m.training for m in (model[0], model[0][0], block[0], block[1], model[0][1])] == [False, False, False, True, False]
     surgery.insert_after(model, "0", nn.Sequential(nn.Dropout()))
     assert not any(m.training for m in model[1].modules())
@@ -322,6 +312,8 @@ NOT_ADAPTED: list[tuple[Callable[[Any], Any], str]] = [
      r"pair takes \(\(1, 4\), \(1, 4\)\): adapt=True follows one Tensor"),
     (lambda m: surgery.replace(m, "twice", nn.Linear(4, 3), example=(1, 4), adapt=True, shared="here"),
      "adapt=True cannot tell calls of twice from those of its other places"),
+    (lambda m: surgery.insert_after(m, "again", nn.Linear(4, 3), example=(1, 4), adapt=True, wrap=True),
+     r"adapt=True cannot tell calls of again .* surgery.replace\(model, 'again', copy.deepcopy, shared='here'\)"),
     (lambda m: surgery.replace(m, "twice", nn.Linear(4, 6), example=(2, 4), adapt=True, shared="everywhere"), "twice"),
 ]  # fmt: skip
 
@@ -346,11 +338,10 @@ def test_a_resize_that_fails_changes_nothing(monkeypatch: pytest.MonkeyPatch) ->
         if self is model.module_list[0]:
             raise MemoryError
 
-    new = nn.Conv2d(3, 16, 3)
     monkeypatch.setattr(nn.Linear, "reset_parameters", reset)
     with pytest.raises(MemoryError):
         surgery.replace(model, ["linear1", "module_list.0"], lambda old: nn.Linear(old.in_features, 70), example=(1, 3, 8, 8), adapt=True)
-    assert state(model) == before and new is not None and len(calls) > 1
+    assert state(model) == before and len(calls) > 1
 
 
 def test_adapt_says_what_is_missing() -> None:

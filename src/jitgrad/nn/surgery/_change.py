@@ -64,15 +64,14 @@ class Table:
         self.training = parent.training
 
     def settle(self, inside: set[int]) -> None:
-        self.last = [(name, id(m)) for name, m in self.parent._modules.items()]
-        left = {i for _, i in self.last}
+        self.last = dict(self.parent._modules)
+        left = set(map(id, self.last.values()))
         self.removed = [m for _, m in self.before if m is not None and id(m) not in left]
 
     def since(self, inside: set[int]) -> str:
         if id(self.parent) not in inside:
             return f"{self.path} has left the model"
-        same = [(name, id(m)) for name, m in self.parent._modules.items()] == self.last
-        return "" if same else f"{self.path} has other members now"
+        return "" if _same(self.parent._modules, self.last) else f"{self.path} has other members now"
 
     def undo(self) -> None:
         if isinstance(self.parent, ModuleDict):
@@ -82,6 +81,11 @@ class Table:
             self.parent._set_entries(self.before)
         for m in self.removed:
             _follow(m, self.parent, self.training)
+
+
+def _same(table: dict[str, Any], last: dict[str, Any]) -> bool:
+    """The same objects under the same names in the same order."""
+    return list(table) == list(last) and all(a is b for a, b in zip(table.values(), last.values(), strict=True))
 
 
 def _follow(module: Module, parent: Module, training: bool) -> None:
@@ -139,13 +143,12 @@ class Resized:
 
     def settle(self, inside: set[int]) -> None:
         self.stayed = id(self.module) in inside  # a later part of the edit may have replaced it
-        self.last = {name: id(p) for name, p in self.module._parameters.items()}
+        self.last = dict(self.module._parameters)
 
     def since(self, inside: set[int]) -> str:
         if self.stayed and id(self.module) not in inside:
             return f"{self.path}, which was resized, is another module now"
-        same = {name: id(p) for name, p in self.module._parameters.items()} == self.last
-        return "" if same else f"{self.path} has other parameters now"
+        return "" if _same(self.module._parameters, self.last) else f"{self.path} has other parameters now"
 
     def undo(self) -> None:
         self.back()
@@ -157,7 +160,8 @@ class Edit:
     def __init__(self, model: Module, what: str, example: Example | None) -> None:
         self.model, self.what, self.example = model, what, example
         self.before = entries(model)
-        self.inside = {id(m) for m in model.modules()}
+        self.modules = list(model.modules())  # held, so that their ids stay theirs
+        self.inside = set(map(id, self.modules))
         self.parameters_before = count_parameters(model.modules())
         self.trained_before = count_trained(model)
         self.steps: list[Step] = []

@@ -62,25 +62,17 @@ given (5, 4). Nothing was changed. Try adapt=True, which resizes what follows, o
     what = f"replace {key_text(key)}"
     check_new(new, what)
     fitting = Fitting(model, example, adapt, keep, what)
-    return carry_out(model, what, _replacements(model, key, new, shared, adapt, what), fitting)
+    return carry_out(model, what, _replacements(model, key, new, shared, what), fitting)
 
 
-def _replacements(model: Module, key: Key, new: Any, shared: str | None, adapt: bool, what: str) -> list[Operation]:
+def _replacements(model: Module, key: Key, new: Any, shared: str | None, what: str) -> list[Operation]:
     one_of("shared", shared, (None, "everywhere", "here"))
     found = same_modules(model, slots(model, key, what), shared, what)
     by_module: dict[Module, list[Slot]] = {}
     for slot in found:
         by_module.setdefault(slot.module, []).append(slot)
-    if adapt and shared == "here":
-        _all_places(model, by_module, what)
     maker = Maker(new, len(by_module), what)
     return [Replacement(s, maker) for s in by_module.values()]
-
-
-def _all_places(model: Module, by_module: dict[Module, list[Slot]], what: str) -> None:
-    for module, found in by_module.items():
-        if sum(len(s.paths) for s in found) < sum(m is module for m in model.modules(remove_duplicate=False)):
-            raise SurgeryError(f"{what}: adapt=True cannot tell calls of {found[0].path} from those of its other places. Leave adapt out.")
 
 
 def insert_before(
@@ -325,7 +317,7 @@ def temporarily(model: Module, edits: Mapping[Key, Any], *, example: Any = None,
     for key, new in edits.items():
         what = f"temporarily {key_text(key)}"
         check_new(new, what)
-        for r in _replacements(model, key, new, shared, False, what):
+        for r in _replacements(model, key, new, shared, what):
             operations.append(r)
             paths += [path for slot in r.found for path in slot.paths]  # type: ignore[attr-defined]
     twice = next((p for i, p in enumerate(paths) if p in paths[:i]), None)

@@ -57,7 +57,7 @@ class Replacement:
 
     def changes(self, trace: Trace, what: str) -> Shapes:
         found: Shapes = []
-        for call in _calls(trace, self.found[0], what):
+        for call in _calls(trace, self.found, what):
             found += _differing(call.output, _result(self.new, call.args, call.kwargs, call.path, what), call.path, what)
         return found
 
@@ -92,7 +92,7 @@ class Insertion:
 
     def changes(self, trace: Trace, what: str) -> Shapes:
         found: Shapes = []
-        calls = _calls(trace, self.slot, what)
+        calls = _calls(trace, [self.slot], what)
         for call in calls:
             at = call.output if self.after else _only_input(call, what)
             if not self.after:
@@ -120,7 +120,7 @@ class Removal:
 
     def changes(self, trace: Trace, what: str) -> Shapes:
         found: Shapes = []
-        for call in _calls(trace, self.slot, what):
+        for call in _calls(trace, [self.slot], what):
             found += _differing(call.output, _only_input(call, what), call.path, what)
         return found
 
@@ -178,11 +178,18 @@ def _adapted(edit: Edit, operation: Operation, keep: str) -> None:
         raise edit.refuse(error, after, "adapt=True could not follow to there: edit that layer too.") from error
 
 
-def _calls(trace: Trace, slot: Slot, what: str) -> list[Call]:
-    calls = [c for c in trace.calls if c.module is slot.module]
+def _calls(trace: Trace, found: Sequence[Slot], what: str) -> list[Call]:
+    """The calls of the module in these slots; SurgeryError where it has none, or others."""
+    module, path = found[0].module, found[0].path
+    if sum(len(s.paths) for s in found) < sum(m is module for m in trace.model.modules(remove_duplicate=False)):
+        raise SurgeryError(
+            f"{what}: adapt=True cannot tell calls of {path} from those of its other places. Nothing was changed. "
+            f"Give it a module of its own there first: surgery.replace(model, {path!r}, copy.deepcopy, shared='here')."
+        )
+    calls = [c for c in trace.calls if c.module is module]
     if not calls:
         raise SurgeryError(
-            f"{what}: {slot.path} is not called with this example, so adapt=True cannot see what follows it. Nothing was changed."
+            f"{what}: {path} is not called with this example, so adapt=True cannot see what follows it. Nothing was changed."
         )
     return calls
 
