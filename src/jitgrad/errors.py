@@ -75,3 +75,7 @@ class NoForwardError(JitgradError, NotImplementedError):
 
 class InputTypeError(JitgradError, TypeError, AttributeError):
     """Something else where a Tensor is expected, which lacks what a Tensor has."""
+
+
+class UnknownPathError(JitgradError, KeyError):
+    """A path, or another key, that leads to no module of a model."""

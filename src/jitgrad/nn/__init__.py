@@ -1,6 +1,6 @@
 """Floor 3: modules, containers, layers by family, initialisation."""
 
-from jitgrad.nn import functional as functional, init as init, utils as utils
+from jitgrad.nn import functional as functional, init as init, surgery as surgery, utils as utils
 from jitgrad.nn.activation import (
     ELU as ELU,
     GELU as GELU,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from itertools import islice
+from functools import lru_cache
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 from jitgrad.autograd import Tensor
@@ -124,14 +125,18 @@ def short_name(module: Module) -> str:
     name = type(module).__name__
     if module._modules:
         return name
-    given = []
-    for p in list(inspect.signature(type(module).__init__).parameters.values())[1:]:
-        if p.default is not p.empty or p.kind is not p.POSITIONAL_OR_KEYWORD:
-            break
-        if p.name not in module.__dict__:
-            return name
-        given.append(repr(module.__dict__[p.name]))
-    return f"{name}({', '.join(given)})"
+    cls: Any = type(module)
+    required = _required(cls)
+    if any(p not in module.__dict__ for p in required):
+        return name
+    return f"{name}({', '.join(repr(module.__dict__[p]) for p in required)})"
+
+
+@lru_cache(maxsize=1000)
+def _required(cls: Any) -> tuple[str, ...]:
+    """The names of the arguments that a constructor requires."""
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    return tuple(p.name for p in takewhile(lambda p: p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD, parameters))
 
 
 def _described(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

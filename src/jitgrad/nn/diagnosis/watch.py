@@ -107,7 +107,7 @@ class Watch(Trace):
     def _note_gradient(self, key: int) -> Callable[[Tensor], None]:
         def note(g: Tensor) -> None:
             self.arrived[key] = worst(g)
-            self.differentiated |= self._token is not None
+            self.differentiated |= self._entered
 
         return note
 
