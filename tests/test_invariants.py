@@ -280,9 +280,31 @@ def test_modules_and_parameters_in_plain_containers_are_found_and_named_once(lib
         assert len(list(net.parameters())) == 2
 
 
+def test_an_optimizer_built_from_a_models_parameters_notices_what_left_and_what_was_gained(lib: Any) -> None:
+    """What left is an error before anything is updated, what was gained a warning that names it."""
+    nn = lib.nn
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    opt = lib.optim.Adam(net.parameters(), lr=0.1)
+    net(lib.ones(1, 2)).sum().backward()
+    opt.step()
+    gone, before = net[1].weight, _values(net[0])
+    net[1] = nn.Linear(2, 3)
+    net(lib.ones(1, 2)).sum().backward()
+    with pytest.raises(ValueError, match=r"2 parameters have left Sequential .* 1\.weight \(1, 2\), 1\.bias \(1,\)"):
+        opt.step()
+    assert _values(net[0]) == before
+    opt.sync(net)
+    opt.step()
+    assert _values(net[0]) != before and gone not in opt.state and opt.state[net[0].weight]["step"] == 2
+    net.append(nn.Linear(3, 1))
+    with pytest.warns(UserWarning, match=r"gained 2 parameters .* 2\.weight \(1, 3\), 2\.bias \(1,\)"):
+        opt.step()
+
+
 @pytest.mark.parametrize(
     ("program", "error", "what"),
     [
+        (test_an_optimizer_built_from_a_models_parameters_notices_what_left_and_what_was_gained, pytest.fail.Exception, "DID NOT RAISE"),
         (test_after_any_edit_the_state_is_what_pythons_list_or_dict_would_hold, KeyError, "-1"),
         (test_in_sequential_a_digit_name_is_its_position_always_and_other_names_never_change, KeyError, "2"),
         (test_sequential_chains_a_module_list_inside_it_and_a_bare_one_says_where_it_stands, NotImplementedError, "forward"),

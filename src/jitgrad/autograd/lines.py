@@ -26,8 +26,15 @@ class Line(NamedTuple):
         return linecache.getline(self.file, self.number).strip()
 
     def __str__(self) -> str:
-        name = Path(self.file).name if not self.file.startswith("<") else self.file
-        return f"{name}:{self.number} in {self.function}" + (f": {text}" if (text := self.text) else "")
+        return f"{_name(self.file)}:{self.number} in {self.function}" + (f": {text}" if (text := self.text) else "")
+
+
+def _name(file: str) -> str:
+    """How a file is called: a cell of a notebook as IPython's tracebacks do."""
+    if "ipykernel" in file and (ipython := sys.modules.get("IPython")) is not None and (shell := ipython.get_ipython()) is not None:
+        kind, name = shell.compile.format_code_name(file) or ("", Path(file).name)
+        return f"{kind} {name}".strip()
+    return file if file.startswith("<") else Path(file).name
 
 
 def user_line(frame: FrameType | None = None) -> Line | None:

@@ -225,6 +225,8 @@ def _words(names: Renaming, left: int, ours: Shapes, theirs: Shapes) -> str:
         how = "With " + ", ".join(told[:MANY]) + (f" and {len(told) - MANY} more" if len(told) > MANY else "")
         if len(names) > MANY and [_renamed(k, names) for k in theirs] == list(ours):
             code = "dict(zip(model.state_dict(), state_dict.values()))"
+        elif len(names) == 1:
+            code = f"{{{new!r} + k.removeprefix({old!r}) if k.startswith({old!r}) else k: v {items}"
         else:
             code = f"{{next((new + k.removeprefix(old) for old, new in {names!r}.items() if k.startswith(old)), k): v {items}"
     rest = "all keys fit" if not left else f"all keys but {left} fit"

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from jitgrad._html import block, element, faint
 from jitgrad.autograd import Tensor
-from jitgrad.errors import DeviceError, DTypeError, ShapeError, SurgeryError
+from jitgrad.errors import DeviceError, DTypeError, JitgradError, ShapeError, SurgeryError
 from jitgrad.nn._listed import Listed
 from jitgrad.nn._trace import Trace, tensors_in
 from jitgrad.nn.containers import ModuleDict
@@ -216,6 +216,8 @@ class Edit:
             fix = ""
         elif came:
             fix = "Give it the sizes of what comes in."
+        if isinstance(error, JitgradError):
+            error.__traceback__ = None  # its message says all, and the way to it through the dry run is thirty frames long
         return SurgeryError(f"{self.what}: {misfit}: {said(error)}{at.line}\n  Nothing was changed. {fix}".rstrip())
 
     def check(self, fix: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jitgrad.autograd import Tensor, copy_, no_grad
 from jitgrad.errors import ArgumentError
+from jitgrad.nn._edits import edited
 from jitgrad.nn._place import short_name
 from jitgrad.nn.conv import _Conv
 from jitgrad.nn.linear import Bilinear, Linear
@@ -111,6 +112,7 @@ class Resize:
             m._buffers.clear()
             m._buffers.update(buffers)
             m.__dict__.update(attributes)
+            edited()
 
         try:
             m.__dict__.update(self._attributes)
@@ -124,6 +126,7 @@ class Resize:
         except BaseException:
             undo()
             raise
+        edited()
         return undo
 
     def _like(self, name: str, t: Any) -> Any:
