@@ -190,12 +190,12 @@ labels = jg.tensor([0, 1, 2, 3])
 # (name, model, args, loss, kind, severity, path, words of the text, words of the line, words of the fix)
 FINDS: list[tuple[str, Any, Any, Any, str, str, str, str, str, str]] = [
     ("never called", lambda: Net(lambda m, x: m.a(x), a=fc(), b=fc(4, 2)), (x(2, 4),), None,
-     "never called", "warning", "b", "b (Linear(4, 2)) was never called: its 10 parameters do nothing", "",
+     "never called", "warning", "b", "b (Linear(4, 2)) was never called: its 10 parameters were not used in this run", "",
      "call self.b(...) in the forward of Net, or remove it"),
     ("several in a list", lambda: Net(lambda m, x: m.a[0](x), a=nn.ModuleList([fc(), fc(), fc()])), (x(2, 4),), None,
      "never called", "warning", "a.1 and a.2", "their 40 parameters", "", "self.a[1]"),
     ("in blocks", lambda: nn.Sequential(*[Net(lambda m, x: m.a(x), a=fc(), b=fc()) for _ in range(2)]), (x(2, 4),), None,
-     "never called", "warning", "0.b and 1.b", "their 40 parameters do nothing", "", "call self.b(...) in the forward of Net"),
+     "never called", "warning", "0.b and 1.b", "their 40 parameters were not used", "", "call self.b(...) in the forward of Net"),
     ("a block", lambda: Net(lambda m, x: m.a(x), a=fc(), b=nn.Sequential(fc(), nn.ReLU())), (x(2, 4),), None,
      "never called", "warning", "b", "b (Sequential) was never called", "", "self.b"),
     ("without parameters", lambda: Net(lambda m, x: m.a(x), a=fc(), act=nn.ReLU()), (x(2, 4),), None,
@@ -223,7 +223,7 @@ FINDS: list[tuple[str, Any, Any, Any, str, str, str, str, str, str]] = [
     (".data", lambda: Net(data, a=fc(), b=fc()), (x(2, 4),), square,
      "no gradient", "warning", "a (weight, bias)", "detach() cuts", "# data", ".data"),
     ("no_grad", lambda: Net(without_grad, a=fc(), b=fc()), (x(2, 4),), square,
-     "no gradient", "warning", "a (weight, bias)", "linear in a (Linear(4, 4)) ran under no_grad()", "# no_grad", "no_grad"),
+     "no gradient", "warning", "a (weight, bias)", "no gradient: a (Linear(4, 4)) ran under no_grad()", "# no_grad", "no_grad"),
     ("argmax", lambda: Net(by_argmax, a=fc(), b=fc()), (x(2, 4),), square,
      "no gradient", "warning", "a (weight, bias)", "argmax has no gradient", "# argmax", "argmax"),
     ("comparison", lambda: Net(by_comparison, a=fc(), b=fc()), (x(2, 4),), None,

@@ -78,7 +78,7 @@ def test_finds(case: Any) -> None:
 def test_leaves_healthy_models_in_peace(name: str) -> None:
     make, args, loss, notes = HEALTHY[name]
     kwargs = {"scale": 2.0} if name == "keyword" else {}
-    report = nn.diagnose(make(), *args, loss=loss, **kwargs)
+    report = nn.diagnose(make(), *args, loss=loss, kwargs=kwargs)
     assert report.ok and {f.kind for f in report} == notes, report
 
 
