@@ -13,7 +13,6 @@ from jitgrad.nn.diagnosis.report import Finding, listed
 from jitgrad.nn.diagnosis.watch import ZERO, Run, named, place_of, worst
 from jitgrad.nn.parameter import Parameter
 from jitgrad.ops.activation import RELU
-from jitgrad.ops.norm import UPDATE_RUNNING_
 
 if TYPE_CHECKING:
     from jitgrad.nn.module import Module
@@ -113,10 +112,9 @@ def _not_recorded(run: Run, i: int) -> Cause:
         call = op.call
         while call is not None and not any(recorded[j] for j in call.ops):
             whole, call = call, call.parent
-        if op.prim is not UPDATE_RUNNING_:  # this is never recorded
-            names.setdefault(named(whole) if whole is not None else place_of(op), whole.line if whole is not None else op.line)
+        names.setdefault(named(whole) if whole is not None else place_of(op), whole.line if whole is not None else op.line)
     line = next(iter(names.values()))
-    fix = "take it out of the no_grad() block" if line is not None else "call it outside of no_grad()"
+    fix = "take it out of the no_grad() block" if line is not None else "take its forward out of no_grad()"
     return Cause(f"{listed(list(names))} ran under no_grad()", line, fix)
 
 

@@ -93,8 +93,8 @@ def _check_data(inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     shape = next((x for x in inputs if isinstance(x, tuple) and x and all(type(n) is int for n in x)), None)
     if shape is not None and not tensors_within([inputs, kwargs])[0]:
         raise InputTypeError(
-            f"diagnose: expected a batch of real data, given the shape {shape}: what values do to the gradients, real values show. "
-            "Pass a batch of your training data, or use nn.summary(model, shape)."
+            f"diagnose: expected a batch of real data, given the shape {shape}: random numbers do not show where "
+            "yours make NaN, or gradients of 0. Pass a batch of your training data, or use nn.summary(model, shape)."
         )
 
 

@@ -67,8 +67,14 @@ def _shared_module(model: Module, m: Module, places: list[str]) -> Finding:
     kind = type(owner).__name__
     where = f"{kind} {container}" if container else kind
     text = f"{listed(here)} are one and the same {short_name(m)}, {times} times in the {where}: they share all weights."
-    own = "copy.deepcopy(layer)" if isinstance(owner, ModuleDict) else f"nn.ModuleList([layer]).repeat({times})"
-    fix = f"{own} makes layers with weights of their own; to share on purpose, call one layer several times"
+    if any(m is one for one in getattr(owner, "_shared", ())):
+        return Finding("shared", "note", listed(here), text)
+    if isinstance(owner, ModuleDict):
+        own, on_purpose = "copy.deepcopy(layer)", "call one layer several times"
+    else:
+        own = f"nn.ModuleList([layer]).repeat({times})"
+        on_purpose = f'call one layer several times, or say repeat({times}, mode="share")'
+    fix = f"{own} makes layers with weights of their own; to share on purpose, {on_purpose}"
     return Finding("shared", "warning", listed(here), text, fix=fix)
 
 
