@@ -263,12 +263,12 @@ FINDS: list[tuple[str, Any, Any, Any, str, str, str, str, str, str]] = [
     ("no_grad in the loss", lambda: fc(), (x(2, 4),), jg.no_grad()(square),
      "no gradient", "warning", "weight, bias", "mul in the loss and mean in the loss ran under no_grad()", "(y * y).mean()", "no_grad"),
     ("an attribute is no use", lambda: Net(keeps, a=fc()), (x(2, 4),), square,
-     "output dropped", "error", "a", "a (Linear(4, 4)) was called, but what it returned is not used: the model returns something else. "
+     "output dropped", "warning", "a", "a (Linear(4, 4)) was called, but what it returned is not used: the model returns something else. "
      "An attribute keeps it.", "# keeps", "use what it returns in what forward returns, or remove the call"),
     ("an attribute, for a loss that is not given", lambda: Net(keeps, a=fc()), (x(2, 4),), None,
      "output dropped", "warning", "a", "An attribute keeps it.", "# keeps", "pass that loss to diagnose"),
     ("a print is no use", lambda: Net(prints, layers=nn.ModuleList([fc(), nn.ReLU(), fc()])), (x(2, 4),), None,
-     "output dropped", "error", "layers.0, layers.1 and layers.2", "what they returned is not used: the model returns something else.",
+     "output dropped", "warning", "layers.0, layers.1 and layers.2", "something else. Python only read numbers of it, by item()",
      "# not chained", "use what they return"),
     ("an attribute, and nothing has a gradient", lambda: Net(lambda m, x: (setattr(m, "y", x * m.w), x)[1], w=nn.Parameter(jg.ones(4))),
      (x(2, 4),), None, "no gradient", "warning", "w", "the model keeps what comes of it in an attribute", "", "add it to the loss"),

@@ -10,7 +10,7 @@ from jitgrad.autograd import Tensor
 from jitgrad.nn._place import short_name
 from jitgrad.nn._trace import Call, Op
 from jitgrad.nn.containers import ModuleDict, ModuleList, Sequential
-from jitgrad.nn.diagnosis.flow import Reaching, tensors_within
+from jitgrad.nn.diagnosis.flow import Following, Reaching, tensors_within
 from jitgrad.nn.diagnosis.report import Finding, listed
 from jitgrad.nn.diagnosis.watch import Run, dropped_value, named
 from jitgrad.nn.parameter_containers import BufferDict, BufferList, ParameterDict, ParameterList
@@ -120,8 +120,8 @@ def _dropped(run: Run, explained: set[int]) -> Iterator[Finding]:
     for line, calls in lines.items():
         before = [d for d in dead if d not in last and any(t in after[id(d)] for c in calls for t in fresh[id(c)])]
         explained.update(id(p) for c in (*calls, *before) for _, p in c.module._named("_parameters", "", True, True))
-        kept = any(t in after[id(c)] for c in calls for t in run.kept)
-        yield _one_line(line, calls, before, whole, kept, run.given_loss)
+        held = _held(run, [after[id(c)] for c in calls])
+        yield _one_line(line, calls, before, whole, *held)
 
 
 def _uses(run: Run, made: list[Tensor]) -> Reaching:
@@ -138,7 +138,17 @@ def _uses(run: Run, made: list[Tensor]) -> Reaching:
     return flow.reaching([*ends, *reads]) if alone.tensors - from_here else alone
 
 
-def _one_line(line: Any, calls: list[Call], before: list[Call], whole: bool, kept: bool, given_loss: bool) -> Finding:
+def _held(run: Run, after: list[Following]) -> tuple[str, str]:
+    """Who has something of what the result does not depend on, and what else could be done then."""
+    if any(r.tensor in way for way in after for r in run.watch.reads):
+        return "Python only read numbers of it, by item(), tolist() or numpy().", ""
+    if any(t in way for way in after for t in run.kept):
+        more = "" if run.given_loss else "; where the loss takes it from the attribute, pass that loss to diagnose"
+        return "An attribute keeps it.", more
+    return "", ""
+
+
+def _one_line(line: Any, calls: list[Call], before: list[Call], whole: bool, held: str, more: str) -> Finding:
     names = list(dict.fromkeys(named(c) for c in calls))
     mended = dropped_value(calls[0])
     several = len(names) > 1
@@ -147,18 +157,15 @@ def _one_line(line: Any, calls: list[Call], before: list[Call], whole: bool, kep
     else:
         end = "is dropped" if mended else "never reached the result"
     text = f"{listed(names)} {'were' if several else 'was'} called, but what {'they' if several else 'it'} returned {end}."
-    if kept:
-        text += " An attribute keeps it."
+    if held:
+        text += f" {held}"
     if before:
         text += f" {listed([c.path for c in before])} {'lead' if len(before) > 1 else 'leads'} only there."
     if mended:
         fix = mended + (_CHAINED if several else ", or remove the call")
     else:
-        fix = f"use what {'they return' if several else 'it returns'} in what forward returns, or remove the call"
-        if kept and not given_loss:
-            fix += "; where the loss takes it from the attribute, pass that loss to diagnose"
-    certain = mended or (whole and (given_loss or not kept))
-    severity = "error" if certain and _has_parameters(calls) else "warning"
+        fix = f"use what {'they return' if several else 'it returns'} in what forward returns, or remove the call{more}"
+    severity = "error" if (mended or (whole and not held)) and _has_parameters(calls) else "warning"
     return Finding("output dropped", severity, listed([c.path for c in calls]), text, line, fix)
 
 
