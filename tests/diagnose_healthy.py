@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +97,15 @@ def gradient_of_energy(m: Any, x: Any) -> Any:
     return force
 
 
+given = x(8, 4).requires_grad_()
+steps = jg.arange(16, dtype=jg.float32) / 8 - 1
+
+
+def penalty(y: Any) -> Any:
+    (g,) = jg.autograd.grad(y.sum(), given, create_graph=True)
+    return (((g * g).sum(1) ** 0.5 - 1) ** 2).mean()
+
+
 def says_nothing(m: Any, x: Any) -> Any:
     m.silent(x)
     return m.a(x)
@@ -170,7 +180,12 @@ HEALTHY: dict[str, tuple[Any, Any, Any, set[str]]] = {
     "submodule that returns None": (
         lambda: Net(says_nothing, a=fc(), silent=Net(lambda m, x: None)), V, square, set()),
     "buffer and attribute": (registered_bank, V, square, {"frozen", "no gradient"}),
-    "forces": (lambda: Net(gradient_of_energy, a=fc(bias=False), out=fc(4, 1, bias=False)), V, square, set()),
+    "forces": (lambda: Net(gradient_of_energy, a=fc(), out=fc(4, 1)), V, square, {"no gradient"}),
+    "gradient penalty": (lambda: nn.Sequential(fc(), nn.Tanh(), fc(4, 1)), (given,), penalty, {"no gradient"}),
+    "gradient penalty through a relu": (lambda: nn.Sequential(fc(4, 16), nn.ReLU(), fc(16, 1)), (given,), penalty, {"no gradient"}),
+    "a hinge that is met": (lambda: nn.Sequential(fc(), fc(4, 1)), (x(64, 4),), lambda y: jg.relu(y * 1e-3 - 1).mean(), {"dead relu"}),
+    "a hinge that a few meet": (lambda: nn.Sequential(fc(), fc(4, 16)), (x(64, 4),), lambda y: jg.relu(y - steps).mean(), set()),
+    "a hinge of few values": (lambda: nn.Sequential(fc(), fc(4, 1)), V, lambda y: jg.relu(y * 1e-3 - 1).mean(), {"zero gradient"}),
     "read by Python": (lambda: Net(reads, a=fc()), V, None, set()),
     "softmax without a loss": (lambda: nn.Sequential(fc(), nn.Softmax(1)), V, None, set()),
     "norm without a loss": (lambda: nn.Sequential(fc(), nn.LayerNorm(4)), (x(8, 4),), None, set()),
@@ -185,6 +200,8 @@ HEALTHY: dict[str, tuple[Any, Any, Any, set[str]]] = {
         lambda: Net(lambda m, x: x @ m.w[0] + m.d["b"], w=nn.ParameterList([nn.Parameter(x(4, 4))]), d=nn.ParameterDict({"b": jg.ones(4)})),
         V, square, set()),
     "activation shared": (lambda: (lambda act: nn.Sequential(fc(), act, fc(), act))(nn.Tanh()), V, square, set()),
+    "repeat to share": (lambda: nn.Sequential(fc(), nn.Tanh()).repeat(3, mode="share"), V, square, {"shared"}),
+    "a copy of what is shared": (lambda: deepcopy(nn.Sequential(fc()).repeat(3, mode="share"))[:2], V, square, {"shared"}),
     "repeat": (lambda: nn.Sequential(fc(), nn.Tanh()).repeat(3, mode="copy"), V, square, set()),
     "no parameters": (lambda: nn.Sequential(nn.ReLU(), nn.Flatten()), (x(64, 4),), None, set()),
     "plain list of numbers and of the parent": (lambda: with_parent(), V, None, set()),

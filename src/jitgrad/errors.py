@@ -41,6 +41,10 @@ class DTypeError(JitgradError, TypeError, RuntimeError):
     """A dtype that an operation does not take, or two that do not go together."""
 
 
+class LayerDTypeError(DTypeError):
+    """An input and a weight of different dtypes: layers do not promote."""
+
+
 class DeviceError(JitgradError, RuntimeError):
     """Tensors on different devices, or a device that is not there."""
 

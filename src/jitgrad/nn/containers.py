@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from functools import partial
 from typing import Any, Self, TypeVar, overload
@@ -36,8 +37,14 @@ class _Box(Module):
         super()._replace(table, name, value)
 
 
+class _OnPurpose(tuple[Module, ...]):
+    """Modules that a container shares on purpose."""
+
+
 class _Modules(_Box, Listed[M]):
     """What Sequential and ModuleList share: modules in order, a digit name being its position, always."""
+
+    _shared = _OnPurpose()  # by repeat(mode="share"): diagnose takes what stands here several times for no mistake
 
     def _entries(self) -> list[Entry[M]]:
         return list(self._modules.items())  # type: ignore[arg-type]
@@ -46,7 +53,23 @@ class _Modules(_Box, Listed[M]):
         new = positions(entries)
         self._modules.clear()
         self._modules.update(new)
+        self._forget_shared()
         edited()
+
+    def _share(self, modules: tuple[Module, ...]) -> Self:
+        if modules:
+            self._shared = _OnPurpose(modules)
+            self._forget_shared()
+        return self
+
+    def _forget_shared(self) -> None:
+        """Of what is shared on purpose, what is not here several times any more."""
+        if self._shared:
+            here = Counter(map(id, self._modules.values()))
+            self._shared = _OnPurpose(m for m in self._shared if here[id(m)] > 1)
+
+    def _like(self, entries: Iterable[Entry[M]]) -> Self:
+        return super()._like(entries)._share(self._shared)
 
     def _empty(self) -> Self:
         # A subclass whose constructor builds its modules cannot make an empty one.
@@ -78,6 +101,7 @@ class _Modules(_Box, Listed[M]):
         else:  # in its place, so that a loop over the container may go on
             name = list(self._modules)[self._position(index)]
             self._modules[name] = self._member(f"{type(self).__name__}[{index}]", value)
+            self._forget_shared()
             edited()
 
     def append(self, module: Module, name: str | None = None) -> Self:
@@ -121,7 +145,8 @@ class _Modules(_Box, Listed[M]):
             How many times, at least 1.
         mode
             What a repetition is: "init": a deep copy whose modules have got new parameters by their ``reset_parameters()``;
-            "copy": a deep copy with equal values; "share": the same modules, with the same weights.
+            "copy": a deep copy with equal values; "share": the same modules, with the same weights, which nn.diagnose does not take
+            for a mistake.
 
         Raises TypeError, with "init", for a module that owns parameters and has no reset_parameters.
 
@@ -150,7 +175,7 @@ class _Modules(_Box, Listed[M]):
                     if _owns_parameters(m):
                         m.reset_parameters()
             entries += [(POSITION, m) for m in more]
-        return self._like(entries)
+        return self._like(entries)._share((*self._shared, *members)) if mode == "share" else self._like(entries)
 
     # ---- other ways to the same table
     def register_module(self, name: str, module: Module | None) -> None:

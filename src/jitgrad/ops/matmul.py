@@ -6,7 +6,7 @@ from typing import Any
 
 from jitgrad.autograd import ADD, Primitive, Tensor
 from jitgrad.dtypes import COMPUTED_FLOATS, COMPUTED_NUMBERS, refuse_float16
-from jitgrad.errors import DTypeError, ShapeError
+from jitgrad.errors import DTypeError, LayerDTypeError, ShapeError
 from jitgrad.ops.reduce import SUM
 from jitgrad.ops.views import mT, reshape, squeeze, unsqueeze
 from jitgrad.shapes import ALL_DIMS, Shape, broadcast_shapes
@@ -97,7 +97,7 @@ def layer_dtypes(name: str, x: Any, w: Any, b: Any = None) -> None:
     """Raise where a layer would have to promote: input, weight and bias share one float dtype."""
     dtype = x.dtype
     if w.dtype is not dtype and w.dtype != dtype:
-        raise DTypeError(
+        raise LayerDTypeError(
             f"{name}: the input is {dtype} and the weight {w.dtype}, and layers do not promote. "
             f"Try x.to(jg.{w.dtype}), or model.to(jg.{dtype})."
         )

@@ -6,13 +6,12 @@ import re
 from types import TracebackType
 
 from jitgrad.autograd import Line, user_line
-from jitgrad.errors import DTypeError, JitgradError
+from jitgrad.errors import JitgradError, LayerDTypeError
 from jitgrad.nn._trace import Call
 from jitgrad.nn.diagnosis.flow import tensors_within
 from jitgrad.nn.diagnosis.report import Finding
 from jitgrad.nn.diagnosis.watch import LossError, Run, named, place_of
 
-_FIX = re.compile(r"(?<=[.:]) (?=(?:Try|Use|Do|Make|Define|Call|Pass|Add|Give|Leave|Remove|Set|See|Loop) )")
 _COMPUTED = ("float32", "float64")  # dtypes that layers compute in
 
 
@@ -21,13 +20,12 @@ def failure(run: Run) -> Finding:
     error = run.error
     assert error is not None
     line = _raised_at(error.__traceback__)
-    message = str(error.args[0]) if isinstance(error, JitgradError) else str(error)
-    text, fix = [*_FIX.split(message, maxsplit=1), ""][:2]
-    fix = fix[:1].lower() + fix[1:].removesuffix(".")
     if isinstance(error, LossError):
+        text, fix = error.args
         return Finding("error", "error", "", text, None, fix)
+    text, fix = _parts(error)
     call = _innermost(run) if run.stage == "forward" else None
-    if isinstance(error, DTypeError) and call is not None and "layers do not promote" in message:
+    if isinstance(error, LayerDTypeError) and call is not None:
         return _dtype(run, error, call, line, text, fix)
     if isinstance(error, JitgradError):
         where = f"\n    in {error.place}" if error.place else ""
@@ -36,12 +34,21 @@ def failure(run: Run) -> Finding:
     return Finding("error", "error", call.path if call else "", f"{run.stage} failed: {text}{where}", line, fix)
 
 
+def _parts(error: Exception) -> tuple[str, str]:
+    """What is wrong, and what to do about it: the errors of jitgrad say this after their first sentence. Others are left whole."""
+    if not isinstance(error, JitgradError):
+        return str(error), ""
+    what, *rest = re.split(r"(?<=[.]) (?=[A-Z])", str(error.args[0]), maxsplit=1)
+    fix = "".join(rest).removesuffix(".")
+    return what, fix[:1].lower() + fix[1:]
+
+
 def _innermost(run: Run) -> Call | None:
     """The innermost call that the error came out of."""
     return next((c for c in reversed(run.watch.calls) if c.error is run.error), None)
 
 
-def _dtype(run: Run, error: DTypeError, call: Call, line: Line | None, text: str, fix: str) -> Finding:
+def _dtype(run: Run, error: LayerDTypeError, call: Call, line: Line | None, text: str, fix: str) -> Finding:
     """Input and weight of different dtypes: also where the input's dtype came from."""
     weights = {p.dtype.name: p for p in call.module._parameters.values() if p is not None}
     given = tensors_within([call.args, call.kwargs])[0]

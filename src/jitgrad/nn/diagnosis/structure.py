@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from jitgrad.nn._hidden import _inside, _suspects, _unregistered, _warned, _words
+from jitgrad.nn._hidden import Hidden, in_words
 from jitgrad.nn._place import short_name
 from jitgrad.nn.containers import ModuleDict, ModuleList, Sequential
 from jitgrad.nn.diagnosis.report import Finding, listed
@@ -17,33 +17,27 @@ if TYPE_CHECKING:
     from jitgrad.nn.module import Module
 
 
-class Hidden:
-    """Modules and Parameters in plain containers: by the path of the attribute, and what it hides."""
+def in_plain_containers(found: list[Hidden], model: Module) -> Iterator[Finding]:
+    """Modules and Parameters that nothing finds."""
+    for h in found:
+        what, fix = in_words(model, h)
+        yield Finding("hidden", "error", h.path, what, fix=fix)
 
-    def __init__(self, model: Module) -> None:
-        self.findings: list[Finding] = []
-        self.modules: list[Module] = []
-        self.parameters: dict[str, Parameter] = {}
-        paths = {id(m): path for path, m in model.named_modules()}
-        for m, name in _suspects(model):
-            value = m.__dict__[name]
-            found = _unregistered(model, m, _inside(value, 3)) if value else []
-            if not found:
-                continue
-            _warned.setdefault(m, set()).add(name)  # the report says it
-            path = f"{paths[id(m)]}.{name}" if paths[id(m)] else name
-            what, _, fix = _words(path, model, value, found).rpartition(" Use ")
-            self.findings.append(Finding("hidden", "error", path, what, fix=f"use {fix.removesuffix('.')}"))
-            keys = {id(x): key for key, x in value.items()} if isinstance(value, dict) else {}
-            for i, x in enumerate(found):
-                self._take(f"{path}[{keys.get(id(x), i)!r}]", x)
 
-    def _take(self, path: str, x: Any) -> None:
-        if isinstance(x, Parameter):
-            self.parameters[path] = x
-        else:
-            self.modules.append(x)
-            self.parameters.update((f"{path}.{name}", p) for name, p in x._named("_parameters", "", True, True))
+def hidden_parameters(found: list[Hidden]) -> dict[str, Parameter]:
+    """Parameters in plain containers, and those of modules there, by the paths at which they are found."""
+    parameters: dict[str, Parameter] = {}
+    seen: set[int] = set()
+    for path, x in (item for h in found for item in h.items):
+        named = [("", x)] if isinstance(x, Parameter) else x._named("_parameters", "", True, True)
+        for name, p in named:
+            key = f"{path}.{name}" if name else path
+            while key in parameters:  # the members of a set have no places
+                key += "'"
+            if id(p) not in seen:
+                seen.add(id(p))
+                parameters[key] = p
+    return parameters
 
 
 def sharing(model: Module) -> Iterator[Finding]:
@@ -73,8 +67,14 @@ def _shared_module(model: Module, m: Module, places: list[str]) -> Finding:
     kind = type(owner).__name__
     where = f"{kind} {container}" if container else kind
     text = f"{listed(here)} are one and the same {short_name(m)}, {times} times in the {where}: they share all weights."
-    own = "copy.deepcopy(layer)" if isinstance(owner, ModuleDict) else f"nn.ModuleList([layer]).repeat({times})"
-    fix = f"{own} makes layers with weights of their own; to share on purpose, call one layer several times"
+    if any(m is one for one in getattr(owner, "_shared", ())):
+        return Finding("shared", "note", listed(here), text)
+    if isinstance(owner, ModuleDict):
+        own, on_purpose = "copy.deepcopy(layer)", "call one layer several times"
+    else:
+        own = f"nn.ModuleList([layer]).repeat({times})"
+        on_purpose = f'call one layer several times, or say repeat({times}, mode="share")'
+    fix = f"{own} makes layers with weights of their own; to share on purpose, {on_purpose}"
     return Finding("shared", "warning", listed(here), text, fix=fix)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -145,6 +145,8 @@ class Run:
         beside: Iterable[Module],
         loss: Callable[[Any], Any] | None,
         here: Line | None,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
     ) -> None:
         self.model = model
         self.parameters = parameters
@@ -161,8 +163,11 @@ class Run:
         self.kept: list[Tensor] = []  # what attributes, buffers and parameters hold afterwards
         self._beside = list(beside)  # modules that are not registered, and run all the same
         self._loss = loss
+        self.inputs = tensors_within([args, kwargs])[0]
+        self._go(args, kwargs)
+        self.flow = Flow(self.watch.ops)
 
-    def go(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _go(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Run; the model is afterwards as it was."""
         with ExitStack() as stack:
             stack.enter_context(_unchanged(self.parameters.values()))
@@ -170,14 +175,12 @@ class Run:
                 stack.enter_context(preserved(m))
             stack.enter_context(enable_grad())
             try:
-                self._go(args, kwargs)
+                self._run(args, kwargs)
             except Exception as error:
                 self.error = error
             self._note_kept()
-        self.flow = Flow(self.watch.ops)
-        self.inputs = tensors_within([args, kwargs])[0]
 
-    def _go(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         with self.watch:
             self.stage = "forward"
             output = self.model(*args, **kwargs)
@@ -234,17 +237,16 @@ def _weights(t: Tensor, draw: Generator) -> Tensor:
 
 
 class LossError(Exception):
-    """What loss returned is no loss."""
+    """What loss returned is no loss: what is wrong, and the fix."""
 
 
 def _checked_loss(value: Any) -> Tensor:
     if isinstance(value, Tensor):
         if value.array.size == 1:
             return value
-        raise LossError(f"loss(output) returned a Tensor of shape {value.shape}: gradients start from one number. Try .mean() or .sum().")
-    raise LossError(
-        f"loss(output) returned a {type(value).__name__}: gradients start from a Tensor. Leave item() and float() out of the loss."
-    )
+        raise LossError(f"loss(output) returned a Tensor of shape {value.shape}: gradients start from one number.", "try .mean() or .sum()")
+    what = f"loss(output) returned a {type(value).__name__}: gradients start from a Tensor."
+    raise LossError(what, "leave item() and float() out of the loss")
 
 
 def place_of(op: Op) -> str:
