@@ -5,6 +5,7 @@ Each class has two bases, so that ``except ValueError`` (Python's habit) and ``e
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 
@@ -20,6 +21,11 @@ class JitgradError(Exception):
     def __str__(self) -> str:
         message = str(self.args[0])
         return f"{message}\n  in {self.place}" if self.place else message
+
+    def parts(self) -> tuple[str, str]:
+        """What is wrong, the first sentence, and what to do about it, the others, without the place."""
+        what, *rest = re.split(r"(?<=[.]) (?=[A-Z])", str(self.args[0]), maxsplit=1)
+        return what, "".join(rest)
 
     def __reduce__(self) -> Any:
         return type(self), self.args, {"place": self.place}

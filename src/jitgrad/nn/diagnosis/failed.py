@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from types import TracebackType
 
 from jitgrad.autograd import Line, user_line
@@ -38,8 +37,8 @@ def _parts(error: Exception) -> tuple[str, str]:
     """What is wrong, and what to do about it: the errors of jitgrad say this after their first sentence. Others are left whole."""
     if not isinstance(error, JitgradError):
         return str(error), ""
-    what, *rest = re.split(r"(?<=[.]) (?=[A-Z])", str(error.args[0]), maxsplit=1)
-    fix = "".join(rest).removesuffix(".")
+    what, fix = error.parts()
+    fix = fix.removesuffix(".")
     return what, fix[:1].lower() + fix[1:]
 
 
