@@ -356,7 +356,11 @@ REFUSED: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (lambda m: surgery.insert_before(m, m.same[0], m.same), SurgeryError, "contains the Sequential it is to be part of"),
     (lambda m: surgery.insert_before(m, "a", nn.Linear(4, 5), wrap=True, example=S), SurgeryError,
      r"a.1 \(Linear\(4, 6\)\) no longer fits"),
-    (lambda m: surgery.insert_before(m, "a", nn.ReLU(), wrap=1 > 2), SurgeryError, r"Sequential\(new, old\)"),
+    (lambda m: surgery.insert_before(m, "a", nn.ReLU()), SurgeryError, r"Sequential\(new, old\)"),
+    *((lambda m, f=f, name=name: f(m, "a", nn.ReLU(), wrap=True, name=name), ArgumentError, f"a name of digits .* given {name!r}")
+      for f in (surgery.insert_before, surgery.insert_after) for name in ("0", "1", "7")),
+    (lambda m: surgery.insert_after(m, "a", nn.ReLU(), wrap=True, name=""), KeyError, "non-empty"),
+    (lambda m: surgery.insert_after(m, "a", nn.ReLU(), wrap=True, name="forward"), KeyError, "has an attribute 'forward' already"),
     (lambda m: surgery.remove(m, "a"), SurgeryError, r"whose forward would miss it. Try surgery.replace\(model, 'a', nn.Identity\(\)\)"),
     (lambda m: surgery.remove(m, "same.0"), SurgeryError, "same.0 is also twin.0"),
     (lambda m: surgery.swap(m, "a", "a"), SurgeryError, "a and a are one module"),

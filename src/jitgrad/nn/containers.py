@@ -35,6 +35,14 @@ class _Box(Module):
             raise TypeError(f"{type(self).__name__}: module {name!r} cannot be None. Remove it by del, or put nn.Identity() there.")
         super()._replace(table, name, value)
 
+    def register_module(self, name: str, module: Module | None) -> None:
+        """Enter a module under a name."""
+        if module is None:
+            raise TypeError(f"module {name!r}: expected a Module, given NoneType.")
+        super().register_module(name, module)
+
+    add_module = register_module
+
 
 class _Modules(_Box, Listed[M]):
     """What Sequential and ModuleList share: modules in order, a digit name being its position, always."""
@@ -87,9 +95,9 @@ class _Modules(_Box, Listed[M]):
     def _added(self, index: int, module: Any, how: str, name: str | None) -> Self:
         member = self._member(f"{type(self).__name__}.{how}", module)
         if name is not None:
-            self._check_name("module", name, {})
-            if name.isdigit():
+            if isinstance(name, str) and name.isdigit():
                 raise ArgumentError(f"{type(self).__name__}.{how}: a name of digits is a position, given {name!r}. Leave name out.")
+            self._check_name("module", name, {})
         entries = self._entries()
         entries.insert(index, (name or POSITION, member))
         self._set_entries(entries)
@@ -155,8 +163,6 @@ class _Modules(_Box, Listed[M]):
     # ---- other ways to the same table
     def register_module(self, name: str, module: Module | None) -> None:
         """Enter a module under a name; a new name of digits becomes its position."""
-        if module is None:
-            raise TypeError(f"module {name!r}: expected a Module, given NoneType.")
         super().register_module(name, module)
         self._set_entries(self._entries())
 

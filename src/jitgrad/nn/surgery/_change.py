@@ -9,13 +9,14 @@ from typing import Any, Protocol
 from jitgrad._html import block, element, faint
 from jitgrad.autograd import Tensor
 from jitgrad.errors import DeviceError, DTypeError, JitgradError, ShapeError, SurgeryError
+from jitgrad.nn._edits import edited
 from jitgrad.nn._listed import Listed
 from jitgrad.nn._trace import Trace, tensors_in
-from jitgrad.nn.containers import ModuleDict
 from jitgrad.nn.module import Module
 from jitgrad.nn.surgery._address import count_parameters, count_trained
 from jitgrad.nn.surgery._diff import Entry, Line, compare, diff_html, diff_text, entries
 from jitgrad.nn.surgery._fit import Example, said, shapes_text, where
+from jitgrad.ops.random import get_rng_state, set_rng_state
 
 
 class Step(Protocol):
@@ -31,12 +32,13 @@ class Step(Protocol):
         """Take it back."""
 
 
-class Put:
+class PutModule:
     """Another module under a name."""
 
     def __init__(self, path: str, parent: Module, name: str, new: Module) -> None:
-        self.path, self.parent, self.name = path, parent, name
+        self.path, self.parent, self.name, self.new = path, parent, name, new
         self.old = parent._modules[name]
+        self.order = list(parent._modules)
         parent._put_module(name, new)
         self.training = parent.training
 
@@ -50,11 +52,21 @@ class Put:
 
     def undo(self) -> None:
         if self.old is not None:
-            self.parent._put_module(self.name, self.old)
-            _follow(self.old, self.parent, self.training)
+            self.put_back(self.parent, self.name)
+
+    def put_back(self, parent: Module, name: str) -> None:
+        """Put the old module under a name, which need not be its own."""
+        assert self.old is not None
+        parent._put_module(name, self.old)
+        _follow(self.old, parent, self.training)
+        table = parent._modules
+        # A name that has been deleted and set again stands at the end, but where the order is one that the caller chooses.
+        if not isinstance(parent, Listed) and list(table) == [*(n for n in self.order if n != name), name] != self.order:
+            table.update({n: table.pop(n) for n in self.order})
+            edited()
 
 
-class Table:
+class EditMembers:
     """Other members, or another order, in a container, which the caller edits after this has been made."""
 
     def __init__(self, path: str, parent: Module) -> None:
@@ -74,11 +86,9 @@ class Table:
         return "" if _same(self.parent._modules, self.last) else f"{self.path} has other members now"
 
     def undo(self) -> None:
-        if isinstance(self.parent, ModuleDict):
-            self.parent.clear()
-            self.parent.update(self.before)
-        elif isinstance(self.parent, Listed):
-            self.parent._set_entries(self.before)
+        self.parent._modules.clear()
+        self.parent._modules.update(self.before)
+        edited()
         for m in self.removed:
             _follow(m, self.parent, self.training)
 
@@ -94,7 +104,7 @@ def _follow(module: Module, parent: Module, training: bool) -> None:
         module.train(parent.training)
 
 
-class Modes:
+class SetModes:
     """A new module in the training mode of the one in whose place it comes; what the model had before keeps its own."""
 
     def __init__(self, new: Module, training: bool, keep: set[int]) -> None:
@@ -117,7 +127,7 @@ class Modes:
                 m.training = mode
 
 
-class Grads:
+class SetRequiresGrad:
     """Whether a parameter wants gradients."""
 
     def __init__(self, path: str, p: Tensor, requires_grad: bool) -> None:
@@ -134,7 +144,7 @@ class Grads:
         self.p.requires_grad_(self.before)
 
 
-class Resized:
+class ResizeLayer:
     """A module with parameters of other sizes."""
 
     def __init__(self, path: str, module: Module, text: str, apply: Callable[[str], Callable[[], None]], keep: str) -> None:
@@ -159,6 +169,7 @@ class Edit:
 
     def __init__(self, model: Module, what: str, example: Example | None) -> None:
         self.model, self.what, self.example = model, what, example
+        self.rng_state = get_rng_state()
         self.before = entries(model)
         self.modules = list(model.modules())  # held, so that their ids stay theirs
         self.inside = set(map(id, self.modules))
@@ -175,25 +186,22 @@ class Edit:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if kind is not None:
-            self.back_to(0)
-
-    def back_to(self, mark: int) -> None:
-        """Take back the steps after the first few."""
-        while len(self.steps) > mark:
-            self.steps.pop().undo()
+            while self.steps:
+                self.steps.pop().undo()
+            set_rng_state(self.rng_state)
 
     def put(self, path: str, parent: Module, name: str, new: Module) -> None:
-        """Put another module under a name, in the training mode of the one that was there."""
+        """PutModule another module under a name, in the training mode of the one that was there."""
         old = parent._modules[name]
-        put = Put(path, parent, name, new)
+        put = PutModule(path, parent, name, new)
         self.steps.append(put)
         if old is not None and new is not old:
-            self.steps.append(Modes(new, old.training, self.inside))
+            self.steps.append(SetModes(new, old.training, self.inside))
 
     def table(self, path: str, parent: Module) -> None:
         """Note the members of a container, which is going to be edited, once."""
-        if not any(isinstance(s, Table) and s.parent is parent for s in self.steps):
-            self.steps.append(Table(path, parent))
+        if not any(isinstance(s, EditMembers) and s.parent is parent for s in self.steps):
+            self.steps.append(EditMembers(path, parent))
 
     def fits(self) -> tuple[Trace, Exception | None]:
         """The trace of the example on the model as edited so far, and the error where it does not take it."""
@@ -273,7 +281,7 @@ class Change:
         inside = {id(m) for m in edit.model.modules()}
         for s in self._steps:
             s.settle(inside)
-        self.resized = tuple(s.text for s in self._steps if isinstance(s, Resized) and s.stayed)
+        self.resized = tuple(s.text for s in self._steps if isinstance(s, ResizeLayer) and s.stayed)
         after: list[Entry] = entries(edit.model)
         self.lines: tuple[Line, ...] = tuple(compare(edit.before, after))
 
@@ -291,13 +299,17 @@ class Change:
         """
         if self.undone:
             raise SurgeryError(f"{self.what}: this change has been undone already.")
-        inside = {id(m) for m in self.model.modules()}
-        since = list(dict.fromkeys(words for s in self._steps if (words := s.since(inside))))
+        since = self._since()
         if since:
             raise SurgeryError(f"{self.what}: cannot be undone, as the model has been edited since: {'; '.join(since)}. Undo that first.")
         for s in reversed(self._steps):
             s.undo()
         self.undone = True
+
+    def _since(self) -> list[str]:
+        """What has been edited since where this edit was made, in words: where there is such a thing, undo() is refused."""
+        inside = {id(m) for m in self.model.modules()}
+        return list(dict.fromkeys(words for s in self._steps if (words := s.since(inside))))
 
     def _head(self) -> str:
         return f"{self.what} in {type(self.model).__name__}" + (" (undone)" if self.undone else "")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 from jitgrad.errors import ArgumentError, SurgeryError
 from jitgrad.nn.containers import ModuleDict, ModuleList, Sequential
 from jitgrad.nn.module import Module
 from jitgrad.nn.surgery._address import Key, find_some, key_text, listed
-from jitgrad.nn.surgery._change import Change, Edit, Grads, Put
+from jitgrad.nn.surgery._change import Change, Edit, PutModule, SetRequiresGrad
 from jitgrad.nn.surgery._fit import Example
 from jitgrad.nn.surgery._operations import FIX, Fitting, Insertion, Operation, Removal, Replacement, carry_out
 from jitgrad.nn.surgery._slots import Maker, Slot, check_new, one_of, same_modules, same_slots, slots
@@ -62,10 +60,11 @@ given (5, 4). Nothing was changed. Try adapt=True, which resizes what follows, o
     what = f"replace {key_text(key)}"
     check_new(new, what)
     fitting = Fitting(model, example, adapt, keep, what)
-    return carry_out(model, what, _replacements(model, key, new, shared, what), fitting)
+    return carry_out(model, what, replacements(model, key, new, shared, what), fitting)
 
 
-def _replacements(model: Module, key: Key, new: Any, shared: str | None, what: str) -> list[Operation]:
+def replacements(model: Module, key: Key, new: Any, shared: str | None, what: str) -> list[Operation]:
+    """What replaces the modules that a key means, one for each module."""
     one_of("shared", shared, (None, "everywhere", "here"))
     found = same_modules(model, slots(model, key, what), shared, what)
     by_module: dict[Module, list[Slot]] = {}
@@ -217,7 +216,7 @@ def swap(model: Module, a: Key, b: Key, *, example: Any = None) -> Change:
     slots(model, [one.path, other.path], what)
     with Edit(model, what, None if example is None else Example(model, example)) as edit:
         for slot, new in ((one, other.module), (other, one.module)):
-            edit.steps.append(Put(slot.path, slot.parent, slot.name, new))
+            edit.steps.append(PutModule(slot.path, slot.parent, slot.name, new))
         edit.check(FIX.replace("Try adapt=True, which resizes what follows, or a layer", "Swap layers"))
         return edit.change()
 
@@ -280,53 +279,5 @@ def _set_grads(model: Module, key: Key, wanted: bool, what: str) -> Change:
         for place in found:
             for name, p in place.module.named_parameters():
                 if p.requires_grad != wanted and p.is_floating_point():
-                    edit.steps.append(Grads(f"{place.path}.{name}" if place.path else name, p, wanted))
+                    edit.steps.append(SetRequiresGrad(f"{place.path}.{name}" if place.path else name, p, wanted))
         return edit.change()
-
-
-@contextmanager
-def temporarily(model: Module, edits: Mapping[Key, Any], *, example: Any = None, shared: str | None = None) -> Iterator[Module]:
-    """Replace modules for the length of a ``with`` block, all of them or none; afterwards, also after an error, all is as before.
-
-    Parameters
-    ----------
-    model, example, shared
-        As in replace.
-    edits
-        Keys and the new module for each, or a function of the old one. All keys mean the model as it is before.
-
-    Raises as replace does, and SurgeryError where two keys mean one place; also at the end of the block, where modules that it put
-    there have been replaced inside it.
-
-    >>> from jitgrad import nn
-    >>> from jitgrad.nn import surgery
-    >>> net = nn.Sequential(nn.Linear(2, 2), nn.Dropout(), nn.ReLU())
-    >>> with surgery.temporarily(net, {nn.Dropout: nn.Identity(), "2": nn.Tanh()}) as changed:
-    ...     changed[1:]
-    Sequential(
-      (0): Identity()
-      (1): Tanh()
-    )
-    >>> net[2]
-    ReLU()
-    """
-    if not isinstance(edits, Mapping):
-        raise TypeError(f"temporarily: expected a dict of keys and modules, given {type(edits).__name__}.")
-    operations: list[Operation] = []
-    paths: list[str] = []
-    for key, new in edits.items():
-        what = f"temporarily {key_text(key)}"
-        check_new(new, what)
-        for r in _replacements(model, key, new, shared, what):
-            operations.append(r)
-            paths += [path for slot in r.found for path in slot.paths]  # type: ignore[attr-defined]
-    twice = next((p for i, p in enumerate(paths) if p in paths[:i]), None)
-    if twice is not None:
-        raise SurgeryError(f"temporarily: {twice} is meant by two keys.")
-    if paths:
-        slots(model, paths, "temporarily")
-    change = carry_out(model, "temporarily", operations, Fitting(model, example, False, "overlap", "temporarily"))
-    try:
-        yield model
-    finally:
-        change.undo()
