@@ -165,8 +165,12 @@ def _adapted(edit: Edit, operation: Operation, keep: str) -> None:
     assert before is not None
     operation.make()
     changes = operation.changes(before, edit.what)
-    plan = _widths.plan(before, changes, operation.gone()) if changes else None
-    for r in plan or ():
+    try:
+        plan = _widths.plan(before, changes, operation.gone()) if changes else None
+    except _widths.CannotFollow as stop:
+        place = f"\n  in {stop.place}" if stop.place else ""
+        raise SurgeryError(f"{edit.what}: {stop.why}{place}\n  Nothing was changed. {stop.fix}") from stop.__cause__
+    for r in plan.resizes if plan is not None else ():
         edit.steps.append(ResizeLayer(r.path, r.module, r.text, r.apply, keep))
     operation.write(edit)
     after, error = edit.fits()
