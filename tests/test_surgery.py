@@ -7,6 +7,7 @@ import functools
 import io
 import linecache
 import re
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,10 @@ def test_a_module_is_a_key_for_all_its_places_and_a_path_wins_over_a_pattern() -
 
 
 BAD_KEYS: list[tuple[Any, type[Exception], str]] = [
-    ("blocks.2.attn", KeyError, r"no module 'blocks.2.attn' in Net. Did you mean 'blocks.[01].attn'\? In 'blocks' there is: 0, 1."),
-    ("attn", KeyError, r"Did you mean 'blocks.0.attn'\? At its top there is: blocks, heads, act, empty, norm."),
+    ("blocks.2.attn", KeyError, r"no module 'blocks.2.attn' in Net. In 'blocks' there is: 0, 1."),
+    ("type", KeyError, r"no module 'type' in Net. Did you mean 'heads.type'\? At its top"),
+    ("model.heads.a", KeyError, r"Did you mean 'heads.a'\?"), ("blocks.0.atn", KeyError, r"Did you mean 'blocks.0.attn'\? In 'blocks.0'"),
+    ("attn", KeyError, r"no module 'attn' in Net. At its top there is: blocks, heads, act, empty, norm."),
     ("blocks.0.attn.weight", KeyError, "'weight' is a parameter of blocks.0.attn; surgery works on modules."),
     ("scale", KeyError, "'scale' is a parameter of the model itself"),
     ("norm.running_mean", KeyError, "'running_mean' is a buffer of norm"),
@@ -153,14 +156,32 @@ def test_table_of_shared_layers_and_parameters_of_blocks() -> None:
         surgery.index(Net(), (5, 3))
 
 
-def test_layers_in_a_plain_list_have_no_row_and_are_named() -> None:
-    class Hidden(nn.Sequential):
-        def __init__(self) -> None:
-            super().__init__(nn.ReLU())
-            self.layers = [nn.Linear(1, 1)]
+class Hidden(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(OrderedDict(a=nn.ReLU(), act=nn.Tanh()))
+        self.layers = [nn.Linear(1, 1)]
 
+
+@pytest.mark.parametrize("name", [name for name in EDITS if name not in ("get", "select")])
+def test_every_edit_names_layers_in_a_plain_list(name: str) -> None:
+    model = Hidden()
     with pytest.warns(UserWarning, match="layers of Hidden is a plain list with 1 Module") as caught:
-        assert len(surgery.index(Hidden())) == 1
+        EDITS[name](model, "a")
+    assert [w.filename for w in caught] == [__file__]
+
+
+def test_a_path_into_a_plain_list_says_so() -> None:
+    model = nn.ModuleDict({"block": Hidden()})
+    model["block"].more = {"a": nn.ReLU()}
+    with pytest.raises(KeyError, match=r"'block.layers.0' in ModuleDict. 'block.layers' is a plain list, .*: use nn.ModuleList."):
+        surgery.get(model, "block.layers.0")
+    with pytest.raises(KeyError, match=r"'more' is a plain dict, whose modules are no part of the model: use nn.ModuleDict."):
+        surgery.get(model["block"], "more")
+
+
+def test_layers_in_a_plain_list_have_no_row_and_are_named() -> None:
+    with pytest.warns(UserWarning, match="layers of Hidden is a plain list with 1 Module") as caught:
+        assert len(surgery.index(Hidden())) == 2
     assert caught[0].filename == __file__
 
 
@@ -276,7 +297,7 @@ DONE: list[tuple[str, Callable[[Any], surgery.Change], list[str]]] = [
         "  ~ heads.a is now frozen: Linear(4, 2)",
         "  ~ heads.type is now frozen: Linear(4, 3)",
         "  parameters: 229, as before",
-        "  trained: 229 -> 204",
+        "  trainable: 229 -> 204",
     ]),
     ("nothing", lambda m: surgery.unfreeze(m, ""), ["unfreeze '' in Net", "  nothing has changed", "  parameters: 229, as before"]),
 ]  # fmt: skip

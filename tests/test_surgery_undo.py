@@ -169,6 +169,36 @@ def test_a_place_of_its_own_for_a_shared_block() -> None:
     assert isinstance(model.same[0], nn.Tanh) and change.paths == ("same.0", "twin.0")
 
 
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.e, self.o, self.block = nn.Embedding(5, 3), nn.Linear(3, 5), nn.Sequential(nn.Linear(3, 5))
+        self.o.weight = self.block[0].weight = self.e.weight
+        self.again = self.block
+
+
+TIES: list[tuple[Callable[[Any], surgery.Change], list[str]]] = [
+    (lambda m: surgery.replace(m, "o", nn.Linear(3, 5)), ["o.weight was also e.weight, and no longer is"]),
+    (lambda m: surgery.replace(m, "e", copy.deepcopy),
+     ["o.weight was also e.weight, and no longer is", "block.0.weight was also e.weight, and no longer is"]),
+    (lambda m: surgery.replace(m, "o", nn.ReLU()), []),
+    (lambda m: surgery.replace(m, "o", lambda old: nn.Sequential(nn.ReLU(), old)), []),
+    (lambda m: surgery.replace(m, "block", copy.deepcopy, shared="here"), []),
+    (lambda m: surgery.replace(m, "block", copy.deepcopy, shared="everywhere"), ["block.0.weight was also e.weight, and no longer is"]),
+    (lambda m: surgery.swap(m, "o", "e"), []),
+    (lambda m: surgery.insert_before(m, ["block.0", "again.0"], nn.Linear(3, 3)), []),
+    (lambda m: surgery.insert_before(m, "o", nn.Linear(3, 3), wrap=True), []),
+    (lambda m: surgery.remove(m, ["block.0", "again.0"]), []),
+    (lambda m: surgery.freeze(m, "o"), []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("edit", "notes"), TIES)
+def test_a_tie_that_an_edit_ends_is_named(edit: Callable[[Any], surgery.Change], notes: list[str]) -> None:
+    change = edit(Tied())
+    assert change.notes == tuple(notes) and [line for line in str(change).splitlines() if "note" in line] == [f"  note: {n}" for n in notes]
+
+
 # ---- temporarily
 def test_temporarily() -> None:
     model = Net()
@@ -441,7 +471,7 @@ def test_a_reshape_that_takes_samples_in_is_mentioned() -> None:
 
     model = Written()
     change = surgery.replace(model, "conv", nn.Conv2d(1, 8, 3), example=(1, 1, 8, 8))
-    assert change.rows_changed and "mind: dim 0 of the output, the samples, has another size now" in str(change)
+    assert change.batch_changed and "note: the batch size of the output has changed from 1 to 2: a size written" in str(change)
     change.undo()
     new = nn.Conv2d(1, 8, 3)
     before = everything(model)

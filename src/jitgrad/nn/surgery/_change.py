@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -13,8 +13,8 @@ from jitgrad.nn._edits import edited
 from jitgrad.nn._listed import Listed
 from jitgrad.nn._trace import Trace, tensors_in
 from jitgrad.nn.module import Module
-from jitgrad.nn.surgery._address import count_parameters, count_trained
-from jitgrad.nn.surgery._diff import Entry, Line, compare, diff_html, diff_text, entries
+from jitgrad.nn.surgery._address import count_parameters, count_trainable
+from jitgrad.nn.surgery._diff import Entry, Line, compare, diff_html, diff_text, entries, tied, untied
 from jitgrad.nn.surgery._fit import Example, said, shapes_text, where
 from jitgrad.ops.random import get_rng_state, set_rng_state
 
@@ -171,14 +171,15 @@ class Edit:
         self.model, self.what, self.example = model, what, example
         self.rng_state = get_rng_state()
         self.before = entries(model)
+        self.tied = tied(model)
         self.modules = list(model.modules())  # held, so that their ids stay theirs
         self.inside = set(map(id, self.modules))
         self.parameters_before = count_parameters(model.modules())
-        self.trained_before = count_trained(model)
+        self.trainable_before = count_trainable(model)
         self.steps: list[Step] = []
         self.trace = None if example is None else example.run_first(model)
         self.output_before = "" if self.trace is None else shapes_text(self.trace.calls[0].output)
-        self.rows_before = self.rows_after = _rows(self.trace)
+        self.batch_before = self.batch_after = _batch(self.trace)
         self.output_after = ""
 
     def __enter__(self) -> Edit:
@@ -210,7 +211,7 @@ class Edit:
         if error is None:
             self.trace = trace
             self.output_after = shapes_text(trace.calls[0].output)
-            self.rows_after = _rows(trace)
+            self.batch_after = _batch(trace)
         return trace, error
 
     def refuse(self, error: Exception, trace: Trace, fix: str) -> SurgeryError:
@@ -240,7 +241,7 @@ class Edit:
         return Change(self)
 
 
-def _rows(trace: Trace | None) -> list[int]:
+def _batch(trace: Trace | None) -> list[int]:
     """The sizes of dim 0 of the model's outputs."""
     return [] if trace is None else [t.shape[0] for t in tensors_in(trace.calls[0].output) if t.ndim]
 
@@ -250,9 +251,10 @@ class Change:
 
     ``model`` is the edited model, ``what`` the edit in words, ``lines`` the diff, each line with ``sign`` ("-" before, "+" after, ">"
     moved), ``path``, ``layer``, ``parameters``, ``count`` and, where it moved, ``to``; ``paths`` the paths in it; ``resized`` the modules
-    that were made to fit, in words; ``parameters_before`` and ``parameters_after`` the counts of the whole model, ``trained_before`` and
-    ``trained_after`` those of what wants gradients; ``output_before`` and ``output_after`` the shapes of its output, in words, where an
-    example was given, and ``rows_changed`` whether dim 0 of it has another size. It holds what the edit took away.
+    that were made to fit, in words; ``parameters_before`` and ``parameters_after`` the counts of the whole model, ``trainable_before`` and
+    ``trainable_after`` those of what wants gradients; ``output_before`` and ``output_after`` the shapes of its output, in words, where an
+    example was given, and ``batch_changed`` whether its batch size, dim 0, is another; ``notes`` what else is to be known, such as tied
+    weights that no longer are. It holds what the edit took away.
 
     >>> from jitgrad import nn
     >>> from jitgrad.nn import surgery
@@ -273,9 +275,10 @@ class Change:
         self.what = edit.what
         self.parameters_before = edit.parameters_before
         self.parameters_after = count_parameters(edit.model.modules())
-        self.trained_before, self.trained_after = edit.trained_before, count_trained(edit.model)
+        self.trainable_before, self.trainable_after = edit.trainable_before, count_trainable(edit.model)
         self.output_before, self.output_after = edit.output_before, edit.output_after
-        self.rows_changed = edit.rows_before != edit.rows_after
+        self.batch_changed = edit.batch_before != edit.batch_after
+        self.notes = tuple(self._noted(edit))
         self.undone = False
         self._steps = list(edit.steps)
         inside = {id(m) for m in edit.model.modules()}
@@ -284,6 +287,13 @@ class Change:
         self.resized = tuple(s.text for s in self._steps if isinstance(s, ResizeLayer) and s.stayed)
         after: list[Entry] = entries(edit.model)
         self.lines: tuple[Line, ...] = tuple(compare(edit.before, after))
+
+    def _noted(self, edit: Edit) -> Iterator[str]:
+        if any(isinstance(s, PutModule) for s in edit.steps):
+            yield from untied(edit.tied, edit.model)
+        if self.batch_changed:
+            a, b = (" and ".join(map(str, sizes)) for sizes in (edit.batch_before, edit.batch_after))
+            yield f"the batch size of the output has changed from {a} to {b}: a size written in a reshape may have moved samples"
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -318,14 +328,12 @@ class Change:
         a, b = self.parameters_before, self.parameters_after
         total = [f"resized to fit: {text}" for text in self.resized]
         total.append(f"parameters: {a:,}, as before" if a == b else f"parameters: {a:,} -> {b:,} ({b - a:+,})")
-        if self.trained_before - self.trained_after != a - b:
-            total.append(f"trained: {self.trained_before:,} -> {self.trained_after:,}")
+        if self.trainable_before - self.trainable_after != a - b:
+            total.append(f"trainable: {self.trainable_before:,} -> {self.trainable_after:,}")
         if self.output_after:
             a_out, b_out = self.output_before, self.output_after
             total.append(f"output: {a_out}, as before" if a_out == b_out else f"output: {a_out} -> {b_out}")
-            if self.rows_changed:
-                total.append("mind: dim 0 of the output, the samples, has another size now: a reshape in a forward may have taken them in")
-        return total
+        return total + [f"note: {text}" for text in self.notes]
 
     def __repr__(self) -> str:
         lines = diff_text(self.lines) or ["  nothing has changed"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from jitgrad._html import Html, element, faint, joined
@@ -31,7 +31,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a diff; sign is "-" before, "+" after, ">" moved from a path to another, "~" frozen or trained again."""
+    """A line of a diff; sign is "-" before, "+" after, ">" moved from a path to another, "~" frozen or trainable again."""
 
     sign: str
     path: str
@@ -72,7 +72,7 @@ def compare(before: Sequence[Entry], after: Sequence[Entry]) -> list[Line]:
             continue
         if now is not None and _what(x)[:3] == _what(now)[:3]:
             came[_what(now)].remove(now)
-            lines.append((last, 1, _line("~", now, now.frozen or "trained")))
+            lines.append((last, 1, _line("~", now, now.frozen or "trainable")))
         elif came.get(_what(x)):  # what went here and came there has moved
             to = came[_what(x)].pop(0).path
             lines.append((at[to], 1, _line(">", x, to)))
@@ -89,6 +89,31 @@ def _frozen(own: Sequence[tuple[str, Parameter]]) -> str:
 
 def _what(e: Entry) -> tuple[int, str, str, str]:
     return e.module, e.layer, e.parameters, e.frozen
+
+
+Tied = list[dict[tuple[Module, str], str]]
+
+
+def tied(model: Module) -> Tied:
+    """Parameters that several modules own: for each its paths, by the module and its name there."""
+    owners: dict[int, dict[tuple[Module, str], str]] = {}
+    for path, _, _, m in places(model):
+        for name, p in m._parameters.items():
+            if p is not None:
+                owners.setdefault(id(p), {}).setdefault((m, name), f"{path}.{name}" if path else name)
+    return [paths for paths in owners.values() if len(paths) > 1]
+
+
+def untied(before: Tied, model: Module) -> Iterator[str]:
+    """Parameters that were one before modules were replaced, and are several now."""
+    inside = set(model.modules())
+    by_path = {f"{path}.{name}" if path else name: p for path, _, _, m in places(model) for name, p in m._parameters.items()}
+    for paths in before:
+        now = {path: m._parameters.get(name) if m in inside else by_path.get(path) for (m, name), path in paths.items()}
+        (first, p), *rest = now.items()
+        for path, q in rest:
+            if p is not None and q is not None and p is not q:
+                yield f"{path} was also {first}, and no longer is"
 
 
 def _line(sign: str, e: Entry, to: str = "", other: Entry | None = None) -> Line:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from jitgrad.errors import ArgumentError, SurgeryError
+from jitgrad.nn._hidden import warn_of_hidden
 from jitgrad.nn.containers import ModuleDict, ModuleList, Sequential
 from jitgrad.nn.module import Module
-from jitgrad.nn.surgery._address import Key, find_some, key_text, listed
+from jitgrad.nn.surgery._address import Key, checked, find_some, key_text, listed
 from jitgrad.nn.surgery._change import Change, Edit, PutModule, SetRequiresGrad
 from jitgrad.nn.surgery._fit import Example
 from jitgrad.nn.surgery._operations import FIX, Fitting, Insertion, Operation, Removal, Replacement, carry_out
@@ -57,6 +58,7 @@ def replace(
     jitgrad.errors.SurgeryError: replace 0: 2 (Linear(3, 1)) no longer fits: linear: expected an input (..., 3) for the weight (1, 3), \
 given (5, 4). Nothing was changed. Try adapt=True, which resizes what follows, or a layer whose sizes are those of the old one.
     """
+    warn_of_hidden(checked(model))
     what = f"replace {key_text(key)}"
     check_new(new, what)
     fitting = Fitting(model, example, adapt, keep, what)
@@ -102,6 +104,7 @@ def insert_before(
       > 1 is now 2: Linear(3, 1)
       parameters: 13, as before
     """
+    warn_of_hidden(checked(model))
     return _insert(model, key, new, False, name, wrap, (example, adapt, keep))
 
 
@@ -127,6 +130,7 @@ def insert_after(
     >>> [type(m).__name__ for m in net]
     ['Conv2d', 'BatchNorm2d', 'ReLU', 'Conv2d', 'BatchNorm2d']
     """
+    warn_of_hidden(checked(model))
     return _insert(model, key, new, True, name, wrap, (example, adapt, keep))
 
 
@@ -177,6 +181,7 @@ def remove(model: Module, key: Key, *, example: Any = None, adapt: bool = False,
     >>> net[1]
     Dropout(p=0.5, inplace=False)
     """
+    warn_of_hidden(checked(model))
     what = f"remove {key_text(key)}"
     fitting = Fitting(model, example, adapt, keep, what)
     found = slots(model, key, what)
@@ -209,6 +214,7 @@ def swap(model: Module, a: Key, b: Key, *, example: Any = None) -> Change:
     >>> net[0]
     ReLU()
     """
+    warn_of_hidden(checked(model))
     what = f"swap {key_text(a)} and {key_text(b)}"
     one, other = (_only(model, key, what) for key in (a, b))
     if one.module is other.module:
@@ -248,8 +254,9 @@ def freeze(model: Module, key: Key) -> Change:
     freeze 0 in Sequential
       ~ 0 is now frozen: Linear(2, 3)
       parameters: 13, as before
-      trained: 13 -> 4
+      trainable: 13 -> 4
     """
+    warn_of_hidden(checked(model))
     return _set_grads(model, key, False, f"freeze {key_text(key)}")
 
 
@@ -261,7 +268,7 @@ def unfreeze(model: Module, key: Key) -> Change:
     model
         The model, which is edited in place.
     key
-        What is trained again, see get; "" is the whole model.
+        What becomes trainable, see get; "" is the whole model.
 
     >>> from jitgrad import nn
     >>> from jitgrad.nn import surgery
@@ -270,6 +277,7 @@ def unfreeze(model: Module, key: Key) -> Change:
     >>> [p.requires_grad for p in net.parameters()]
     [False, False, True, True]
     """
+    warn_of_hidden(checked(model))
     return _set_grads(model, key, True, f"unfreeze {key_text(key)}")
 
 

@@ -7,9 +7,10 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from jitgrad.errors import SurgeryError
+from jitgrad.nn._hidden import warn_of_hidden
 from jitgrad.nn._place import short_name
 from jitgrad.nn.module import Module
-from jitgrad.nn.surgery._address import Key, key_text, places
+from jitgrad.nn.surgery._address import Key, checked, key_text, places
 from jitgrad.nn.surgery._change import Change, PutModule, SetModes
 from jitgrad.nn.surgery._edits import replacements
 from jitgrad.nn.surgery._operations import Fitting, Operation, carry_out
@@ -48,6 +49,7 @@ def temporarily(
     """
     if not isinstance(edits, Mapping):
         raise TypeError(f"temporarily: expected a dict of keys and modules, given {type(edits).__name__}.")
+    warn_of_hidden(checked(model))
     return _replaced(model, edits, example, shared)
 
 
