@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+import pkgutil
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
@@ -14,12 +16,15 @@ from width_models import ConvNetwork, Forward, WrittenModel, resnet, sum_of_cat
 
 import jitgrad as jg
 from jitgrad import nn
+from jitgrad.autograd import Primitive
+from jitgrad.autograd.dry import _MOVES
 from jitgrad.errors import JitgradError, SurgeryError
 from jitgrad.nn import surgery
 from jitgrad.nn._place import short_name
 from jitgrad.nn._trace import Trace, preserved
 from jitgrad.nn.surgery._resize import Resize
-from jitgrad.nn.surgery._widths import plan
+from jitgrad.nn.surgery._rules import RULES, rule_of
+from jitgrad.nn.surgery._widths import _WITH_SIZES, plan
 
 
 # ---- an edit by hand
@@ -296,3 +301,19 @@ def test_random_nets(net: tuple[nn.Module, Any, list[str]], data: st.DataObject)
         back()
     model.set_submodule(path, old)
     assert jg.equal(model(x), y)
+
+
+# ---- names of primitives
+_MODULES = [importlib.import_module(m.name) for m in pkgutil.walk_packages(jg.__path__, "jitgrad.") if not m.name.endswith("__main__")]
+PRIMITIVES = {p.name: p for m in _MODULES for p in vars(m).values() if isinstance(p, Primitive)}
+
+
+@pytest.mark.parametrize("names", [RULES, _WITH_SIZES, _MOVES], ids=["rules", "sizes", "moves"])
+def test_names_of_operations_are_names_of_primitives(names: Collection[str]) -> None:
+    """A renamed primitive would be one that nothing is known about."""
+    assert set(names) <= set(PRIMITIVES)
+
+
+@pytest.mark.parametrize("name", ["abs", "add", "eq", "exp", "gelu", "gt", "logistic_loss", "mul", "relu", "silu", "sqrt", "where"])
+def test_pointwise_primitives_need_no_rule(name: str) -> None:
+    assert name not in RULES and rule_of(PRIMITIVES[name]) is RULES["clone"]
