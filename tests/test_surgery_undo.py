@@ -1,18 +1,17 @@
-"""Changes and what comes after them: undo, training modes, optimizers, examples, adapt=True; and edits at random."""
+"""Changes and what comes after them: undo, training modes, optimizers, ties, examples; and edits at random."""
 
 from __future__ import annotations
 
 import copy
-import functools
 import gc
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
-from surgery_models import Block, ComplexModel, Net, Sized, everything, state
+from surgery_models import Block, Net, Sized, everything, state
 
 import jitgrad as jg
 from jitgrad import nn
@@ -109,6 +108,28 @@ def test_a_change_and_its_model_are_freed_without_the_collector() -> None:
         gc.enable()
 
 
+@pytest.mark.parametrize("name", ["a", "b", "same", "twin"])
+def test_undo_gives_back_the_order_where_a_name_was_deleted_and_set_again(name: str) -> None:
+    model = Sized()
+    before = state(model)
+    change = surgery.replace(model, name, nn.Identity(), shared="here")
+    new = getattr(model, name)
+    delattr(model, name)
+    setattr(model, name, new)
+    assert list(model._modules)[-1] == name
+    change.undo()
+    assert state(model) == before
+
+
+def test_undo_leaves_an_order_that_was_chosen_since() -> None:
+    net = nn.Sequential(OrderedDict(a=nn.ReLU(), b=nn.Tanh()))
+    change = surgery.replace(net, "a", nn.Identity())
+    net.reverse()
+    net.c = nn.GELU()
+    change.undo()
+    assert [(name, type(m).__name__) for name, m in net.named_children()] == [("b", "Tanh"), ("a", "ReLU"), ("c", "GELU")]
+
+
 # ---- training modes
 def test_a_new_module_takes_over_the_mode_and_an_old_one_inside_keeps_its_own() -> None:
     model = nn.Sequential(nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2)), nn.ReLU()).eval()
@@ -174,16 +195,19 @@ class Tied(nn.Module):
         super().__init__()
         self.e, self.o, self.block = nn.Embedding(5, 3), nn.Linear(3, 5), nn.Sequential(nn.Linear(3, 5))
         self.o.weight = self.block[0].weight = self.e.weight
-        self.again = self.block
+        self.again, self.free = self.block, nn.Linear(3, 5)
+        self.bound = self.free
 
 
 TIES: list[tuple[Callable[[Any], surgery.Change], list[str]]] = [
     (lambda m: surgery.replace(m, "o", nn.Linear(3, 5)), ["o.weight was also e.weight, and no longer is"]),
-    (lambda m: surgery.replace(m, "e", copy.deepcopy),
-     ["o.weight was also e.weight, and no longer is", "block.0.weight was also e.weight, and no longer is"]),
+    (lambda m: surgery.replace(m, "e", copy.deepcopy), ["o.weight was also e.weight, and no longer is"]),
     (lambda m: surgery.replace(m, "o", nn.ReLU()), []),
     (lambda m: surgery.replace(m, "o", lambda old: nn.Sequential(nn.ReLU(), old)), []),
-    (lambda m: surgery.replace(m, "block", copy.deepcopy, shared="here"), []),
+    (lambda m: surgery.replace(m, "block", copy.deepcopy, shared="here"), ["block.0.weight was also e.weight, and no longer is"]),
+    (lambda m: surgery.replace(m, "again", copy.deepcopy, shared="here"), ["again.0.weight was also e.weight, and no longer is"]),
+    (lambda m: surgery.replace(m, "free", copy.deepcopy, shared="here"), []),
+    (lambda m: surgery.swap(m, "o", "free"), []),
     (lambda m: surgery.replace(m, "block", copy.deepcopy, shared="everywhere"), ["block.0.weight was also e.weight, and no longer is"]),
     (lambda m: surgery.swap(m, "o", "e"), []),
     (lambda m: surgery.insert_before(m, ["block.0", "again.0"], nn.Linear(3, 3)), []),
@@ -197,65 +221,6 @@ TIES: list[tuple[Callable[[Any], surgery.Change], list[str]]] = [
 def test_a_tie_that_an_edit_ends_is_named(edit: Callable[[Any], surgery.Change], notes: list[str]) -> None:
     change = edit(Tied())
     assert change.notes == tuple(notes) and [line for line in str(change).splitlines() if "note" in line] == [f"  note: {n}" for n in notes]
-
-
-# ---- temporarily
-def test_temporarily() -> None:
-    model = Net()
-    before = state(model)
-    with surgery.temporarily(model, {nn.ReLU: lambda old: nn.Tanh(), "norm": nn.Identity()}, example=X) as same:
-        assert same is model and isinstance(model.norm, nn.Identity) and isinstance(model.act, nn.Tanh)
-        with surgery.temporarily(model, {-1: nn.Dropout(), ("heads.*",): lambda old: nn.Linear(4, 1)}):
-            assert model.heads["a"].out_features == 1
-        assert isinstance(model.norm, nn.Identity)
-    assert state(model) == before
-    with pytest.raises(ZeroDivisionError), surgery.temporarily(model, {"norm": nn.Identity()}):
-        raise ZeroDivisionError
-    assert state(model) == before
-    with surgery.temporarily(model, {"blocks.0.mlp.1": nn.Tanh()}, shared="here"):
-        model.blocks[0].mlp.append(nn.ReLU())  # another place: the exit leaves it
-        assert isinstance(model.act, nn.ReLU)
-    assert len(model.blocks[0].mlp) == 4 and model.blocks[0].mlp[1] is model.act
-    with surgery.temporarily(model, {}):
-        pass
-
-
-BLOCKS: list[tuple[str, Callable[[Any], Any], Callable[[Any], list[Any]]]] = [
-    ("moved", lambda net: net.insert(0, nn.GELU()), lambda net: list(net)[1:]),
-    ("exchanged", lambda net: surgery.swap(net, 1, 2), lambda net: [net[0], net[2], net[1]]),
-    ("wrapped", lambda net: surgery.insert_after(net, 0, nn.GELU(), wrap=True), lambda net: [net[0][0], *net[1:]]),
-    ("copied", lambda net: net.append(net[1]), lambda net: list(net)[:3]),
-    ("taken away", lambda net: net.pop(2), lambda net: [*net, OLD[2]]),
-]
-OLD = [nn.Linear(2, 2), nn.ReLU(), nn.Dropout()]
-
-
-@pytest.mark.parametrize("fails", [False, True])
-@pytest.mark.parametrize("one", [False, True], ids=["each its own", "one for all"])
-@pytest.mark.parametrize(("block", "where"), [row[1:] for row in BLOCKS], ids=[row[0] for row in BLOCKS])
-def test_what_temporarily_put_in_is_found_wherever_the_block_has_moved_it(block: Any, where: Any, one: bool, fails: bool) -> None:
-    net = nn.Sequential(*OLD).eval()
-    tanh = nn.Tanh()
-    stop = pytest.raises(ZeroDivisionError, check=lambda e: not hasattr(e, "__notes__")) if fails else nullcontext()
-    with stop, surgery.temporarily(net, {i: (lambda old: tanh) if one else nn.Tanh() for i in (0, 1)}):
-        assert isinstance(net[0], nn.Tanh) and isinstance(net[1], nn.Tanh) and (net[0] is net[1]) == one
-        block(net)
-        assert 1 // (not fails)
-    assert [a is b for a, b in zip(where(net), OLD, strict=True)] == [True] * 3
-    assert tanh.training and not any(m.training for m in OLD)
-
-
-def test_what_the_block_has_taken_away_does_not_come_back_and_is_named() -> None:
-    model = Net()
-    act, before = model.act, state(model)
-    words = r"BatchNorm1d\(4\) is not back at norm, where GELU\(\) stays: the block took away the Identity\(\) that stood there for it. All"
-    with pytest.raises(SurgeryError, match=words), surgery.temporarily(model, {"norm": nn.Identity(), nn.ReLU: lambda old: nn.Tanh()}):
-        norm, model.norm = model.norm, nn.GELU()
-    assert isinstance(model.norm, nn.GELU) and model.act is act and isinstance(norm, nn.Identity)
-    with pytest.raises(KeyError) as caught, surgery.temporarily(model, {"heads.a": nn.Tanh()}):
-        del model.heads["a"], model.heads["b"]
-    assert caught.value.__notes__[0].startswith("temporarily: Linear(4, 2) is not back at heads.a: the block took away the Tanh()")
-    assert list(model.heads) == ["type"] and state(model) != before
 
 
 # ---- examples
@@ -303,121 +268,6 @@ def test_the_error_of_a_layer_is_chained() -> None:
     assert isinstance(caught.value.__cause__, jg.errors.ShapeError) and "in b (Linear(6, 2)) of Sized" in str(caught.value.__cause__)
 
 
-# ---- adapt=True
-def test_adapt_resizes_what_follows_and_undo_gives_the_parameters_back() -> None:
-    model = ComplexModel()
-    before = state(model)
-    kept = model.nested[1].weight[:, :16].tolist()
-    change = surgery.replace(model, 4, lambda old: nn.Linear(old.in_features, old.out_features + 5), example=(1, 3, 8, 8), adapt=True)
-    assert change.resized == ("nested.1: Linear(16, 8) -> Linear(21, 8)",) and change.output_after == "(1, 8)"
-    assert model.nested[1].weight[:, :16].tolist() == kept and model(jg.zeros(2, 3, 8, 8)).shape == (2, 8)
-    assert "  resized to fit: nested.1: Linear(16, 8) -> Linear(21, 8)" in str(change).splitlines()
-    change.undo()
-    assert state(model) == before
-    change = surgery.replace(model, 4, lambda old: nn.Linear(32, 21), example=(1, 3, 8, 8), adapt=True, keep="none")
-    assert model.nested[1].weight[:, :16].tolist() != kept
-    change.undo()
-    assert state(model) == before
-
-
-def test_adapt_one_after_the_other() -> None:
-    """A chain, all of whose layers get wider: each function meets the old layer with the input it has got."""
-    model = ComplexModel()
-    before = state(model)
-    change = surgery.replace(
-        model, nn.Linear, lambda old: nn.Linear(old.in_features, old.out_features + 5), example=(1, 3, 8, 8), adapt=True
-    )
-    assert [m.in_features for m in surgery.select(model, nn.Linear).values()] == [576, 133, 69, 37, 21]  # type: ignore[attr-defined]
-    assert change.resized == () and change.output_after == "(1, 13)"
-    change.undo()
-    assert state(model) == before
-
-
-ADAPTED: list[tuple[Callable[[Any], Any], list[tuple[int, ...]]]] = [
-    (lambda m: surgery.remove(m, 1, example=(1, 2), adapt=True), [(3, 2), (5, 3)]),
-    (lambda m: surgery.insert_after(m, 0, nn.Linear(3, 7), example=(1, 2), adapt=True), [(3, 2), (7, 3), (4, 7), (5, 4)]),
-    (lambda m: surgery.insert_before(m, 1, nn.Linear(3, 7), example=(1, 2), adapt=True), [(3, 2), (7, 3), (4, 7), (5, 4)]),
-    (lambda m: surgery.insert_before(m, 0, nn.Linear(2, 7), example=(1, 2), adapt=True, wrap=True), [(7, 2), (3, 7), (4, 3), (5, 4)]),
-    (lambda m: surgery.insert_after(m, -1, nn.Linear(5, 7), example=(1, 2), adapt=True), [(3, 2), (4, 3), (5, 4), (7, 5)]),
-    (lambda m: surgery.insert_after(m, nn.Linear, lambda old: nn.Linear(old.out_features, 9), example=(1, 2), adapt=True),
-     [(3, 2), (9, 3), (4, 9), (9, 4), (5, 9), (9, 5)]),
-    (lambda m: surgery.remove(m, [0, 1], example=(1, 2), adapt=True), [(5, 2)]),
-    (lambda m: surgery.remove(m, slice(1, 3), example=(1, 2), adapt=True), [(3, 2)]),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("edit", "shapes"), ADAPTED)
-def test_adapt_of_insertions_and_removals(edit: Callable[[Any], Any], shapes: list[tuple[int, ...]]) -> None:
-    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4), nn.Linear(4, 5))
-    before = state(model)
-    change = edit(model)
-    assert [p.shape for name, p in model.named_parameters() if name.endswith("weight")] == shapes
-    assert model(jg.ones(1, 2)).shape == (1, shapes[-1][0])
-    change.undo()
-    assert state(model) == before
-
-
-class Skip(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.unused, self.inner, self.pair = nn.Linear(2, 2), nn.Sequential(nn.Linear(4, 4)), nn.Bilinear(4, 4, 4)
-        self.twice = nn.Linear(4, 4)
-        self.again = self.twice
-
-    def forward(self, x: Any) -> Any:
-        x = x * 1
-        return self.again(self.twice(self.pair(x, self.inner(x)))).reshape(-1, 4)
-
-
-one = functools.cache(nn.Linear)  # the same layer each time
-NOT_ADAPTED: list[tuple[Callable[[Any], Any], str]] = [
-    (lambda m: surgery.replace(m, "unused", one(2, 3), example=(1, 4), adapt=True), "unused is not called with this example"),
-    (lambda m: surgery.replace(m, "inner", one(5, 3), example=(1, 4), adapt=True),
-     r"the new Linear\(5, 3\) does not take what comes to inner, \(\(1, 4\),\): linear: expected .* Nothing was changed"),
-    (lambda m: surgery.insert_before(m, "inner.0", one(4, 3), example=(1, 4), adapt=True),
-     "what comes to inner.0 also goes to reshape in pair, whose sizes stay"),
-    (lambda m: surgery.insert_before(m, "pair", one(4, 3), example=(1, 4), adapt=True, wrap=True),
-     r"pair takes \(\(1, 4\), \(1, 4\)\): adapt=True follows one Tensor"),
-    (lambda m: surgery.replace(m, "twice", one(4, 3), example=(1, 4), adapt=True, shared="here"),
-     "adapt=True cannot tell calls of twice from those of its other places"),
-    (lambda m: surgery.insert_after(m, "again", one(4, 3), example=(1, 4), adapt=True, wrap=True),
-     r"adapt=True cannot tell calls of again .* surgery.replace\(model, 'again', copy.deepcopy, shared='here'\)"),
-    (lambda m: surgery.replace(m, "twice", one(4, 6), example=(2, 4), adapt=True, shared="everywhere"), "twice"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("edit", "words"), NOT_ADAPTED, ids=[w[:40] for _, w in NOT_ADAPTED])
-def test_what_adapt_cannot_follow_changes_nothing(edit: Callable[[Any], Any], words: str) -> None:
-    model = Skip()
-    for _ in range(2):  # the first time makes the new layers, which draws random numbers
-        before = everything(model)
-        with pytest.raises(SurgeryError, match=words):
-            edit(model)
-    assert everything(model) == before
-
-
-def test_a_resize_that_fails_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first layers are resized already when another's reset_parameters raises."""
-    model = ComplexModel()
-    before = state(model)
-    calls: list[nn.Module] = []
-
-    def reset(self: Any) -> None:
-        calls.append(self)
-        if self is model.module_list[0]:
-            raise MemoryError
-
-    monkeypatch.setattr(nn.Linear, "reset_parameters", reset)
-    with pytest.raises(MemoryError):
-        surgery.replace(model, ["linear1", "module_list.0"], lambda old: nn.Linear(old.in_features, 70), example=(1, 3, 8, 8), adapt=True)
-    assert state(model) == before and len(calls) > 1
-
-
-def test_adapt_says_what_is_missing() -> None:
-    with pytest.raises(ArgumentError, match="adapt=True needs an example"):
-        surgery.remove(Net(), "blocks.0", adapt=True)
-
-
 # ---- programs of edits
 NEW = [
     lambda old: nn.Identity(), lambda old: nn.Linear(4, 4), lambda old: nn.Sequential(old, nn.Dropout()), copy.deepcopy, lambda old: old,
@@ -456,25 +306,3 @@ def test_programs_of_edits_and_back(edits: list[Callable[[nn.Module], surgery.Ch
     for change, before in reversed(done):
         change.undo()
         assert state(model) == before
-
-
-def test_a_reshape_that_takes_samples_in_is_mentioned() -> None:
-    """view(-1, 144) makes two rows of one where a layer before it gives twice as much; each layer fits."""
-
-    class Written(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv, self.fc = nn.Conv2d(1, 4, 3), nn.Linear(144, 2)
-
-        def forward(self, x: Any) -> Any:
-            return self.fc(self.conv(x).view(-1, 144))
-
-    model = Written()
-    change = surgery.replace(model, "conv", nn.Conv2d(1, 8, 3), example=(1, 1, 8, 8))
-    assert change.batch_changed and "note: the batch size of the output has changed from 1 to 2: a size written" in str(change)
-    change.undo()
-    new = nn.Conv2d(1, 8, 3)
-    before = everything(model)
-    with pytest.raises(SurgeryError, match=r"(?s)replace 'conv': reshape at .* a size is written there.*Nothing was changed."):
-        surgery.replace(model, "conv", new, example=(1, 1, 8, 8), adapt=True)
-    assert everything(model) == before  # also the generator, from which the resized layer has been drawn

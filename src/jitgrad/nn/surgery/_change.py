@@ -53,17 +53,18 @@ class PutModule:
     def undo(self) -> None:
         if self.old is not None:
             self.put_back(self.parent, self.name)
+        table = self.parent._modules
+        # A name that has been deleted and set again stands at the end, but where the order is one that the caller chooses.
+        at_end = [*(n for n in self.order if n != self.name), self.name]
+        if not isinstance(self.parent, Listed) and list(table) == at_end != self.order:
+            table.update({n: table.pop(n) for n in self.order})
+            edited()
 
     def put_back(self, parent: Module, name: str) -> None:
         """Put the old module under a name, which need not be its own."""
         assert self.old is not None
         parent._put_module(name, self.old)
         _follow(self.old, parent, self.training)
-        table = parent._modules
-        # A name that has been deleted and set again stands at the end, but where the order is one that the caller chooses.
-        if not isinstance(parent, Listed) and list(table) == [*(n for n in self.order if n != name), name] != self.order:
-            table.update({n: table.pop(n) for n in self.order})
-            edited()
 
 
 class EditMembers:

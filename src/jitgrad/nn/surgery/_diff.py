@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -91,29 +92,37 @@ def _what(e: Entry) -> tuple[int, str, str, str]:
     return e.module, e.layer, e.parameters, e.frozen
 
 
-Tied = list[dict[tuple[Module, str], str]]
+Tied = list[dict[tuple[Module, str], list[str]]]
 
 
 def tied(model: Module) -> Tied:
     """Parameters that several modules own: for each its paths, by the module and its name there."""
-    owners: dict[int, dict[tuple[Module, str], str]] = {}
-    for path, _, _, m in places(model):
-        for name, p in m._parameters.items():
-            if p is not None:
-                owners.setdefault(id(p), {}).setdefault((m, name), f"{path}.{name}" if path else name)
+    owners: dict[int, dict[tuple[Module, str], list[str]]] = {}
+    for path, m, name, p in _parameters(model):
+        owners.setdefault(id(p), {}).setdefault((m, name), []).append(path)
     return [paths for paths in owners.values() if len(paths) > 1]
 
 
 def untied(before: Tied, model: Module) -> Iterator[str]:
     """Parameters that were one before modules were replaced, and are several now."""
-    inside = set(model.modules())
-    by_path = {f"{path}.{name}" if path else name: p for path, _, _, m in places(model) for name, p in m._parameters.items()}
-    for paths in before:
-        now = {path: m._parameters.get(name) if m in inside else by_path.get(path) for (m, name), path in paths.items()}
-        (first, p), *rest = now.items()
+    now = _parameters(model)
+    by_path = {path: p for path, _, _, p in now}
+    stands = Counter((m, name) for _, m, name, _ in now)
+    for group in before:
+        found: dict[str, Parameter | None] = {}
+        for (m, name), paths in group.items():  # a module may have moved; where it stands at fewer places, another has come there
+            found.update({path: m._parameters[name] if stands[m, name] >= len(paths) else by_path.get(path) for path in paths})
+        (first, p), *rest = found.items()
+        seen = {id(p), id(None)}
         for path, q in rest:
-            if p is not None and q is not None and p is not q:
+            if p is not None and id(q) not in seen:
+                seen.add(id(q))
                 yield f"{path} was also {first}, and no longer is"
+
+
+def _parameters(model: Module) -> list[tuple[str, Module, str, Parameter]]:
+    """Every parameter of every place: its path, its module, its name there."""
+    return [(f"{path}.{n}" if path else n, m, n, p) for path, _, _, m in places(model) for n, p in m._parameters.items() if p is not None]
 
 
 def _line(sign: str, e: Entry, to: str = "", other: Entry | None = None) -> Line:
