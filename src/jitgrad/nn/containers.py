@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Self, TypeVar, overload
 
 from jitgrad.errors import ArgumentError, JitgradError, NoForwardError
-from jitgrad.nn._edits import edited
+from jitgrad.nn._edit_mark import edited
 from jitgrad.nn._hooks import call_with_hooks
 from jitgrad.nn._listed import POSITION, Entry, Listed, positions
 from jitgrad.nn._mapped import Mapped

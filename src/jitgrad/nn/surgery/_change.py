@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from jitgrad._html import block, element, faint
 from jitgrad.autograd import Tensor
 from jitgrad.errors import DeviceError, DTypeError, JitgradError, ShapeError, SurgeryError
-from jitgrad.nn._edits import edited
+from jitgrad.nn._edit_mark import edited
 from jitgrad.nn._listed import Listed
 from jitgrad.nn._trace import Trace, tensors_in
 from jitgrad.nn.module import Module
