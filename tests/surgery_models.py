@@ -67,6 +67,15 @@ class Sized(nn.Module):
 
 def state(model: nn.Module) -> Any:
     """All that an edit may touch, with the identity of every object."""
-    modules = [(path, id(m), m.training, list(m._modules)) for path, m in model.named_modules(remove_duplicate=False)]
-    parameters = [(k, id(p), p.requires_grad, p.tolist()) for k, p in model.named_parameters(remove_duplicate=False)]
-    return repr(model), modules, parameters, [(k, id(b), b.tolist()) for k, b in model.named_buffers()]
+    modules = [(path, id(m), _attributes(m), list(m._modules)) for path, m in model.named_modules(remove_duplicate=False)]
+    parameters = [(k, id(p), id(p.array), p.requires_grad, p.tolist()) for k, p in model.named_parameters(remove_duplicate=False)]
+    return repr(model), modules, parameters, [(k, id(b), id(b.array), b.tolist()) for k, b in model.named_buffers()]
+
+
+def _attributes(m: nn.Module) -> dict[str, Any]:
+    return {name: value for name, value in vars(m).items() if isinstance(value, (bool, int, float, str, tuple))}
+
+
+def everything(model: nn.Module) -> Any:
+    """What a refused edit leaves as it is: the model, and the default random generator."""
+    return state(model), jg.get_rng_state().tolist()

@@ -152,6 +152,8 @@ IN_DICTS: dict[str, Bad] = {
 IN_MODULE_DICTS: dict[str, Bad] = {
     "None": (lambda box: box.__setitem__("x", None), TypeError, r"ModuleDict\['x'\]: expected a Module, given NoneType"),
     "None by attribute": (lambda box: setattr(box, "act", None), TypeError, "cannot be None. Remove it by del"),
+    "None by name": (lambda box: box.register_module("x", None), TypeError, "'x': expected a Module, given NoneType"),
+    "None under another name": (lambda box: box.add_module("x", None), TypeError, "'x': expected a Module, given NoneType"),
     "a class": (lambda box: box.__setitem__("x", nn.ReLU), TypeError, "expected a Module, given type"),
     "one in several": (lambda box: box.update({"x": nn.ReLU(), "y": 3}), TypeError, r"\['y'\]: expected a Module, given int"),
     "itself": (lambda box: box.__setitem__("me", box), ValueError, "cannot be inside itself"),

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import jitgrad as jg
 from jitgrad import nn
-from jitgrad.nn import _edits
+from jitgrad.nn import _edit_mark
 
 POOL: dict[str, list[Any]] = {
     "modules": [nn.Identity() for _ in range(5)],
@@ -73,8 +73,8 @@ class Machine(RuleBasedStateMachine):
         """Optimizers look at a model again only where the mark is another."""
         ours, held, mark = self.last
         now = [*self.ours._modules.items(), *self.ours._parameters.items()]
-        assert ours is not self.ours or alike(now, held) or _edits.mark is not mark
-        self.last = self.ours, now, _edits.mark
+        assert ours is not self.ours or alike(now, held) or _edit_mark.mark is not mark
+        self.last = self.ours, now, _edit_mark.mark
 
 
 class Lists(Machine):

@@ -15,7 +15,7 @@ from edited_model import Net, editing, layer, new, said
 import jitgrad as jg
 from jitgrad import nn, optim
 from jitgrad.errors import SurgeryError
-from jitgrad.nn import _edits
+from jitgrad.nn import _edit_mark
 
 # The edit, and the first name that has left, or that was gained (+); None: nothing that an optimizer should speak of.
 EDITS: dict[str, str | None] = {
@@ -154,7 +154,7 @@ def test_each_kind_of_edit_is_noticed(edit: str) -> None:
 
 def test_an_edit_that_is_refused_or_of_buffers_costs_no_look() -> None:
     m = Net()
-    mark = _edits.mark
+    mark = _edit_mark.mark
     m.mean = jg.ones(1)
     m.register_buffer("other", jg.ones(1))
     del m.other
@@ -164,7 +164,7 @@ def test_an_edit_that_is_refused_or_of_buffers_costs_no_look() -> None:
     with pytest.raises(TypeError):
         m.seq[0] = 3
     m.train().eval().requires_grad_(True).zero_grad()
-    assert _edits.mark is mark
+    assert _edit_mark.mark is mark
 
 
 @pytest.mark.parametrize("given", [g for g in GIVEN if g != "groups"])

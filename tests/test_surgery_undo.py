@@ -1,16 +1,17 @@
-"""Changes and what comes after them: undo, training modes, optimizers, examples, adapt=True; and edits at random."""
+"""Changes and what comes after them: undo, training modes, optimizers, ties, examples; and edits at random."""
 
 from __future__ import annotations
 
 import copy
 import gc
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
-from surgery_models import Block, ComplexModel, Net, Sized, state
+from surgery_models import Block, Net, Sized, everything, state
 
 import jitgrad as jg
 from jitgrad import nn
@@ -107,6 +108,28 @@ def test_a_change_and_its_model_are_freed_without_the_collector() -> None:
         gc.enable()
 
 
+@pytest.mark.parametrize("name", ["a", "b", "same", "twin"])
+def test_undo_gives_back_the_order_where_a_name_was_deleted_and_set_again(name: str) -> None:
+    model = Sized()
+    before = state(model)
+    change = surgery.replace(model, name, nn.Identity(), shared="here")
+    new = getattr(model, name)
+    delattr(model, name)
+    setattr(model, name, new)
+    assert list(model._modules)[-1] == name
+    change.undo()
+    assert state(model) == before
+
+
+def test_undo_leaves_an_order_that_was_chosen_since() -> None:
+    net = nn.Sequential(OrderedDict(a=nn.ReLU(), b=nn.Tanh()))
+    change = surgery.replace(net, "a", nn.Identity())
+    net.reverse()
+    net.c = nn.GELU()
+    change.undo()
+    assert [(name, type(m).__name__) for name, m in net.named_children()] == [("b", "Tanh"), ("a", "ReLU"), ("c", "GELU")]
+
+
 # ---- training modes
 def test_a_new_module_takes_over_the_mode_and_an_old_one_inside_keeps_its_own() -> None:
     model = nn.Sequential(nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2)), nn.ReLU()).eval()
@@ -167,27 +190,37 @@ def test_a_place_of_its_own_for_a_shared_block() -> None:
     assert isinstance(model.same[0], nn.Tanh) and change.paths == ("same.0", "twin.0")
 
 
-# ---- temporarily
-def test_temporarily() -> None:
-    model = Net()
-    before = state(model)
-    with surgery.temporarily(model, {nn.ReLU: lambda old: nn.Tanh(), "norm": nn.Identity()}, example=X) as same:
-        assert same is model and isinstance(model.norm, nn.Identity) and isinstance(model.act, nn.Tanh)
-        with surgery.temporarily(model, {-1: nn.Dropout(), ("heads.*",): lambda old: nn.Linear(4, 1)}):
-            assert model.heads["a"].out_features == 1
-        assert isinstance(model.norm, nn.Identity)
-    assert state(model) == before
-    with pytest.raises(ZeroDivisionError), surgery.temporarily(model, {"norm": nn.Identity()}):
-        raise ZeroDivisionError
-    assert state(model) == before
-    with surgery.temporarily(model, {"blocks.0.mlp.1": nn.Tanh()}, shared="here"):
-        model.blocks[0].mlp.append(nn.ReLU())  # another place: the exit leaves it
-        assert isinstance(model.act, nn.ReLU)
-    assert len(model.blocks[0].mlp) == 4 and model.blocks[0].mlp[1] is model.act
-    with surgery.temporarily(model, {}):
-        pass
-    with pytest.raises(SurgeryError, match="norm is another module now"), surgery.temporarily(model, {"norm": nn.Identity()}):
-        model.norm = nn.ReLU()
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.e, self.o, self.block = nn.Embedding(5, 3), nn.Linear(3, 5), nn.Sequential(nn.Linear(3, 5))
+        self.o.weight = self.block[0].weight = self.e.weight
+        self.again, self.free = self.block, nn.Linear(3, 5)
+        self.bound = self.free
+
+
+TIES: list[tuple[Callable[[Any], surgery.Change], list[str]]] = [
+    (lambda m: surgery.replace(m, "o", nn.Linear(3, 5)), ["o.weight was also e.weight, and no longer is"]),
+    (lambda m: surgery.replace(m, "e", copy.deepcopy), ["o.weight was also e.weight, and no longer is"]),
+    (lambda m: surgery.replace(m, "o", nn.ReLU()), []),
+    (lambda m: surgery.replace(m, "o", lambda old: nn.Sequential(nn.ReLU(), old)), []),
+    (lambda m: surgery.replace(m, "block", copy.deepcopy, shared="here"), ["block.0.weight was also e.weight, and no longer is"]),
+    (lambda m: surgery.replace(m, "again", copy.deepcopy, shared="here"), ["again.0.weight was also e.weight, and no longer is"]),
+    (lambda m: surgery.replace(m, "free", copy.deepcopy, shared="here"), []),
+    (lambda m: surgery.swap(m, "o", "free"), []),
+    (lambda m: surgery.replace(m, "block", copy.deepcopy, shared="everywhere"), ["block.0.weight was also e.weight, and no longer is"]),
+    (lambda m: surgery.swap(m, "o", "e"), []),
+    (lambda m: surgery.insert_before(m, ["block.0", "again.0"], nn.Linear(3, 3)), []),
+    (lambda m: surgery.insert_before(m, "o", nn.Linear(3, 3), wrap=True), []),
+    (lambda m: surgery.remove(m, ["block.0", "again.0"]), []),
+    (lambda m: surgery.freeze(m, "o"), []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("edit", "notes"), TIES)
+def test_a_tie_that_an_edit_ends_is_named(edit: Callable[[Any], surgery.Change], notes: list[str]) -> None:
+    change = edit(Tied())
+    assert change.notes == tuple(notes) and [line for line in str(change).splitlines() if "note" in line] == [f"  note: {n}" for n in notes]
 
 
 # ---- examples
@@ -209,17 +242,16 @@ class ByValue(nn.Module):
 
 def test_a_forward_that_asks_for_values_is_run_and_the_model_is_as_before() -> None:
     model, x = ByValue(), jg.randn(6, 3)
-    jg.manual_seed(3)
-    before, rng = state(model), jg.get_rng_state().tolist()
+    wider, other = nn.Linear(4, 5), nn.Linear(3, 5)
+    before = everything(model)
     for adapt in (False, True):
-        change = surgery.replace(model, "b", nn.Linear(4, 5), example={"x": x, "twice": True}, adapt=adapt)
+        change = surgery.replace(model, "b", wider, example={"x": x, "twice": True}, adapt=adapt)
         assert change.output_after == "(6, 5)"
         change.undo()
-        assert state(model) == before and model.calls == 0
-    assert jg.get_rng_state().tolist()[0] == rng[0]
+        assert everything(model) == before and model.calls == 0
     with pytest.raises(SurgeryError, match=r"norm \(BatchNorm1d\(4\)\) no longer fits"):
-        surgery.replace(model, "a", nn.Linear(3, 5), example=x)
-    assert state(model) == before and model.calls == 0
+        surgery.replace(model, "a", other, example=x)
+    assert everything(model) == before and model.calls == 0
 
 
 def test_an_example_does_not_need_arithmetic() -> None:
@@ -234,119 +266,6 @@ def test_the_error_of_a_layer_is_chained() -> None:
     with pytest.raises(SurgeryError) as caught:
         surgery.replace(Sized(), "a", nn.Linear(4, 7), example=(1, 4))
     assert isinstance(caught.value.__cause__, jg.errors.ShapeError) and "in b (Linear(6, 2)) of Sized" in str(caught.value.__cause__)
-
-
-# ---- adapt=True
-def test_adapt_resizes_what_follows_and_undo_gives_the_parameters_back() -> None:
-    model = ComplexModel()
-    before = state(model)
-    kept = model.nested[1].weight[:, :16].tolist()
-    change = surgery.replace(model, 4, lambda old: nn.Linear(old.in_features, old.out_features + 5), example=(1, 3, 8, 8), adapt=True)
-    assert change.resized == ("nested.1: Linear(16, 8) -> Linear(21, 8)",) and change.output_after == "(1, 8)"
-    assert model.nested[1].weight[:, :16].tolist() == kept and model(jg.zeros(2, 3, 8, 8)).shape == (2, 8)
-    assert "  resized to fit: nested.1: Linear(16, 8) -> Linear(21, 8)" in str(change).splitlines()
-    change.undo()
-    assert state(model) == before
-    change = surgery.replace(model, 4, lambda old: nn.Linear(32, 21), example=(1, 3, 8, 8), adapt=True, keep="none")
-    assert model.nested[1].weight[:, :16].tolist() != kept
-    change.undo()
-    assert state(model) == before
-
-
-def test_adapt_one_after_the_other() -> None:
-    """A chain, all of whose layers get wider: each function meets the old layer with the input it has got."""
-    model = ComplexModel()
-    before = state(model)
-    change = surgery.replace(
-        model, nn.Linear, lambda old: nn.Linear(old.in_features, old.out_features + 5), example=(1, 3, 8, 8), adapt=True
-    )
-    assert [m.in_features for m in surgery.select(model, nn.Linear).values()] == [576, 133, 69, 37, 21]  # type: ignore[attr-defined]
-    assert change.resized == () and change.output_after == "(1, 13)"
-    change.undo()
-    assert state(model) == before
-
-
-ADAPTED: list[tuple[Callable[[Any], Any], list[tuple[int, ...]]]] = [
-    (lambda m: surgery.remove(m, 1, example=(1, 2), adapt=True), [(3, 2), (5, 3)]),
-    (lambda m: surgery.insert_after(m, 0, nn.Linear(3, 7), example=(1, 2), adapt=True), [(3, 2), (7, 3), (4, 7), (5, 4)]),
-    (lambda m: surgery.insert_before(m, 1, nn.Linear(3, 7), example=(1, 2), adapt=True), [(3, 2), (7, 3), (4, 7), (5, 4)]),
-    (lambda m: surgery.insert_before(m, 0, nn.Linear(2, 7), example=(1, 2), adapt=True, wrap=True), [(7, 2), (3, 7), (4, 3), (5, 4)]),
-    (lambda m: surgery.insert_after(m, -1, nn.Linear(5, 7), example=(1, 2), adapt=True), [(3, 2), (4, 3), (5, 4), (7, 5)]),
-    (lambda m: surgery.insert_after(m, nn.Linear, lambda old: nn.Linear(old.out_features, 9), example=(1, 2), adapt=True),
-     [(3, 2), (9, 3), (4, 9), (9, 4), (5, 9), (9, 5)]),
-    (lambda m: surgery.remove(m, [0, 1], example=(1, 2), adapt=True), [(5, 2)]),
-    (lambda m: surgery.remove(m, slice(1, 3), example=(1, 2), adapt=True), [(3, 2)]),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("edit", "shapes"), ADAPTED)
-def test_adapt_of_insertions_and_removals(edit: Callable[[Any], Any], shapes: list[tuple[int, ...]]) -> None:
-    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4), nn.Linear(4, 5))
-    before = state(model)
-    change = edit(model)
-    assert [p.shape for name, p in model.named_parameters() if name.endswith("weight")] == shapes
-    assert model(jg.ones(1, 2)).shape == (1, shapes[-1][0])
-    change.undo()
-    assert state(model) == before
-
-
-class Skip(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.unused, self.inner, self.pair = nn.Linear(2, 2), nn.Sequential(nn.Linear(4, 4)), nn.Bilinear(4, 4, 4)
-        self.twice = nn.Linear(4, 4)
-        self.again = self.twice
-
-    def forward(self, x: Any) -> Any:
-        x = x * 1
-        return self.again(self.twice(self.pair(x, self.inner(x)))).reshape(-1, 4)
-
-
-NOT_ADAPTED: list[tuple[Callable[[Any], Any], str]] = [
-    (lambda m: surgery.replace(m, "unused", nn.Linear(2, 3), example=(1, 4), adapt=True), "unused is not called with this example"),
-    (lambda m: surgery.replace(m, "inner", nn.Linear(5, 3), example=(1, 4), adapt=True),
-     r"the new Linear\(5, 3\) does not take what comes to inner, \(\(1, 4\),\): linear: expected .* Nothing was changed"),
-    (lambda m: surgery.insert_before(m, "inner.0", nn.Linear(4, 3), example=(1, 4), adapt=True),
-     "what comes to inner.0 also goes to reshape in pair, whose sizes stay"),
-    (lambda m: surgery.insert_before(m, "pair", nn.Linear(4, 3), example=(1, 4), adapt=True, wrap=True),
-     r"pair takes \(\(1, 4\), \(1, 4\)\): adapt=True follows one Tensor"),
-    (lambda m: surgery.replace(m, "twice", nn.Linear(4, 3), example=(1, 4), adapt=True, shared="here"),
-     "adapt=True cannot tell calls of twice from those of its other places"),
-    (lambda m: surgery.insert_after(m, "again", nn.Linear(4, 3), example=(1, 4), adapt=True, wrap=True),
-     r"adapt=True cannot tell calls of again .* surgery.replace\(model, 'again', copy.deepcopy, shared='here'\)"),
-    (lambda m: surgery.replace(m, "twice", nn.Linear(4, 6), example=(2, 4), adapt=True, shared="everywhere"), "twice"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("edit", "words"), NOT_ADAPTED, ids=[w[:40] for _, w in NOT_ADAPTED])
-def test_what_adapt_cannot_follow_changes_nothing(edit: Callable[[Any], Any], words: str) -> None:
-    model = Skip()
-    before = state(model)
-    with pytest.raises(SurgeryError, match=words):
-        edit(model)
-    assert state(model) == before
-
-
-def test_a_resize_that_fails_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first layers are resized already when another's reset_parameters raises."""
-    model = ComplexModel()
-    before = state(model)
-    calls: list[nn.Module] = []
-
-    def reset(self: Any) -> None:
-        calls.append(self)
-        if self is model.module_list[0]:
-            raise MemoryError
-
-    monkeypatch.setattr(nn.Linear, "reset_parameters", reset)
-    with pytest.raises(MemoryError):
-        surgery.replace(model, ["linear1", "module_list.0"], lambda old: nn.Linear(old.in_features, 70), example=(1, 3, 8, 8), adapt=True)
-    assert state(model) == before and len(calls) > 1
-
-
-def test_adapt_says_what_is_missing() -> None:
-    with pytest.raises(ArgumentError, match="adapt=True needs an example"):
-        surgery.remove(Net(), "blocks.0", adapt=True)
 
 
 # ---- programs of edits
@@ -375,11 +294,11 @@ def test_programs_of_edits_and_back(edits: list[Callable[[nn.Module], surgery.Ch
     model = Net()
     done = []
     for edit in edits:
-        before = state(model)
+        before, rng_state = everything(model)
         try:
             change = edit(model)
         except (SurgeryError, KeyError, IndexError, ArgumentError):
-            assert state(model) == before
+            assert everything(model) == (before, rng_state)
             continue
         assert (str(change).splitlines()[1] == "  nothing has changed") == (state(model) == before)
         assert change.parameters_after == sum(p.numel() for p in model.parameters()) and change._repr_html_()
@@ -387,22 +306,3 @@ def test_programs_of_edits_and_back(edits: list[Callable[[nn.Module], surgery.Ch
     for change, before in reversed(done):
         change.undo()
         assert state(model) == before
-
-
-def test_a_reshape_that_takes_samples_in_is_mentioned() -> None:
-    """view(-1, 144) makes two rows of one where a layer before it gives twice as much; each layer fits."""
-
-    class Written(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv, self.fc = nn.Conv2d(1, 4, 3), nn.Linear(144, 2)
-
-        def forward(self, x: Any) -> Any:
-            return self.fc(self.conv(x).view(-1, 144))
-
-    model = Written()
-    change = surgery.replace(model, "conv", nn.Conv2d(1, 8, 3), example=(1, 1, 8, 8))
-    assert change.rows_changed and "mind: dim 0 of the output, the samples, has another size now" in str(change)
-    change.undo()
-    with pytest.raises(SurgeryError, match=r"(?s)replace 'conv': reshape at .* a size is written there.*Nothing was changed."):
-        surgery.replace(model, "conv", nn.Conv2d(1, 8, 3), example=(1, 1, 8, 8), adapt=True)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+import pkgutil
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
-from width_cases import CASES, REFUSALS, example
+from surgery_models import everything
+from width_cases import CASES, REFUSALS
 from width_models import ConvNetwork, Forward, WrittenModel, resnet, sum_of_cat
 
 import jitgrad as jg
 from jitgrad import nn
+from jitgrad.autograd import Primitive
+from jitgrad.autograd.dry import _MOVES
 from jitgrad.errors import JitgradError, SurgeryError
+from jitgrad.nn import surgery
 from jitgrad.nn._place import short_name
 from jitgrad.nn._trace import Trace, preserved
 from jitgrad.nn.surgery._resize import Resize
-from jitgrad.nn.surgery._widths import plan
+from jitgrad.nn.surgery._rules import RULES, rule_of
+from jitgrad.nn.surgery._widths import _WITH_SIZES, plan
 
 
 # ---- an edit by hand
@@ -31,21 +38,21 @@ def edit(model: nn.Module, path: str, new: nn.Module, *x: Any) -> tuple[list[Res
         for call in trace.calls:
             if call.module is old:
                 changed.append((call.output, new(*call.args).shape))
-    resizes = plan(trace, changed, {old})
+    planned = plan(trace, changed, {old})
 
     def line() -> str | None:
         with preserved(model), Trace(model, dry=True) as after, suppress(JitgradError):
             model(*x)
-        return resizes.written(after)
+        return planned.written(after)
 
-    return resizes, line
+    return planned.resizes, line
 
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("name", CASES)
 def test_what_follows(name: str, training: bool) -> None:
     case = CASES[name]
-    model, x = case.model().train(training), example(case.shape)
+    model, x = case.model().train(training), case.x()
     new = case.new().train(training)
     resizes, line = edit(model, case.path, new, x)
     assert [r.text for r in resizes] == case.texts
@@ -72,7 +79,7 @@ def copied(new: Any, old: Any) -> None:
 @pytest.mark.parametrize("name", [n for n, c in CASES.items() if c.exact])
 def test_units_that_stay_keep_their_weights(name: str) -> None:
     case = CASES[name]
-    model, x = case.model().eval(), example(case.shape)
+    model, x = case.model().eval(), case.x()
     for b in model.buffers():
         b.data = jg.rand(*b.shape) + 0.5 if b.is_floating_point() else b.data
     y = model(x)
@@ -170,11 +177,15 @@ def test_dtype_and_buffers_stay_what_they_are() -> None:
 @pytest.mark.parametrize("name", REFUSALS)
 def test_what_is_refused(name: str) -> None:
     case = REFUSALS[name]
-    model, x = case.model(), example(case.shape)
+    model, x, new = case.model(), case.x(), case.new()
+    before = everything(model)
     with pytest.raises(SurgeryError) as error:
-        edit(model, case.path, case.new(), x)
+        surgery.replace(model, case.path, new, example=x, adapt=True)
+    assert everything(model) == before
+    said, _, fix = str(error.value).partition("\n  Nothing was changed. ")
+    assert said.startswith(f"replace {case.path!r}: ") and fix.startswith(case.fix) and fix.endswith(".")
     for words in case.words:
-        assert words in str(error.value)
+        assert words in said
 
 
 def test_what_does_not_meet_the_change_never_refuses() -> None:
@@ -205,7 +216,7 @@ def test_an_insertion() -> None:
     model, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), jg.ones(1, 3)
     with Trace(model, dry=True) as trace:
         model(x)
-    resizes = plan(trace, [(trace.calls[2].output, (1, 6))], set())
+    resizes = plan(trace, [(trace.calls[2].output, (1, 6))], set()).resizes
     assert [r.text for r in resizes] == ["2: Linear(4, 2) -> Linear(6, 2)"]
 
 
@@ -290,3 +301,19 @@ def test_random_nets(net: tuple[nn.Module, Any, list[str]], data: st.DataObject)
         back()
     model.set_submodule(path, old)
     assert jg.equal(model(x), y)
+
+
+# ---- names of primitives
+_MODULES = [importlib.import_module(m.name) for m in pkgutil.walk_packages(jg.__path__, "jitgrad.") if not m.name.endswith("__main__")]
+PRIMITIVES = {p.name: p for m in _MODULES for p in vars(m).values() if isinstance(p, Primitive)}
+
+
+@pytest.mark.parametrize("names", [RULES, _WITH_SIZES, _MOVES], ids=["rules", "sizes", "moves"])
+def test_names_of_operations_are_names_of_primitives(names: Collection[str]) -> None:
+    """A renamed primitive would be one that nothing is known about."""
+    assert set(names) <= set(PRIMITIVES)
+
+
+@pytest.mark.parametrize("name", ["abs", "add", "eq", "exp", "gelu", "gt", "logistic_loss", "mul", "relu", "silu", "sqrt", "where"])
+def test_pointwise_primitives_need_no_rule(name: str) -> None:
+    assert name not in RULES and rule_of(PRIMITIVES[name]) is RULES["clone"]

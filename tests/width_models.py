@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from surgery_models import ComplexModel
+
 import jitgrad as jg
 from jitgrad import nn
 
@@ -22,13 +24,8 @@ class Forward(nn.Module):
         return self.run(self, *x)
 
 
-class ComplexModel(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, kernel_size=3)
-        self.linear1 = nn.Linear(16 * 6 * 6, 128)
-        self.module_list = nn.ModuleList([nn.Linear(128, 64), nn.Linear(64, 32)])
-        self.nested = nn.Sequential(nn.Linear(32, 16), nn.Linear(16, 8))
+class AnyImageModel(ComplexModel):
+    """With no size in its forward."""
 
     def forward(self, x: Any) -> Any:
         x = self.conv1(x)
@@ -79,7 +76,7 @@ class BranchingModuleListNetwork(nn.Module):
         return self.head(jg.cat((self.layers[2](x), self.layers[3](x)), dim=1))
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """A residual block, with a projection where the channels differ."""
 
     def __init__(self, channels: int, out: int) -> None:
@@ -97,7 +94,7 @@ class Block(nn.Module):
 
 def resnet() -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), Block(4, 4), Block(4, 6), nn.AdaptiveAvgPool2d(1),
+        nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), ResidualBlock(4, 4), ResidualBlock(4, 6), nn.AdaptiveAvgPool2d(1),
         nn.Flatten(), nn.Linear(6, 3),
     )  # fmt: skip
 

@@ -23,7 +23,7 @@ def steps_of(path: Any, where: str) -> list[str]:
 
 def no_entry(root: Tree, path: str, module: Tree, name: str, kind: str) -> AttributeError:
     """The error of a path from root, where module has no submodule, parameter or buffer of that name."""
-    more = _another_kind(module, name, kind) or _did_you_mean(path, _paths(root, kind))
+    more = _another_kind(module, name, kind) or did_you_mean(path, _paths(root, kind))
     return AttributeError(
         f"{path!r}: {type(module).__name__} has no {kind} {name!r}; it has {_some(module.__dict__[_TABLES[kind]])}.{more}"
     )
@@ -49,7 +49,7 @@ def _paths(root: Tree, kind: str) -> list[str]:
     return [f"{path}.{n}" if path else n for path, m in modules for n, t in m.__dict__[_TABLES[kind]].items() if t is not None]
 
 
-def _did_you_mean(path: str, paths: list[str]) -> str:
+def did_you_mean(path: str, paths: list[str]) -> str:
     """The one path that ends with this one, the longest that this one ends with, or one that is spelt alike."""
     around = [p for p in paths if path and p.endswith(f".{path}")]
     inside = sorted((p for p in paths if path.endswith(f".{p}")), key=len)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from jitgrad.autograd import RemovableHandle, Tensor, check_writable, clone, copy_, detach, no_grad
 from jitgrad.errors import ArgumentError, StateDictError
-from jitgrad.nn._edits import edited
+from jitgrad.nn._edit_mark import edited
 from jitgrad.nn._hidden import warn_of_hidden
 from jitgrad.nn._hooks import enter_hook
 from jitgrad.nn._misfits import Row, complaint

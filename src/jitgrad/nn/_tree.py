@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from jitgrad.autograd import Tensor
 from jitgrad.errors import ArgumentError
-from jitgrad.nn._edits import Walk, edited
+from jitgrad.nn._edit_mark import ParameterIterator, edited
 from jitgrad.nn._hidden import warn_of_hidden
 from jitgrad.nn._paths import no_entry, steps_of
 from jitgrad.nn.parameter import Buffer, Parameter
@@ -193,11 +193,11 @@ class Tree:
         """Parameters with their dotted paths; a shared one once, under its first. Warns of those in plain lists and dicts."""
         if recurse:
             warn_of_hidden(self)
-        return Walk(cast("Module", self), recurse, self._named("_parameters", prefix, recurse, remove_duplicate))
+        return ParameterIterator(cast("Module", self), recurse, self._named("_parameters", prefix, recurse, remove_duplicate))
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """Parameters, each once: what an optimizer takes, which then notices when one leaves the module or comes in."""
-        return Walk(cast("Module", self), recurse, (p for _, p in self.named_parameters(recurse=recurse)))
+        return ParameterIterator(cast("Module", self), recurse, (p for _, p in self.named_parameters(recurse=recurse)))
 
     def named_buffers(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
         """Buffers with their dotted paths."""

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Self, TypeVar, overload
 
 from jitgrad.errors import ArgumentError, JitgradError, NoForwardError
-from jitgrad.nn._edits import edited
+from jitgrad.nn._edit_mark import edited
 from jitgrad.nn._hooks import call_with_hooks
 from jitgrad.nn._listed import POSITION, Entry, Listed, positions
 from jitgrad.nn._mapped import Mapped
@@ -35,6 +35,14 @@ class _Box(Module):
         if table == "_modules" and value is None:
             raise TypeError(f"{type(self).__name__}: module {name!r} cannot be None. Remove it by del, or put nn.Identity() there.")
         super()._replace(table, name, value)
+
+    def register_module(self, name: str, module: Module | None) -> None:
+        """Enter a module under a name."""
+        if module is None:
+            raise TypeError(f"module {name!r}: expected a Module, given NoneType.")
+        super().register_module(name, module)
+
+    add_module = register_module
 
 
 class _OnPurpose(tuple[Module, ...]):
@@ -111,9 +119,9 @@ class _Modules(_Box, Listed[M]):
     def _added(self, index: int, module: Any, how: str, name: str | None) -> Self:
         member = self._member(f"{type(self).__name__}.{how}", module)
         if name is not None:
-            self._check_name("module", name, {})
-            if name.isdigit():
+            if isinstance(name, str) and name.isdigit():
                 raise ArgumentError(f"{type(self).__name__}.{how}: a name of digits is a position, given {name!r}. Leave name out.")
+            self._check_name("module", name, {})
         entries = self._entries()
         entries.insert(index, (name or POSITION, member))
         self._set_entries(entries)
@@ -180,8 +188,6 @@ class _Modules(_Box, Listed[M]):
     # ---- other ways to the same table
     def register_module(self, name: str, module: Module | None) -> None:
         """Enter a module under a name; a new name of digits becomes its position."""
-        if module is None:
-            raise TypeError(f"module {name!r}: expected a Module, given NoneType.")
         super().register_module(name, module)
         self._set_entries(self._entries())
 

@@ -10,7 +10,7 @@ from jitgrad import dtypes
 from jitgrad.autograd import RemovableHandle
 from jitgrad.dtypes import as_dtype
 from jitgrad.errors import DTypeError, JitgradError, NoForwardError
-from jitgrad.nn._edits import edited
+from jitgrad.nn._edit_mark import edited
 from jitgrad.nn._hooks import call_with_hooks, enter_hook
 from jitgrad.nn._moves import apply_to_tensors, forget_grad
 from jitgrad.nn._place import add_place, not_a_tensor

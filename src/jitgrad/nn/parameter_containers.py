@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from jitgrad.autograd import Tensor
 from jitgrad.errors import ArgumentError, NoForwardError
-from jitgrad.nn._edits import edited
+from jitgrad.nn._edit_mark import edited
 from jitgrad.nn._listed import Entry, Listed, positions
 from jitgrad.nn._mapped import Mapped
 from jitgrad.nn._tree import check_child

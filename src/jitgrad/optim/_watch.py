@@ -10,7 +10,7 @@ from weakref import ref
 
 from jitgrad.autograd import Tensor
 from jitgrad.errors import SurgeryError
-from jitgrad.nn import Module, _edits
+from jitgrad.nn import Module, _edit_mark
 
 if TYPE_CHECKING:
     from jitgrad.optim.optimizer import Optimizer
@@ -39,7 +39,7 @@ class Watch:
     __slots__ = ("frozen", "mark", "modules", "told")
 
     def __init__(self) -> None:
-        self.mark = _edits.mark
+        self.mark = _edit_mark.mark
         self.modules: list[Watched] = []
         self.told: dict[int, Tensor] = {}  # gained, and named in a warning
         self.frozen: list[Tensor] = []  # gained, but without a gradient: named once they want one
@@ -51,7 +51,7 @@ class Watch:
 
 def look(optimizer: Optimizer, watch: Watch) -> None:
     """Look at the models after an edit: SurgeryError for what has left them, a warning for what has come."""
-    mark = _edits.mark
+    mark = _edit_mark.mark
     if watch.mark is mark and not any(p.requires_grad for p in watch.frozen):
         return
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -104,7 +104,7 @@ def _list(found: Sequence[tuple[str, Tensor, str]]) -> str:
 # ---- following
 def follow(optimizer: Optimizer, model: Module) -> None:
     """Optimizer.sync: everything is worked out and checked before anything changes."""
-    mark, watch, groups = _edits.mark, optimizer._watch or Watch(), optimizer.param_groups
+    mark, watch, groups = _edit_mark.mark, optimizer._watch or Watch(), optimizer.param_groups
     here: dict[int, tuple[str, Tensor]] = {id(p): (path, p) for path, p in model.named_parameters()}
     if not here:
         raise ValueError(f"{type(optimizer).__name__}.sync: {type(model).__name__} has no parameters.")

@@ -10,8 +10,8 @@ from jitgrad.autograd import Tensor, enable_grad
 from jitgrad.autograd.mode import current_mode, reset_mode, set_mode, with_grad
 from jitgrad.dtypes import COMPUTED_FLOATS
 from jitgrad.errors import DTypeError, GradError, ShapeError, StateDictError
-from jitgrad.nn import Module, _edits
-from jitgrad.nn._edits import Walk
+from jitgrad.nn import Module, _edit_mark
+from jitgrad.nn._edit_mark import ParameterIterator
 from jitgrad.nn._moves import forget_grad
 from jitgrad.optim._state import copied, owned, read_state
 from jitgrad.optim._watch import Watch, follow, look
@@ -66,7 +66,7 @@ Nothing was updated. Call optimizer.sync(model): it keeps the state of the other
         self.defaults = defaults
         self.state = defaultdict(dict)
         self.param_groups = []
-        given: Any = params if isinstance(params, (Module, Walk)) else list(params)
+        given: Any = params if isinstance(params, (Module, ParameterIterator)) else list(params)
         if isinstance(given, list) and given and isinstance(given[0], dict):
             for group in given:
                 self.add_param_group(group)
@@ -99,7 +99,7 @@ Nothing was updated. Call optimizer.sync(model): it keeps the state of the other
             taken.add(id(p))
         self._check(group)
         self.param_groups.append(group)
-        if isinstance(given, (Module, Walk)):
+        if isinstance(given, (Module, ParameterIterator)):
             self._watch = self._watch or Watch()
             self._watch.add(*((given, True) if isinstance(given, Module) else (given.module, given.recurse)), taken)
 
@@ -183,7 +183,7 @@ Nothing was updated. Call optimizer.sync(model): it keeps the state of the other
             with enable_grad():
                 loss = closure()
         watch = self._watch
-        if watch is not None and (watch.mark is not _edits.mark or watch.frozen):
+        if watch is not None and (watch.mark is not _edit_mark.mark or watch.frozen):
             look(self, watch)
         token = set_mode(with_grad(current_mode(), False))  # no_grad(), at a quarter of its time
         try:

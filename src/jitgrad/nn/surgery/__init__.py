@@ -9,7 +9,7 @@ from jitgrad.nn.surgery._edits import (
     remove as remove,
     replace as replace,
     swap as swap,
-    temporarily as temporarily,
     unfreeze as unfreeze,
 )
 from jitgrad.nn.surgery._table import Row as Row, Table as Table, index as index
+from jitgrad.nn.surgery._temporary import temporarily as temporarily

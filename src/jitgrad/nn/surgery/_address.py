@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from jitgrad.autograd import Tensor
 from jitgrad.errors import ArgumentError, OutOfRangeError, UnknownPathError
+from jitgrad.nn._hidden import PLAIN
+from jitgrad.nn._paths import did_you_mean
 from jitgrad.nn._place import short_name
 from jitgrad.nn.containers import ModuleDict, ModuleList, Sequential
 from jitgrad.nn.module import Module
@@ -28,9 +29,14 @@ class Place(NamedTuple):
 
 def places(model: Module) -> list[Place]:
     """The model and everything below it, depth first; a module that stands at several places once for each."""
+    return [Place("", None, "", checked(model)), *_below(model, "")]
+
+
+def checked(model: Module) -> Module:
+    """The model; TypeError where it is none."""
     if not isinstance(model, Module):
         raise TypeError(f"surgery: expected a model, a Module, given {type(model).__name__}.")
-    return [Place("", None, "", model), *_below(model, "")]
+    return model
 
 
 def _below(module: Module, prefix: str) -> Iterator[Place]:
@@ -55,7 +61,7 @@ def count_parameters(modules: Iterable[Module]) -> int:
     return sum(p.numel() for p in {id(p): p for m in modules for p in m._parameters.values() if p is not None}.values())
 
 
-def count_trained(model: Module) -> int:
+def count_trainable(model: Module) -> int:
     """The elements of the parameters of a model that want gradients."""
     own = {id(p): p for m in model.modules() for p in m._parameters.values() if p is not None}
     return sum(p.numel() for p in own.values() if p.requires_grad)
@@ -145,11 +151,14 @@ def _unknown(everything: list[Place], key: str) -> str:
     if name in holder._parameters or name in holder._buffers:
         kind = "parameter" if name in holder._parameters else "buffer"
         return f"{message} {name!r} is a {kind} of {known or 'the model itself'}; surgery works on modules."
-    near = difflib.get_close_matches(key, [p for p in by_path if p], 1, 0.5)
-    ending = [p for p in by_path if p.endswith(f".{key}")]
-    guess = ending[0] if ending else near[0] if near else ""
+    held = type(holder.__dict__.get(name))
+    if held in PLAIN:
+        proper = "nn.ModuleDict" if held is dict else "nn.ModuleList"
+        at = f"{known}.{name}" if known else name
+        return f"{message} {at!r} is a plain {held.__name__}, whose modules are no part of the model: use {proper}."
     there = ", ".join(n for n, m in holder._modules.items() if m is not None) or "nothing"
-    return f"{message}{f' Did you mean {guess!r}?' if guess else ''} {f'In {known!r}' if known else 'At its top'} there is: {there}."
+    guess = did_you_mean(key, [p for p in by_path if p])
+    return f"{message}{guess} {f'In {known!r}' if known else 'At its top'} there is: {there}."
 
 
 def key_text(key: Key) -> str:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Protocol
 
 from jitgrad._html import block, element, faint
 from jitgrad.autograd import Tensor
 from jitgrad.errors import DeviceError, DTypeError, JitgradError, ShapeError, SurgeryError
+from jitgrad.nn._edit_mark import edited
 from jitgrad.nn._listed import Listed
 from jitgrad.nn._trace import Trace, tensors_in
-from jitgrad.nn.containers import ModuleDict
 from jitgrad.nn.module import Module
-from jitgrad.nn.surgery._address import count_parameters, count_trained
-from jitgrad.nn.surgery._diff import Entry, Line, compare, diff_html, diff_text, entries
+from jitgrad.nn.surgery._address import count_parameters, count_trainable
+from jitgrad.nn.surgery._diff import Entry, Line, compare, diff_html, diff_text, entries, tied, untied
 from jitgrad.nn.surgery._fit import Example, said, shapes_text, where
+from jitgrad.ops.random import get_rng_state, set_rng_state
 
 
 class Step(Protocol):
@@ -31,12 +32,13 @@ class Step(Protocol):
         """Take it back."""
 
 
-class Put:
+class PutModule:
     """Another module under a name."""
 
     def __init__(self, path: str, parent: Module, name: str, new: Module) -> None:
-        self.path, self.parent, self.name = path, parent, name
+        self.path, self.parent, self.name, self.new = path, parent, name, new
         self.old = parent._modules[name]
+        self.order = list(parent._modules)
         parent._put_module(name, new)
         self.training = parent.training
 
@@ -50,11 +52,22 @@ class Put:
 
     def undo(self) -> None:
         if self.old is not None:
-            self.parent._put_module(self.name, self.old)
-            _follow(self.old, self.parent, self.training)
+            self.put_back(self.parent, self.name)
+        table = self.parent._modules
+        # A name that has been deleted and set again stands at the end, but where the order is one that the caller chooses.
+        at_end = [*(n for n in self.order if n != self.name), self.name]
+        if not isinstance(self.parent, Listed) and list(table) == at_end != self.order:
+            table.update({n: table.pop(n) for n in self.order})
+            edited()
+
+    def put_back(self, parent: Module, name: str) -> None:
+        """Put the old module under a name, which need not be its own."""
+        assert self.old is not None
+        parent._put_module(name, self.old)
+        _follow(self.old, parent, self.training)
 
 
-class Table:
+class EditMembers:
     """Other members, or another order, in a container, which the caller edits after this has been made."""
 
     def __init__(self, path: str, parent: Module) -> None:
@@ -74,11 +87,9 @@ class Table:
         return "" if _same(self.parent._modules, self.last) else f"{self.path} has other members now"
 
     def undo(self) -> None:
-        if isinstance(self.parent, ModuleDict):
-            self.parent.clear()
-            self.parent.update(self.before)
-        elif isinstance(self.parent, Listed):
-            self.parent._set_entries(self.before)
+        self.parent._modules.clear()
+        self.parent._modules.update(self.before)
+        edited()
         for m in self.removed:
             _follow(m, self.parent, self.training)
 
@@ -94,7 +105,7 @@ def _follow(module: Module, parent: Module, training: bool) -> None:
         module.train(parent.training)
 
 
-class Modes:
+class SetModes:
     """A new module in the training mode of the one in whose place it comes; what the model had before keeps its own."""
 
     def __init__(self, new: Module, training: bool, keep: set[int]) -> None:
@@ -117,7 +128,7 @@ class Modes:
                 m.training = mode
 
 
-class Grads:
+class SetRequiresGrad:
     """Whether a parameter wants gradients."""
 
     def __init__(self, path: str, p: Tensor, requires_grad: bool) -> None:
@@ -134,7 +145,7 @@ class Grads:
         self.p.requires_grad_(self.before)
 
 
-class Resized:
+class ResizeLayer:
     """A module with parameters of other sizes."""
 
     def __init__(self, path: str, module: Module, text: str, apply: Callable[[str], Callable[[], None]], keep: str) -> None:
@@ -159,15 +170,17 @@ class Edit:
 
     def __init__(self, model: Module, what: str, example: Example | None) -> None:
         self.model, self.what, self.example = model, what, example
+        self.rng_state = get_rng_state()
         self.before = entries(model)
+        self.tied = tied(model)
         self.modules = list(model.modules())  # held, so that their ids stay theirs
         self.inside = set(map(id, self.modules))
         self.parameters_before = count_parameters(model.modules())
-        self.trained_before = count_trained(model)
+        self.trainable_before = count_trainable(model)
         self.steps: list[Step] = []
         self.trace = None if example is None else example.run_first(model)
         self.output_before = "" if self.trace is None else shapes_text(self.trace.calls[0].output)
-        self.rows_before = self.rows_after = _rows(self.trace)
+        self.batch_before = self.batch_after = _batch(self.trace)
         self.output_after = ""
 
     def __enter__(self) -> Edit:
@@ -175,25 +188,22 @@ class Edit:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if kind is not None:
-            self.back_to(0)
-
-    def back_to(self, mark: int) -> None:
-        """Take back the steps after the first few."""
-        while len(self.steps) > mark:
-            self.steps.pop().undo()
+            while self.steps:
+                self.steps.pop().undo()
+            set_rng_state(self.rng_state)
 
     def put(self, path: str, parent: Module, name: str, new: Module) -> None:
-        """Put another module under a name, in the training mode of the one that was there."""
+        """PutModule another module under a name, in the training mode of the one that was there."""
         old = parent._modules[name]
-        put = Put(path, parent, name, new)
+        put = PutModule(path, parent, name, new)
         self.steps.append(put)
         if old is not None and new is not old:
-            self.steps.append(Modes(new, old.training, self.inside))
+            self.steps.append(SetModes(new, old.training, self.inside))
 
     def table(self, path: str, parent: Module) -> None:
         """Note the members of a container, which is going to be edited, once."""
-        if not any(isinstance(s, Table) and s.parent is parent for s in self.steps):
-            self.steps.append(Table(path, parent))
+        if not any(isinstance(s, EditMembers) and s.parent is parent for s in self.steps):
+            self.steps.append(EditMembers(path, parent))
 
     def fits(self) -> tuple[Trace, Exception | None]:
         """The trace of the example on the model as edited so far, and the error where it does not take it."""
@@ -202,7 +212,7 @@ class Edit:
         if error is None:
             self.trace = trace
             self.output_after = shapes_text(trace.calls[0].output)
-            self.rows_after = _rows(trace)
+            self.batch_after = _batch(trace)
         return trace, error
 
     def refuse(self, error: Exception, trace: Trace, fix: str) -> SurgeryError:
@@ -232,7 +242,7 @@ class Edit:
         return Change(self)
 
 
-def _rows(trace: Trace | None) -> list[int]:
+def _batch(trace: Trace | None) -> list[int]:
     """The sizes of dim 0 of the model's outputs."""
     return [] if trace is None else [t.shape[0] for t in tensors_in(trace.calls[0].output) if t.ndim]
 
@@ -242,9 +252,10 @@ class Change:
 
     ``model`` is the edited model, ``what`` the edit in words, ``lines`` the diff, each line with ``sign`` ("-" before, "+" after, ">"
     moved), ``path``, ``layer``, ``parameters``, ``count`` and, where it moved, ``to``; ``paths`` the paths in it; ``resized`` the modules
-    that were made to fit, in words; ``parameters_before`` and ``parameters_after`` the counts of the whole model, ``trained_before`` and
-    ``trained_after`` those of what wants gradients; ``output_before`` and ``output_after`` the shapes of its output, in words, where an
-    example was given, and ``rows_changed`` whether dim 0 of it has another size. It holds what the edit took away.
+    that were made to fit, in words; ``parameters_before`` and ``parameters_after`` the counts of the whole model, ``trainable_before`` and
+    ``trainable_after`` those of what wants gradients; ``output_before`` and ``output_after`` the shapes of its output, in words, where an
+    example was given, and ``batch_changed`` whether its batch size, dim 0, is another; ``notes`` what else is to be known, such as tied
+    weights that no longer are. It holds what the edit took away.
 
     >>> from jitgrad import nn
     >>> from jitgrad.nn import surgery
@@ -265,17 +276,25 @@ class Change:
         self.what = edit.what
         self.parameters_before = edit.parameters_before
         self.parameters_after = count_parameters(edit.model.modules())
-        self.trained_before, self.trained_after = edit.trained_before, count_trained(edit.model)
+        self.trainable_before, self.trainable_after = edit.trainable_before, count_trainable(edit.model)
         self.output_before, self.output_after = edit.output_before, edit.output_after
-        self.rows_changed = edit.rows_before != edit.rows_after
+        self.batch_changed = edit.batch_before != edit.batch_after
+        self.notes = tuple(self._noted(edit))
         self.undone = False
         self._steps = list(edit.steps)
         inside = {id(m) for m in edit.model.modules()}
         for s in self._steps:
             s.settle(inside)
-        self.resized = tuple(s.text for s in self._steps if isinstance(s, Resized) and s.stayed)
+        self.resized = tuple(s.text for s in self._steps if isinstance(s, ResizeLayer) and s.stayed)
         after: list[Entry] = entries(edit.model)
         self.lines: tuple[Line, ...] = tuple(compare(edit.before, after))
+
+    def _noted(self, edit: Edit) -> Iterator[str]:
+        if any(isinstance(s, PutModule) for s in edit.steps):
+            yield from untied(edit.tied, edit.model)
+        if self.batch_changed:
+            a, b = (" and ".join(map(str, sizes)) for sizes in (edit.batch_before, edit.batch_after))
+            yield f"the batch size of the output has changed from {a} to {b}: a size written in a reshape may have moved samples"
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -291,13 +310,17 @@ class Change:
         """
         if self.undone:
             raise SurgeryError(f"{self.what}: this change has been undone already.")
-        inside = {id(m) for m in self.model.modules()}
-        since = list(dict.fromkeys(words for s in self._steps if (words := s.since(inside))))
+        since = self._since()
         if since:
             raise SurgeryError(f"{self.what}: cannot be undone, as the model has been edited since: {'; '.join(since)}. Undo that first.")
         for s in reversed(self._steps):
             s.undo()
         self.undone = True
+
+    def _since(self) -> list[str]:
+        """What has been edited since where this edit was made, in words: where there is such a thing, undo() is refused."""
+        inside = {id(m) for m in self.model.modules()}
+        return list(dict.fromkeys(words for s in self._steps if (words := s.since(inside))))
 
     def _head(self) -> str:
         return f"{self.what} in {type(self.model).__name__}" + (" (undone)" if self.undone else "")
@@ -306,14 +329,12 @@ class Change:
         a, b = self.parameters_before, self.parameters_after
         total = [f"resized to fit: {text}" for text in self.resized]
         total.append(f"parameters: {a:,}, as before" if a == b else f"parameters: {a:,} -> {b:,} ({b - a:+,})")
-        if self.trained_before - self.trained_after != a - b:
-            total.append(f"trained: {self.trained_before:,} -> {self.trained_after:,}")
+        if self.trainable_before - self.trainable_after != a - b:
+            total.append(f"trainable: {self.trainable_before:,} -> {self.trainable_after:,}")
         if self.output_after:
             a_out, b_out = self.output_before, self.output_after
             total.append(f"output: {a_out}, as before" if a_out == b_out else f"output: {a_out} -> {b_out}")
-            if self.rows_changed:
-                total.append("mind: dim 0 of the output, the samples, has another size now: a reshape in a forward may have taken them in")
-        return total
+        return total + [f"note: {text}" for text in self.notes]
 
     def __repr__(self) -> str:
         lines = diff_text(self.lines) or ["  nothing has changed"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from jitgrad._html import Html, element, faint, joined
@@ -31,7 +32,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a diff; sign is "-" before, "+" after, ">" moved from a path to another, "~" frozen or trained again."""
+    """A line of a diff; sign is "-" before, "+" after, ">" moved from a path to another, "~" frozen or trainable again."""
 
     sign: str
     path: str
@@ -72,7 +73,7 @@ def compare(before: Sequence[Entry], after: Sequence[Entry]) -> list[Line]:
             continue
         if now is not None and _what(x)[:3] == _what(now)[:3]:
             came[_what(now)].remove(now)
-            lines.append((last, 1, _line("~", now, now.frozen or "trained")))
+            lines.append((last, 1, _line("~", now, now.frozen or "trainable")))
         elif came.get(_what(x)):  # what went here and came there has moved
             to = came[_what(x)].pop(0).path
             lines.append((at[to], 1, _line(">", x, to)))
@@ -89,6 +90,39 @@ def _frozen(own: Sequence[tuple[str, Parameter]]) -> str:
 
 def _what(e: Entry) -> tuple[int, str, str, str]:
     return e.module, e.layer, e.parameters, e.frozen
+
+
+Tied = list[dict[tuple[Module, str], list[str]]]
+
+
+def tied(model: Module) -> Tied:
+    """Parameters that several modules own: for each its paths, by the module and its name there."""
+    owners: dict[int, dict[tuple[Module, str], list[str]]] = {}
+    for path, m, name, p in _parameters(model):
+        owners.setdefault(id(p), {}).setdefault((m, name), []).append(path)
+    return [paths for paths in owners.values() if len(paths) > 1]
+
+
+def untied(before: Tied, model: Module) -> Iterator[str]:
+    """Parameters that were one before modules were replaced, and are several now."""
+    now = _parameters(model)
+    by_path = {path: p for path, _, _, p in now}
+    stands = Counter((m, name) for _, m, name, _ in now)
+    for group in before:
+        found: dict[str, Parameter | None] = {}
+        for (m, name), paths in group.items():  # a module may have moved; where it stands at fewer places, another has come there
+            found.update({path: m._parameters[name] if stands[m, name] >= len(paths) else by_path.get(path) for path in paths})
+        (first, p), *rest = found.items()
+        seen = {id(p), id(None)}
+        for path, q in rest:
+            if p is not None and id(q) not in seen:
+                seen.add(id(q))
+                yield f"{path} was also {first}, and no longer is"
+
+
+def _parameters(model: Module) -> list[tuple[str, Module, str, Parameter]]:
+    """Every parameter of every place: its path, its module, its name there."""
+    return [(f"{path}.{n}" if path else n, m, n, p) for path, _, _, m in places(model) for n, p in m._parameters.items() if p is not None]
 
 
 def _line(sign: str, e: Entry, to: str = "", other: Entry | None = None) -> Line:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 from jitgrad.errors import ArgumentError, SurgeryError
+from jitgrad.nn._hidden import warn_of_hidden
 from jitgrad.nn.containers import ModuleDict, ModuleList, Sequential
 from jitgrad.nn.module import Module
-from jitgrad.nn.surgery._address import Key, find_some, key_text, listed
-from jitgrad.nn.surgery._change import Change, Edit, Grads, Put
+from jitgrad.nn.surgery._address import Key, checked, find_some, key_text, listed
+from jitgrad.nn.surgery._change import Change, Edit, PutModule, SetRequiresGrad
 from jitgrad.nn.surgery._fit import Example
 from jitgrad.nn.surgery._operations import FIX, Fitting, Insertion, Operation, Removal, Replacement, carry_out
 from jitgrad.nn.surgery._slots import Maker, Slot, check_new, one_of, same_modules, same_slots, slots
@@ -59,13 +58,15 @@ def replace(
     jitgrad.errors.SurgeryError: replace 0: 2 (Linear(3, 1)) no longer fits: linear: expected an input (..., 3) for the weight (1, 3), \
 given (5, 4). Nothing was changed. Try adapt=True, which resizes what follows, or a layer whose sizes are those of the old one.
     """
+    warn_of_hidden(checked(model))
     what = f"replace {key_text(key)}"
     check_new(new, what)
     fitting = Fitting(model, example, adapt, keep, what)
-    return carry_out(model, what, _replacements(model, key, new, shared, what), fitting)
+    return carry_out(model, what, replacements(model, key, new, shared, what), fitting)
 
 
-def _replacements(model: Module, key: Key, new: Any, shared: str | None, what: str) -> list[Operation]:
+def replacements(model: Module, key: Key, new: Any, shared: str | None, what: str) -> list[Operation]:
+    """What replaces the modules that a key means, one for each module."""
     one_of("shared", shared, (None, "everywhere", "here"))
     found = same_modules(model, slots(model, key, what), shared, what)
     by_module: dict[Module, list[Slot]] = {}
@@ -103,6 +104,7 @@ def insert_before(
       > 1 is now 2: Linear(3, 1)
       parameters: 13, as before
     """
+    warn_of_hidden(checked(model))
     return _insert(model, key, new, False, name, wrap, (example, adapt, keep))
 
 
@@ -128,6 +130,7 @@ def insert_after(
     >>> [type(m).__name__ for m in net]
     ['Conv2d', 'BatchNorm2d', 'ReLU', 'Conv2d', 'BatchNorm2d']
     """
+    warn_of_hidden(checked(model))
     return _insert(model, key, new, True, name, wrap, (example, adapt, keep))
 
 
@@ -178,6 +181,7 @@ def remove(model: Module, key: Key, *, example: Any = None, adapt: bool = False,
     >>> net[1]
     Dropout(p=0.5, inplace=False)
     """
+    warn_of_hidden(checked(model))
     what = f"remove {key_text(key)}"
     fitting = Fitting(model, example, adapt, keep, what)
     found = slots(model, key, what)
@@ -210,6 +214,7 @@ def swap(model: Module, a: Key, b: Key, *, example: Any = None) -> Change:
     >>> net[0]
     ReLU()
     """
+    warn_of_hidden(checked(model))
     what = f"swap {key_text(a)} and {key_text(b)}"
     one, other = (_only(model, key, what) for key in (a, b))
     if one.module is other.module:
@@ -217,7 +222,7 @@ def swap(model: Module, a: Key, b: Key, *, example: Any = None) -> Change:
     slots(model, [one.path, other.path], what)
     with Edit(model, what, None if example is None else Example(model, example)) as edit:
         for slot, new in ((one, other.module), (other, one.module)):
-            edit.steps.append(Put(slot.path, slot.parent, slot.name, new))
+            edit.steps.append(PutModule(slot.path, slot.parent, slot.name, new))
         edit.check(FIX.replace("Try adapt=True, which resizes what follows, or a layer", "Swap layers"))
         return edit.change()
 
@@ -249,8 +254,9 @@ def freeze(model: Module, key: Key) -> Change:
     freeze 0 in Sequential
       ~ 0 is now frozen: Linear(2, 3)
       parameters: 13, as before
-      trained: 13 -> 4
+      trainable: 13 -> 4
     """
+    warn_of_hidden(checked(model))
     return _set_grads(model, key, False, f"freeze {key_text(key)}")
 
 
@@ -262,7 +268,7 @@ def unfreeze(model: Module, key: Key) -> Change:
     model
         The model, which is edited in place.
     key
-        What is trained again, see get; "" is the whole model.
+        What becomes trainable, see get; "" is the whole model.
 
     >>> from jitgrad import nn
     >>> from jitgrad.nn import surgery
@@ -271,6 +277,7 @@ def unfreeze(model: Module, key: Key) -> Change:
     >>> [p.requires_grad for p in net.parameters()]
     [False, False, True, True]
     """
+    warn_of_hidden(checked(model))
     return _set_grads(model, key, True, f"unfreeze {key_text(key)}")
 
 
@@ -280,53 +287,5 @@ def _set_grads(model: Module, key: Key, wanted: bool, what: str) -> Change:
         for place in found:
             for name, p in place.module.named_parameters():
                 if p.requires_grad != wanted and p.is_floating_point():
-                    edit.steps.append(Grads(f"{place.path}.{name}" if place.path else name, p, wanted))
+                    edit.steps.append(SetRequiresGrad(f"{place.path}.{name}" if place.path else name, p, wanted))
         return edit.change()
-
-
-@contextmanager
-def temporarily(model: Module, edits: Mapping[Key, Any], *, example: Any = None, shared: str | None = None) -> Iterator[Module]:
-    """Replace modules for the length of a ``with`` block, all of them or none; afterwards, also after an error, all is as before.
-
-    Parameters
-    ----------
-    model, example, shared
-        As in replace.
-    edits
-        Keys and the new module for each, or a function of the old one. All keys mean the model as it is before.
-
-    Raises as replace does, and SurgeryError where two keys mean one place; also at the end of the block, where modules that it put
-    there have been replaced inside it.
-
-    >>> from jitgrad import nn
-    >>> from jitgrad.nn import surgery
-    >>> net = nn.Sequential(nn.Linear(2, 2), nn.Dropout(), nn.ReLU())
-    >>> with surgery.temporarily(net, {nn.Dropout: nn.Identity(), "2": nn.Tanh()}) as changed:
-    ...     changed[1:]
-    Sequential(
-      (0): Identity()
-      (1): Tanh()
-    )
-    >>> net[2]
-    ReLU()
-    """
-    if not isinstance(edits, Mapping):
-        raise TypeError(f"temporarily: expected a dict of keys and modules, given {type(edits).__name__}.")
-    operations: list[Operation] = []
-    paths: list[str] = []
-    for key, new in edits.items():
-        what = f"temporarily {key_text(key)}"
-        check_new(new, what)
-        for r in _replacements(model, key, new, shared, what):
-            operations.append(r)
-            paths += [path for slot in r.found for path in slot.paths]  # type: ignore[attr-defined]
-    twice = next((p for i, p in enumerate(paths) if p in paths[:i]), None)
-    if twice is not None:
-        raise SurgeryError(f"temporarily: {twice} is meant by two keys.")
-    if paths:
-        slots(model, paths, "temporarily")
-    change = carry_out(model, "temporarily", operations, Fitting(model, example, False, "overlap", "temporarily"))
-    try:
-        yield model
-    finally:
-        change.undo()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -13,7 +12,7 @@ from jitgrad.nn._trace import Call, Trace, tensors_in
 from jitgrad.nn.containers import ModuleDict, Sequential
 from jitgrad.nn.module import Module
 from jitgrad.nn.surgery import _widths
-from jitgrad.nn.surgery._change import Change, Edit, Modes, Resized
+from jitgrad.nn.surgery._change import Change, Edit, ResizeLayer, SetModes
 from jitgrad.nn.surgery._fit import Example, output_of, said, shapes_text
 from jitgrad.nn.surgery._slots import Maker, Slot, one_of
 
@@ -82,13 +81,13 @@ class Insertion:
         assert self.new is not None
         slot, new = self.slot, self.new
         if self.wrap:
-            both = [("0", slot.module), (self.name or "1", new)] if self.after else [(self.name or "0", new), ("1", slot.module)]
-            edit.put(slot.path, slot.parent, slot.name, Sequential(OrderedDict(both)))
+            both = Sequential(slot.module).insert(int(self.after), new, name=self.name)
+            edit.put(slot.path, slot.parent, slot.name, both)
             return
         parent: Any = slot.parent
         edit.table(slot.path.rpartition(".")[0], parent)
         parent.insert(list(parent._modules).index(slot.name) + self.after, new, name=self.name)
-        edit.steps.append(Modes(new, slot.module.training, edit.inside))
+        edit.steps.append(SetModes(new, slot.module.training, edit.inside))
 
     def changes(self, trace: Trace, what: str) -> Shapes:
         found: Shapes = []
@@ -166,9 +165,13 @@ def _adapted(edit: Edit, operation: Operation, keep: str) -> None:
     assert before is not None
     operation.make()
     changes = operation.changes(before, edit.what)
-    plan = _widths.plan(before, changes, operation.gone()) if changes else None
-    for r in plan or ():
-        edit.steps.append(Resized(r.path, r.module, r.text, r.apply, keep))
+    try:
+        plan = _widths.plan(before, changes, operation.gone()) if changes else None
+    except _widths.CannotFollow as stop:
+        place = f"\n  in {stop.place}" if stop.place else ""
+        raise SurgeryError(f"{edit.what}: {stop.why}{place}\n  Nothing was changed. {stop.fix}") from stop.__cause__
+    for r in plan.resizes if plan is not None else ():
+        edit.steps.append(ResizeLayer(r.path, r.module, r.text, r.apply, keep))
     operation.write(edit)
     after, error = edit.fits()
     written = plan.written(after) if plan is not None else None

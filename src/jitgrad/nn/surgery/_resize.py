@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jitgrad.autograd import Tensor, copy_, no_grad
 from jitgrad.errors import ArgumentError
-from jitgrad.nn._edits import edited
+from jitgrad.nn._edit_mark import edited
 from jitgrad.nn._place import short_name
 from jitgrad.nn.conv import _Conv
 from jitgrad.nn.linear import Bilinear, Linear

@@ -20,6 +20,7 @@ Dims = list[Width]
 Rule = Callable[["Follow", Op, list[Any]], list[Dims]]
 
 RULES: dict[str, Rule] = {}
+AT_ONCE = "replace both at once: without adapt=True, all that a list of keys means is replaced before the check."
 
 
 def _rule(names: str) -> Callable[[Rule], Rule]:
@@ -134,7 +135,7 @@ def _conv(f: Follow, op: Op, xs: list[Any]) -> list[Dims]:
         f.same(op, x[1], w[1])
     else:
         why = f"a convolution with groups={groups} cuts its channels into groups of fixed sizes"
-        f.refuse(op, [x[1], w[0], w[1]], why)
+        f.refuse(op, [x[1], w[0], w[1]], why, f"Give that convolution groups=1 first, or {AT_ONCE}")
     return [[x[0], w[0], *f.derived(op, 2)]]
 
 
@@ -232,7 +233,7 @@ def _split(f: Follow, op: Op, taken: Dims, sizes: tuple[int, ...]) -> Dims:
     """One width as several: allowed as long as it does not change."""
     whole = prod(sizes)
     why = f"a width of {whole} is cut into {' x '.join(map(str, sizes))} here (as attention heads are)"
-    f.refuse(op, taken, why)
+    f.refuse(op, taken, why, f"Keep {whole}, or edit the code that has {' x '.join(map(str, sizes))} in it, such as a number of heads.")
     return [Width(n, fixed=f"{why}, {f.place(op)}") for n in sizes]
 
 

@@ -14,8 +14,8 @@ from jitgrad.autograd.primitive import Spec
 from jitgrad.errors import JitgradError, SurgeryError
 from jitgrad.nn._place import short_name
 from jitgrad.nn._trace import Call, Op, Trace, tensors_in
-from jitgrad.nn.surgery._resize import Resize, attribute_of, layout
-from jitgrad.nn.surgery._rules import is_batch_norm, norm_layout, rule_of, unknown
+from jitgrad.nn.surgery._resize import Attribute, Resize, attribute_of, layout
+from jitgrad.nn.surgery._rules import AT_ONCE, is_batch_norm, norm_layout, rule_of, unknown
 from jitgrad.nn.surgery._width import Width, atoms, changes, merge, new_size, root, runs
 
 if TYPE_CHECKING:
@@ -34,11 +34,19 @@ class Use(NamedTuple):
     known: bool
 
 
-class Plan(list[Resize]):
-    """What must follow an edit; and what each operation is expected to give afterwards."""
+class CannotFollow(SurgeryError):
+    """A width that cannot follow: where, and what would help."""
+
+    def __init__(self, why: str, place: str, fix: str) -> None:
+        super().__init__(why)
+        self.why, self.place, self.fix = why, place, fix
+
+
+class Plan:
+    """What must follow an edit: ``resizes``; and what each operation is expected to give afterwards."""
 
     def __init__(self, follow: Follow) -> None:
-        super().__init__(follow.resizes())
+        self.resizes = follow.resizes()
         self._operations = [op for op in follow.trace.ops if follow.gone_call(op.call) is None]
         self._shapes = [[tuple([new_size(w) for w in follow.dims[id(t)]]) for t in op.outputs] for op in self._operations]
         self._places = {id(op): follow.place(op) for op in self._operations if op.prim.name in _WITH_SIZES}
@@ -78,7 +86,7 @@ def plan(trace: Trace, changed: Iterable[tuple[Tensor, Shape]], gone: Collection
     gone
         The modules that the edit takes away: they are not resized.
 
-    Raises SurgeryError where a width cannot follow, naming the place. Nothing is changed, neither here nor there.
+    Raises CannotFollow, a SurgeryError, where a width cannot follow, naming the place. Nothing is changed, neither here nor there.
     """
     f = Follow(trace, changed, gone)
     f.follow()
@@ -110,7 +118,8 @@ class Follow:
         self.attributes: dict[tuple[Module, str, int | None], Width] = {}
         self.owners: dict[int, list[str]] = {}  # names of parameters and buffers, by id
         self.derivations: dict[int, list[tuple[Width, int]]] = {}  # by the id of the operation: widths, and dims of its output
-        self.refusals: list[tuple[Op, list[Width], str]] = []
+        self.refusals: list[tuple[Op, list[Width], str, str]] = []
+        self.met: dict[Width, Op] = {}  # where a width that changes has become one with a width that cannot
         self.found: list[Width] = []
         self.cuts: dict[int, list[Width]] = {}
         for t, shape in changed:
@@ -124,8 +133,10 @@ class Follow:
     # ---- what is there before the first operation
     def _cut(self, t: Tensor, shape: Shape) -> None:
         if len(t.shape) != len(shape):
-            raise SurgeryError(
-                f"adapt: a tensor {t.shape} would become {tuple(shape)}, with another number of dims, and only sizes can be followed."
+            raise CannotFollow(
+                f"a tensor {t.shape} would become {tuple(shape)}, with another number of dims, and only sizes can be followed.",
+                "",
+                "Give a layer whose output has as many dims.",
             )
         fixed = "a layer that the edit puts in gives it"
         self.cuts[id(t)] = [Width(n, new=m, fixed=fixed if m == n else "") for n, m in zip(t.shape, shape, strict=True)]
@@ -230,7 +241,7 @@ class Follow:
         if maker is not None:
             fixed = f"the layer put in at {maker.path} gives it"
         else:
-            fixed = f"a tensor {t.shape} has it that is neither a parameter nor computed from the input, used by {self.place(op)}"
+            fixed = f"a tensor {t.shape} has it that is neither a parameter nor computed from the input"
         return self._describe(t, [Width(n, fixed=fixed) for n in t.shape])
 
     def same(self, op: Op, a: Width, b: Width) -> None:
@@ -254,7 +265,10 @@ class Follow:
         elif a.new is not None and b.new is not None and a.new != b.new:
             self._raise(a, f"it would have to become {b.new} as well", op)
         else:
+            meeting = self.met.get(a) or self.met.get(b) or (op if (changes(a) and b.fixed) or (changes(b) and a.fixed) else None)
             merge(a, b)
+            if meeting is not None:
+                self.met[a] = meeting
 
     def derived(self, op: Op, first: int) -> list[Width]:
         """Dims of the output, from first on, that follow from the sizes of the inputs: those of images."""
@@ -267,10 +281,10 @@ class Follow:
         fixed = f"{self.place(op)} gives it"
         return [[Width(n, fixed=fixed) for n in t.shape] for t in op.outputs]
 
-    def refuse(self, op: Op, widths: Sequence[Width], why: str) -> None:
+    def refuse(self, op: Op, widths: Sequence[Width], why: str, fix: str = "") -> None:
         """None of the widths may change, for this reason."""
         if widths:
-            self.refusals.append((op, list(widths), why))
+            self.refusals.append((op, list(widths), why, fix))
 
     def sizes_of_norm(self, op: Op, x: list[Width]) -> None:
         """The sizes that a normalization layer keeps, also where it has no weights."""
@@ -298,9 +312,8 @@ class Follow:
         try:
             described = op.prim.infer(*op.prim.grouped(inputs), *op.p)
         except JitgradError as error:
-            refused = SurgeryError(f"adapt: what follows would fail: {error.args[0]}")
-            refused.place = self.place(op)
-            raise refused from error
+            fix = "Keep the sizes that it had there, or edit that layer too."
+            raise CannotFollow(f"what follows would fail: {error.args[0]}", self.place(op), fix) from error
         shape = (described[0] if isinstance(described, list) else described)[0]
         for w, d in self.derivations[id(op)]:
             a = root(w)
@@ -314,29 +327,33 @@ class Follow:
 
     def raise_refusals(self) -> None:
         """SurgeryError for the first place that a change has reached and where it cannot pass."""
-        for op, widths, why in self.refusals:
+        for op, widths, why, fix in self.refusals:
             for w in widths:
                 if changes(w):
-                    self._raise(w, why, op)
+                    self._raise(w, why, op, fix)
         for tensor, names in self.owners.items():
             for w in self.dims[tensor]:
                 if len(names) > 1 and changes(w):
-                    self._raise(w, f"{' and '.join(names)} are one tensor, and tied weights are not resized")
+                    fix = f"Untie them first: surgery.replace(model, {names[-1].rpartition('.')[0]!r}, copy.deepcopy)."
+                    self._raise(w, f"{' and '.join(names)} are one tensor, and tied weights are not resized", fix=fix)
         for w in self.found:
             w = root(w)
             if not changes(w):
                 continue
             if w.fixed:
-                self._raise(w, w.fixed)
+                self._raise(w, w.fixed, self.met.get(w))
             for use in w.uses:
                 if not use.known:
                     owner = f"{use.path} ({type(use.module).__name__})" if use.path else type(use.module).__name__
-                    self._raise(w, f"it is dim {use.dim} of {use.name!r} of {owner}, and only layers of jitgrad.nn can be resized")
+                    why = f"it is dim {use.dim} of {use.name!r} of {owner}, and only layers of jitgrad.nn can be resized"
+                    self._raise(w, why, fix=f"Put a layer in between that gives {root(w).size} again, or {AT_ONCE}")
 
-    def _raise(self, w: Width, why: str, op: Op | None = None) -> None:
-        error = SurgeryError(f"adapt: the width {root(w).size} cannot become {new_size(w)}: {why}.")
-        error.place = self.place(op) if op is not None else ""
-        raise error
+    def _raise(self, w: Width, why: str, op: Op | None = None, fix: str = "") -> None:
+        size = root(w).size
+        place = self.place(op) if op is not None else ""
+        raise CannotFollow(
+            f"the width {size} cannot become {new_size(w)}: {why}.", place, fix or f"Put a layer in between that gives {size} again."
+        )
 
     def place(self, op: Op) -> str:
         """The operation, its layer and the line of the model's program."""
@@ -347,9 +364,13 @@ class Follow:
     def resizes(self) -> list[Resize]:
         """What is to be done, in the order of the modules."""
         done = []
+        changing: dict[Module, dict[Attribute, Width]] = {}
+        for (owner, name, i), w in self.attributes.items():
+            if changes(w):
+                changing.setdefault(owner, {})[name, i] = w
         for path, m in self.staying():
-            own = {(name, i): w for (owner, name, i), w in self.attributes.items() if owner is m and changes(w)}
-            if not own:
+            own = changing.get(m)
+            if own is None:
                 continue
             known = layout(m)
             tensors = {

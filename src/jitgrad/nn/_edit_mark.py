@@ -19,7 +19,7 @@ def edited() -> None:
     mark = object()
 
 
-class Walk(Iterator[T]):
+class ParameterIterator(Iterator[T]):
     """An iterator over the parameters of a module that an optimizer can ask whose they are; else as the generator in it."""
 
     __slots__ = ("_rest", "module", "recurse")
