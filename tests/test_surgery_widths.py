@@ -15,7 +15,8 @@ import jitgrad as jg
 from jitgrad import nn
 from jitgrad.errors import JitgradError, SurgeryError
 from jitgrad.nn._place import short_name
-from jitgrad.nn._trace import Trace, preserved
+from jitgrad.nn._preserve import preserved
+from jitgrad.nn._trace import Trace
 from jitgrad.nn.surgery._resize import Resize
 from jitgrad.nn.surgery._widths import plan
 

@@ -11,7 +11,8 @@ import pytest
 import jitgrad as jg
 from jitgrad import nn
 from jitgrad.errors import ShapeError
-from jitgrad.nn._trace import Trace, preserved
+from jitgrad.nn._preserve import preserved
+from jitgrad.nn._trace import Trace
 
 
 class Net(nn.Module):

@@ -13,7 +13,8 @@ from jitgrad import dtypes
 from jitgrad.autograd import DryRun, Line, Tensor, no_grad, user_line
 from jitgrad.dtypes import DType
 from jitgrad.errors import ArgumentError, JitgradError, NoDataError
-from jitgrad.nn._trace import Call, Trace, preserved, tensors_in
+from jitgrad.nn._preserve import preserved
+from jitgrad.nn._trace import Call, Trace, tensors_in
 from jitgrad.ops.create import zeros
 from jitgrad.ops.random import randn
 

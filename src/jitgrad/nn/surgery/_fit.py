@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from jitgrad.autograd import DryRun, Line, Tensor, no_grad, user_line
 from jitgrad.errors import JitgradError, NoDataError, SurgeryError
 from jitgrad.nn._place import short_name
-from jitgrad.nn._trace import Trace, preserved
+from jitgrad.nn._preserve import preserved
+from jitgrad.nn._trace import Trace
 from jitgrad.nn.module import Module
 from jitgrad.ops.create import zeros
 
