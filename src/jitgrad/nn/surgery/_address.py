@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from jitgrad.autograd import Tensor
-from jitgrad.errors import ArgumentError, OutOfRangeError, UnknownPathError
+from jitgrad.errors import ArgumentError, InputTypeError, OutOfRangeError, UnknownPathError
 from jitgrad.nn._place import short_name
 from jitgrad.nn.containers import ModuleDict, ModuleList, Sequential
 from jitgrad.nn.module import Module
@@ -29,7 +29,7 @@ class Place(NamedTuple):
 def places(model: Module) -> list[Place]:
     """The model and everything below it, depth first; a module that stands at several places once for each."""
     if not isinstance(model, Module):
-        raise TypeError(f"surgery: expected a model, a Module, given {type(model).__name__}.")
+        raise InputTypeError(f"surgery: expected a model, a Module, given {type(model).__name__}.")
     return [Place("", None, "", model), *_below(model, "")]
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
+from jitgrad import dtypes
 from jitgrad._html import Html, block, element, faint, table
 from jitgrad.errors import OutOfRangeError
+from jitgrad.nn._dry import Arguments, traced
 from jitgrad.nn._hidden import warn_of_hidden
 from jitgrad.nn._place import short_name
 from jitgrad.nn._trace import Trace
 from jitgrad.nn.module import Module
 from jitgrad.nn.surgery._address import count_parameters, layers, listed
-from jitgrad.nn.surgery._fit import Example, shapes_text
+from jitgrad.nn.surgery._fit import shapes_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def _left(text: str) -> Html:
     return element("div", text, style="text-align:left")
 
 
-def index(model: Module, *inputs: Any) -> Table:
+def index(model: Module, *inputs: Any, dtype: Any = dtypes.float32, kwargs: Mapping[str, Any] | None = None) -> Table:
     """The numbered table of a model's layers, depth first: path, layer, parameters and, with inputs, output shapes.
 
     Parameters
@@ -104,7 +106,11 @@ def index(model: Module, *inputs: Any) -> Table:
         Any model. A layer is a module with nothing below it that is no empty container; one that stands at several places has a row
         for each, and its parameters are in the total once.
     *inputs
-        Arguments of the model, Tensors or shapes of float32 ones: it runs on shapes alone (with values where its forward asks for them).
+        Arguments of the model, where a tuple of ints is a shape: it runs on shapes alone (with values where its forward asks for them).
+    dtype
+        Of inputs given as shapes: one for all, or a list with one for each.
+    kwargs
+        Keyword arguments of the model's forward, passed as they are.
 
     The numbers are keys in get, replace and all other functions here, until the next edit.
 
@@ -122,7 +128,8 @@ def index(model: Module, *inputs: Any) -> Table:
     """
     found = layers(model)
     warn_of_hidden(model)  # layers in plain lists, which have no row
-    outputs = _outputs(model, inputs) if inputs else {}
+    run = bool(inputs or kwargs)
+    outputs = _outputs(model, Arguments(model, inputs, kwargs, dtype, "index")) if run else {}
     paths: dict[int, list[str]] = {}
     for p in found:
         paths.setdefault(id(p.module), []).append(p.path)
@@ -130,14 +137,14 @@ def index(model: Module, *inputs: Any) -> Table:
     for i, (path, _, _, m) in enumerate(found):
         others = [p for p in paths[id(m)] if p != path]
         count = sum(p.numel() for p in m._parameters.values() if p is not None)
-        output = ", ".join(outputs.get(id(m), ["not called"])) if inputs else ""
+        output = ", ".join(outputs.get(id(m), ["not called"])) if run else ""
         rows.append(Row(i, path, m, short_name(m), count, output, f"shared with {listed(others)}" if others else ""))
-    return Table(model, rows, bool(inputs))
+    return Table(model, rows, run)
 
 
-def _outputs(model: Module, inputs: tuple[Any, ...]) -> dict[int, list[str]]:
+def _outputs(model: Module, given: Arguments) -> dict[int, list[str]]:
     """The output shapes of each module's calls, by its id."""
-    trace, error = Example(model, inputs if len(inputs) != 1 else (inputs[0],)).run(model)
+    trace, error = traced(model, given)
     if error is not None:
         raise error
     return _by_module(trace)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from jitgrad._html import FAINT, Html, block, element
+from jitgrad.autograd import raised_at
 from jitgrad.errors import JitgradError, NoDataError
-from jitgrad.nn._measure import line_of
-from jitgrad.nn._rows import Line, Row
+from jitgrad.nn.summarizing.rows import Row, Shown
 
 _METRIC = ("", "k", "M", "G", "T", "P")
 _TABLE = "border-collapse:collapse;margin:.2em 0;background:transparent;color:inherit;font:inherit"
@@ -44,7 +44,7 @@ def in_seconds(seconds: float) -> str:
 
 class _Column(NamedTuple):
     title: str
-    text: Callable[[Line], str]
+    text: Callable[[Shown], str]
     amount: Callable[[Row], float] | None = None  # of number columns: what the bar in HTML shows
 
 
@@ -65,7 +65,7 @@ _COLUMNS = (
 _CALLS = _Column("calls", lambda line: str(line.row.calls or ""), lambda row: 0)
 
 
-def _columns(lines: Sequence[Line]) -> list[_Column]:
+def _columns(lines: Sequence[Shown]) -> list[_Column]:
     """Those that say something; how often each was called where one was more than once."""
     found = [c for c in _COLUMNS if any(c.text(line) for line in lines)]
     if any(line.row.calls > 1 for line in lines):
@@ -73,7 +73,7 @@ def _columns(lines: Sequence[Line]) -> list[_Column]:
     return found
 
 
-def _complaint(line: Line) -> list[str]:
+def _complaint(line: Shown) -> list[str]:
     """What was raised in this line's module: the message, where, and the line of the program."""
     error = line.row.error
     if error is None:
@@ -82,14 +82,14 @@ def _complaint(line: Line) -> list[str]:
     first, *rest = f"{type(error).__name__}: {error.args[0] if ours else error}".split("\n")
     if ours and error.place:  # type: ignore[attr-defined]
         rest.append(f"in {error.place}")  # type: ignore[attr-defined]
-    if (at := line_of(error)) is not None:
+    if (at := raised_at(error)) is not None:
         rest.append(f"at {at}")
     if isinstance(error, NoDataError):
         rest.append("time=True runs the model for real, which tells the rest.")
     return [f"✗ {first}", *(f"  {words}" for words in rest)]
 
 
-def as_text(lines: Sequence[Line], totals: Sequence[tuple[str, str]]) -> str:
+def as_text(lines: Sequence[Shown], totals: Sequence[tuple[str, str]]) -> str:
     """Columns side by side, then the totals."""
     columns = _columns(lines)
     table = [[c.title for c in columns], *([c.text(line) for c in columns] for line in lines)]
@@ -105,7 +105,7 @@ def as_text(lines: Sequence[Line], totals: Sequence[tuple[str, str]]) -> str:
     return "\n".join([*found, "", *(f"{name.ljust(width)}  {words}" for name, words in totals)])
 
 
-def as_html(lines: Sequence[Line], totals: Sequence[tuple[str, str]]) -> Html:
+def as_html(lines: Sequence[Shown], totals: Sequence[tuple[str, str]]) -> Html:
     """The same as a table, in which each number has a bar as long as its part of the whole."""
     columns = _columns(lines)
     body = [element("tr", *(element("th", c.title, style=f"{_CELL}{_side(c)}font-weight:normal;{FAINT}") for c in columns))]
