@@ -17,7 +17,6 @@ from jitgrad.ops.summary import equal
 
 _BOXES = frozenset({list, dict, set, deque, OrderedDict, defaultdict, Counter})  # what a forward may collect things in
 _LOOKED_INTO = _BOXES | {tuple, frozenset}
-_FIELDS = ("array", "node", "base", "seen")  # of a Tensor: its memory, and where it stands in the graph
 
 
 @contextmanager
@@ -37,7 +36,7 @@ def preserved(model: Tree, *inputs: Any, values: bool = True) -> Iterator[None]:
     """
     modules, boxes, tensors = _found(model, inputs)
     attributes = [dict(m.__dict__) for m in modules]
-    contents = [copy(box) for box in boxes]
+    contents = [copy(box) if box else None for box in boxes]
     states = [_State(t, values) for t in tensors]
     rng_state = get_rng_state()
     try:
@@ -50,7 +49,9 @@ def preserved(model: Tree, *inputs: Any, values: bool = True) -> Iterator[None]:
             m.__dict__.clear()
             m.__dict__.update(had)
         for box, content in zip(boxes, contents, strict=True):
-            if _identities(box) != _identities(content):
+            if content is None:
+                box.clear()
+            elif _identities(box) != _identities(content):
                 box.clear()
                 (box.extend if isinstance(box, (list, deque)) else box.update)(content)
         for state in states:
@@ -68,15 +69,20 @@ def _found(model: Tree, inputs: Any) -> tuple[list[Tree], list[Any], list[Tensor
         if id(v) in seen:
             continue
         seen.add(id(v))
-        if isinstance(v, Tensor):
-            tensors[id(v)] = v
-            continue
         if isinstance(v, Tree):
             modules.append(v)
-        elif type(v) in _BOXES:
-            boxes.append(v)
-        inside = v.__dict__.values() if isinstance(v, Tree) else v.values() if isinstance(v, dict) else v
-        todo += [x for x in inside if type(x) in _LOOKED_INTO or isinstance(x, (Tensor, Tree))]
+            inside = v.__dict__.values()
+        else:
+            if type(v) in _BOXES:
+                boxes.append(v)
+            if not v:
+                continue
+            inside = v.values() if isinstance(v, dict) else v
+        for x in inside:
+            if isinstance(x, Tensor):
+                tensors[id(x)] = x
+            elif type(x) in _LOOKED_INTO or isinstance(x, Tree):
+                todo.append(x)
     return modules, boxes, list(tensors.values())
 
 
@@ -88,39 +94,38 @@ def _identities(box: Any) -> list[int]:
 class _State:
     """A Tensor as it is: its memory, its elements, its place in the graph, its gradient."""
 
-    __slots__ = ("base", "fields", "grad", "has_grad", "leaf", "old", "tensor", "version")
+    __slots__ = ("fields", "grad", "leaf", "old", "tensor", "version")
 
     def __init__(self, t: Tensor, values: bool) -> None:
         self.tensor = t
         self.fields = _fields(t)
-        self.base = None if t.base is None else (t.base, _fields(t.base))  # it is written to where a view is
-        self.leaf = (t.node.shape, t.node.dtype) if isinstance(t.node, Leaf) else None
-        self.has_grad = self.leaf is not None
-        self.grad = t.grad if self.has_grad else None
-        self.version = t._version
+        if t.base is not None:  # it is written to where a view is
+            self.fields += _fields(t.base)
+        node = t.node
+        self.leaf = (node, node.shape, node.dtype, node.grad) if type(node) is Leaf else None
         self.old = None
         if values and not isinstance(t.array, Spec):
+            self.version = t._version
             with no_grad():
                 self.old = clone(t)
 
     def take_gradient(self) -> None:
         """Gradients go elsewhere meanwhile: backward adds to those that are there in place."""
-        if self.has_grad:
-            self.tensor.grad = None
+        if self.leaf is not None:
+            self.leaf[0].grad = None
 
     def restore(self) -> None:
-        t = self.tensor
-        for owner, fields in ((t, self.fields), *([self.base] if self.base is not None else [])):
-            for name, value in fields.items():
-                setattr(owner, name, value)
+        for owner, name, value in self.fields:
+            setattr(owner, name, value)
         if self.leaf is not None:
-            t.node.shape, t.node.dtype = self.leaf  # type: ignore[union-attr]
-            t.grad = self.grad
+            node, node.shape, node.dtype, node.grad = self.leaf
+        t = self.tensor
         if self.old is not None:
             with no_grad():
                 if t._version != self.version or not equal(t, self.old):
                     copy_(t, self.old)
 
 
-def _fields(t: Tensor) -> dict[str, Any]:
-    return {name: getattr(t, name) for name in _FIELDS if hasattr(t, name)}
+def _fields(t: Tensor) -> list[tuple[Tensor, str, Any]]:
+    found: list[tuple[Tensor, str, Any]] = [(t, "array", t.array), (t, "node", t.node), (t, "base", t.base)]
+    return found if t.base is None else [*found, (t, "seen", t.seen)]
