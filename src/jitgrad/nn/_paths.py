@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from jitgrad._words import listed
+
 if TYPE_CHECKING:
     from jitgrad.nn._tree import Tree
 
@@ -23,10 +25,8 @@ def steps_of(path: Any, where: str) -> list[str]:
 
 def no_entry(root: Tree, path: str, module: Tree, name: str, kind: str) -> AttributeError:
     """The error of a path from root, where module has no submodule, parameter or buffer of that name."""
-    more = _another_kind(module, name, kind) or _did_you_mean(path, _paths(root, kind))
-    return AttributeError(
-        f"{path!r}: {type(module).__name__} has no {kind} {name!r}; it has {_some(module.__dict__[_TABLES[kind]])}.{more}"
-    )
+    more = _another_kind(module, name, kind) or did_you_mean(path, _paths(root, kind))
+    return AttributeError(f"{path!r}: {type(module).__name__} has no {kind} {name!r}; it has {some(module.__dict__[_TABLES[kind]])}.{more}")
 
 
 def _another_kind(module: Tree, name: str, kind: str) -> str:
@@ -35,11 +35,12 @@ def _another_kind(module: Tree, name: str, kind: str) -> str:
     )
 
 
-def _some(names: Iterable[str]) -> str:
-    listed = list(names)
-    if len(listed) > 2 and listed == [str(i) for i in range(len(listed))]:
-        return f"0 to {len(listed) - 1}"
-    return (", ".join(listed[:SHOWN]) or "none") + (f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else "")
+def some(names: Iterable[str]) -> str:
+    """Names of what is there: ``0 to 5`` for a list's."""
+    found = list(names)
+    if len(found) > 2 and found == [str(i) for i in range(len(found))]:
+        return f"0 to {len(found) - 1}"
+    return listed(found, SHOWN) or "none"
 
 
 def _paths(root: Tree, kind: str) -> list[str]:
@@ -49,12 +50,15 @@ def _paths(root: Tree, kind: str) -> list[str]:
     return [f"{path}.{n}" if path else n for path, m in modules for n, t in m.__dict__[_TABLES[kind]].items() if t is not None]
 
 
-def _did_you_mean(path: str, paths: list[str]) -> str:
-    """The one path that ends with this one, the longest that this one ends with, or one that is spelt alike."""
+def did_you_mean(path: str, paths: list[str], indices: bool = False) -> str:
+    """The one path that ends with this one, the longest that this one ends with, or one that is spelt alike.
+
+    Another index is no other spelling, unless indices are asked for.
+    """
     around = [p for p in paths if path and p.endswith(f".{path}")]
     inside = sorted((p for p in paths if path.endswith(f".{p}")), key=len)
-    spelt = [p for p in paths if p.count(".") == path.count(".") and _without_digits(p) != _without_digits(path)]
-    alike = difflib.get_close_matches(path, spelt, 1, 0.7)  # another index is no other spelling
+    spelt = [p for p in paths if p.count(".") == path.count(".") and (indices or _without_digits(p) != _without_digits(path))]
+    alike = difflib.get_close_matches(path, spelt, 1, 0.7)
     found = around if len(around) == 1 else inside[-1:] or alike
     return f" Did you mean {found[0]!r}?" if found else ""
 

@@ -118,7 +118,8 @@ class _State:
         for owner, name, value in self.fields:
             setattr(owner, name, value)
         if self.leaf is not None:
-            node, node.shape, node.dtype, node.grad = self.leaf
+            leaf, *had = self.leaf
+            leaf.shape, leaf.dtype, leaf.grad = had
         t = self.tensor
         if self.old is not None:
             with no_grad():

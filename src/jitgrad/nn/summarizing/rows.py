@@ -164,7 +164,7 @@ class _Counter:
             told = type(module).forward in _NOT_TO_BE_CALLED or any(r.reached or r.shared is not None for r in below)
             return "" if told else "not called"
         words = list(dict.fromkeys(_words(c.output) for c in count.calls if c.error is None))
-        return ", then ".join(words[:3]) + (f", {len(words) - 3} more" if len(words) > 3 else "")
+        return _first(words, ", then ")
 
     def _seconds(self, path: str, below: list[Row]) -> float | None:
         if self.run is None or not self.run.times:
@@ -178,7 +178,12 @@ def _words(output: Any) -> str:
     words = [f"{t.shape}" + ("" if t.dtype.name == "float32" else f" {t.dtype.name}") for t in tensors_in(output)]
     if not words:
         return type(output).__name__ if output is not None else "None"
-    return ", ".join(words[:3]) + (f", {len(words) - 3} more" if len(words) > 3 else "")
+    return _first(words, ", ")
+
+
+def _first(words: list[str], between: str) -> str:
+    """Three, as cells are narrow, and the number of the others."""
+    return between.join(words[:3]) + (f", {len(words) - 3} more" if len(words) > 3 else "")
 
 
 def rows_of(model: Module, run: Measured | None) -> tuple[Row, list[tuple[str, str]]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jitgrad import dtypes
+from jitgrad._words import listed
 from jitgrad.errors import ArgumentError, DTypeError, InputTypeError
 from jitgrad.nn._dry import Arguments
 from jitgrad.nn.module import Module
@@ -138,8 +139,7 @@ class Summary:
         if self.seconds is not None:
             found.append(("time", f"{in_seconds(self.seconds)}, median of {self.runs} run{'s' * (self.runs > 1)}"))
         if self._tied:
-            more = [f"and {len(self._tied) - 3} more"] if len(self._tied) > 3 else []
-            found.append(("counted once", ", ".join([*(f"{name} is {first}" for name, first in self._tied[:3]), *more])))
+            found.append(("counted once", listed([f"{name} is {first}" for name, first in self._tied], 3)))
         if self.error is not None:
             left = sum(1 for r in self.rows if r.shared is None and not r.reached)
             found += [("not reached", f"{left} module{'s' * (left > 1)}")] if left else []

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from jitgrad._html import FAINT, Html, block, element
+from jitgrad._html import FAINT, TABLE, Html, block, element
+from jitgrad._words import aligned
 from jitgrad.autograd import raised_at
 from jitgrad.errors import JitgradError, NoDataError
 from jitgrad.nn.summarizing.rows import Row, Shown
 
 _METRIC = ("", "k", "M", "G", "T", "P")
-_TABLE = "border-collapse:collapse;margin:.2em 0;background:transparent;color:inherit;font:inherit"
 _CELL = "padding:.05em .6em;border:0;white-space:pre;"
 _BAR = "background:linear-gradient(to left,rgba(80,140,230,.28) {0:.1f}%,transparent {0:.1f}%);"  # grows from the right, under the number
 _FAILED = "color:#d33;"  # seen on dark and on light pages
@@ -93,16 +93,11 @@ def as_text(lines: Sequence[Shown], totals: Sequence[tuple[str, str]]) -> str:
     """Columns side by side, then the totals."""
     columns = _columns(lines)
     table = [[c.title for c in columns], *([c.text(line) for c in columns] for line in lines)]
-    widths = [max(map(len, texts)) for texts in zip(*table, strict=True)]
-    texts = [
-        "  ".join(t.rjust(w) if c.amount else t.ljust(w) for t, w, c in zip(cells, widths, columns, strict=True)).rstrip()
-        for cells in table
-    ]
+    texts = aligned(table, [i for i, c in enumerate(columns) if c.amount])
     found = texts[:1]
     for text, line in zip(texts[1:], lines, strict=True):
         found += [text, *(line.below + words for words in _complaint(line))]
-    width = max(len(name) for name, _ in totals)
-    return "\n".join([*found, "", *(f"{name.ljust(width)}  {words}" for name, words in totals)])
+    return "\n".join([*found, "", *aligned(totals)])
 
 
 def as_html(lines: Sequence[Shown], totals: Sequence[tuple[str, str]]) -> Html:
@@ -124,7 +119,7 @@ def as_html(lines: Sequence[Shown], totals: Sequence[tuple[str, str]]) -> Html:
                 )
             )
     foot = [element("tr", *(element("td", t, style=f"{_CELL}text-align:left;{f}") for t, f in ((n, FAINT), (w, "")))) for n, w in totals]
-    return block(element("table", *body, style=_TABLE), element("table", *foot, style=_TABLE))
+    return block(element("table", *body, style=TABLE), element("table", *foot, style=TABLE))
 
 
 def _side(column: _Column) -> str:

@@ -11,10 +11,10 @@ from jitgrad.autograd import Tensor
 from jitgrad.errors import DeviceError, DTypeError, JitgradError, ShapeError, SurgeryError
 from jitgrad.nn._listed import Listed
 from jitgrad.nn._trace import Trace, tensors_in
+from jitgrad.nn._tree import count, every_parameter
 from jitgrad.nn.containers import ModuleDict
 from jitgrad.nn.module import Module
-from jitgrad.nn.surgery._address import count_parameters, count_trained
-from jitgrad.nn.surgery._diff import Entry, Line, compare, diff_html, diff_text, entries
+from jitgrad.nn.surgery._diff import Difference, Entry, compare, diff_html, diff_text, entries
 from jitgrad.nn.surgery._fit import Example, said, shapes_text, where
 
 
@@ -54,7 +54,7 @@ class Put:
             _follow(self.old, self.parent, self.training)
 
 
-class Table:
+class Members:
     """Other members, or another order, in a container, which the caller edits after this has been made."""
 
     def __init__(self, path: str, parent: Module) -> None:
@@ -162,8 +162,7 @@ class Edit:
         self.before = entries(model)
         self.modules = list(model.modules())  # held, so that their ids stay theirs
         self.inside = set(map(id, self.modules))
-        self.parameters_before = count_parameters(model.modules())
-        self.trained_before = count_trained(model)
+        self.parameters_before, self.trained_before = _counts(model)
         self.steps: list[Step] = []
         self.trace = None if example is None else example.run_first(model)
         self.output_before = "" if self.trace is None else shapes_text(self.trace.calls[0].output)
@@ -192,8 +191,8 @@ class Edit:
 
     def table(self, path: str, parent: Module) -> None:
         """Note the members of a container, which is going to be edited, once."""
-        if not any(isinstance(s, Table) and s.parent is parent for s in self.steps):
-            self.steps.append(Table(path, parent))
+        if not any(isinstance(s, Members) and s.parent is parent for s in self.steps):
+            self.steps.append(Members(path, parent))
 
     def fits(self) -> tuple[Trace, Exception | None]:
         """The trace of the example on the model as edited so far, and the error where it does not take it."""
@@ -232,6 +231,12 @@ class Edit:
         return Change(self)
 
 
+def _counts(model: Module) -> tuple[int, int]:
+    """How many parameters a model has, and how many of them want gradients."""
+    parameters = every_parameter(model.modules())
+    return count(parameters), count(p for p in parameters if p.requires_grad)
+
+
 def _rows(trace: Trace | None) -> list[int]:
     """The sizes of dim 0 of the model's outputs."""
     return [] if trace is None else [t.shape[0] for t in tensors_in(trace.calls[0].output) if t.ndim]
@@ -264,8 +269,8 @@ class Change:
         self.model = edit.model
         self.what = edit.what
         self.parameters_before = edit.parameters_before
-        self.parameters_after = count_parameters(edit.model.modules())
-        self.trained_before, self.trained_after = edit.trained_before, count_trained(edit.model)
+        self.parameters_after, self.trained_after = _counts(edit.model)
+        self.trained_before = edit.trained_before
         self.output_before, self.output_after = edit.output_before, edit.output_after
         self.rows_changed = edit.rows_before != edit.rows_after
         self.undone = False
@@ -275,7 +280,7 @@ class Change:
             s.settle(inside)
         self.resized = tuple(s.text for s in self._steps if isinstance(s, Resized) and s.stayed)
         after: list[Entry] = entries(edit.model)
-        self.lines: tuple[Line, ...] = tuple(compare(edit.before, after))
+        self.lines: tuple[Difference, ...] = tuple(compare(edit.before, after))
 
     @property
     def paths(self) -> tuple[str, ...]:

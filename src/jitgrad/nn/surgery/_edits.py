@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from jitgrad._words import listed
 from jitgrad.errors import ArgumentError, SurgeryError
 from jitgrad.nn.containers import ModuleDict, ModuleList, Sequential
 from jitgrad.nn.module import Module
-from jitgrad.nn.surgery._address import Key, find_some, key_text, listed
+from jitgrad.nn.surgery._address import Key, find_some, key_text
 from jitgrad.nn.surgery._change import Change, Edit, Grads, Put
 from jitgrad.nn.surgery._fit import Example
 from jitgrad.nn.surgery._operations import FIX, Fitting, Insertion, Operation, Removal, Replacement, carry_out

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import Any, overload
 
 from jitgrad import dtypes
-from jitgrad._html import Html, block, element, faint, table
+from jitgrad._html import block, faint, table
+from jitgrad._words import aligned, listed
 from jitgrad.errors import OutOfRangeError
 from jitgrad.nn._dry import Arguments, traced
 from jitgrad.nn._hidden import warn_of_hidden
 from jitgrad.nn._place import short_name
 from jitgrad.nn._trace import Trace
+from jitgrad.nn._tree import count, every_parameter
 from jitgrad.nn.module import Module
-from jitgrad.nn.surgery._address import count_parameters, layers, listed
+from jitgrad.nn.surgery._address import layers
 from jitgrad.nn.surgery._fit import shapes_text
 
 
@@ -41,8 +43,8 @@ class Table(Sequence[Row]):
         self._rows = tuple(rows)
         self._title = type(model).__name__
         self._with_output = with_output
-        self.parameters = count_parameters(model.modules())
-        self._outside = self.parameters - count_parameters(row.module for row in rows)
+        self.parameters = count(every_parameter(model.modules()))
+        self._outside = self.parameters - count(every_parameter(row.module for row in rows))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -76,25 +78,14 @@ class Table(Sequence[Row]):
 
     def __repr__(self) -> str:
         rows = [["", *self._columns()], *([str(r.index), *cells] for r, cells in zip(self._rows, self._cells(), strict=True))]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        right = {0, 3}
-        lines = [
-            "  ".join(f"{c:>{w}}" if i in right else f"{c:<{w}}" for i, (c, w) in enumerate(zip(row, widths, strict=True))) for row in rows
-        ]
-        return "\n".join([*(line.rstrip() for line in lines), self._total()])
+        return "\n".join([*aligned(rows, right=(0, 3)), self._total()])
 
     def _repr_html_(self) -> str:
-        cells = [[_left(c) if i != 2 else c for i, c in enumerate(row)] for row in self._cells()]
-        headings = [_left(c) if i != 2 else c for i, c in enumerate(self._columns())]
-        return block(table(cells, headings, [str(r.index) for r in self._rows]), faint(self._total()))
+        return block(table(self._cells(), self._columns(), [str(r.index) for r in self._rows], right=(2,)), faint(self._total()))
 
 
 def _several(n: int, what: str) -> str:
     return f"{n:,} {what}" + "s" * (n != 1)
-
-
-def _left(text: str) -> Html:
-    return element("div", text, style="text-align:left")
 
 
 def index(model: Module, *inputs: Any, dtype: Any = dtypes.float32, kwargs: Mapping[str, Any] | None = None) -> Table:
@@ -136,9 +127,8 @@ def index(model: Module, *inputs: Any, dtype: Any = dtypes.float32, kwargs: Mapp
     rows = []
     for i, (path, _, _, m) in enumerate(found):
         others = [p for p in paths[id(m)] if p != path]
-        count = sum(p.numel() for p in m._parameters.values() if p is not None)
         output = ", ".join(outputs.get(id(m), ["not called"])) if run else ""
-        rows.append(Row(i, path, m, short_name(m), count, output, f"shared with {listed(others)}" if others else ""))
+        rows.append(Row(i, path, m, short_name(m), count(every_parameter([m])), output, f"shared with {listed(others)}" if others else ""))
     return Table(model, rows, run)
 
 
