@@ -68,8 +68,8 @@ def test_a_module_is_a_key_for_all_its_places_and_a_path_wins_over_a_pattern() -
 
 
 BAD_KEYS: list[tuple[Any, type[Exception], str]] = [
-    ("blocks.2.attn", KeyError, r"no module 'blocks.2.attn' in Net. Did you mean 'blocks.[01].attn'\? In 'blocks' there is: 0, 1."),
-    ("attn", KeyError, r"Did you mean 'blocks.0.attn'\? At its top there is: blocks, heads, act, empty, norm."),
+    ("blocks.2.attn", KeyError, r"no module 'blocks.2.attn' in Net. Did you mean 'blocks.[01].attn'\? In 'blocks' there is: 0 and 1."),
+    ("attn", KeyError, r"Did you mean 'blocks.0.attn'\? At its top there is: blocks, heads, act, empty and norm."),
     ("blocks.0.attn.weight", KeyError, "'weight' is a parameter of blocks.0.attn; surgery works on modules."),
     ("scale", KeyError, "'scale' is a parameter of the model itself"),
     ("norm.running_mean", KeyError, "'running_mean' is a buffer of norm"),
@@ -114,7 +114,7 @@ def test_errors_of_keys_are_jitgrads_own() -> None:
         surgery.get(Net(), "zzz")
     with pytest.raises(OutOfRangeError):
         surgery.get(Net(), 99)
-    with pytest.raises(ArgumentError, match=r"get: ReLU means 3 modules: blocks.0.mlp.1, blocks.1.mlp.1, act. Use surgery.select"):
+    with pytest.raises(ArgumentError, match=r"get: ReLU means 3 modules: blocks.0.mlp.1, blocks.1.mlp.1 and act. Use surgery.select"):
         surgery.get(Net(), nn.ReLU)
     with pytest.raises(TypeError, match="expected a model"):
         surgery.index([nn.ReLU()])  # type: ignore[arg-type]
@@ -361,7 +361,7 @@ REFUSED: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (lambda m: surgery.remove(m, "same.0"), SurgeryError, "same.0 is also twin.0"),
     (lambda m: surgery.swap(m, "a", "a"), SurgeryError, "a and a are one module"),
     (lambda m: surgery.swap(m, "a", "b", example=S), SurgeryError, r"swap 'a' and 'b': a \(Linear\(6, 2\)\) no longer fits"),
-    (lambda m: surgery.swap(m, nn.Linear, "b"), ArgumentError, "Linear means 3 places: a, b, same.0. Give the path of one"),
+    (lambda m: surgery.swap(m, nn.Linear, "b"), ArgumentError, "Linear means 3 places: a, b and same.0. Give the path of one"),
     (lambda m: surgery.swap(m, ["same", "twin"], "b"), ArgumentError, "means 2 places"),
     (lambda m: surgery.swap(m, "same.0", "b"), SurgeryError, "same.0 is also twin.0"),
     (lambda m: surgery.temporarily(m, [nn.ReLU()]).__enter__(), TypeError, "expected a dict of keys and modules, given list"),

@@ -58,12 +58,10 @@ def table(rows: Sequence[Sequence[str]], columns: Sequence[str], labels: Sequenc
         return "right" if right is None or i in right else "left"
 
     head = [element("tr", *([element("th")] if labels else ()), *(_heading(c, side(i)) for i, c in enumerate(columns)))] if columns else []
-    body = [
-        element(
-            "tr", *([_heading(labels[n], "right")] if labels else ()), *(element("td", c, style=_CELL + side(i)) for i, c in enumerate(row))
-        )
-        for n, row in enumerate(rows)
-    ]
+    body = []
+    for n, row in enumerate(rows):
+        cells = [element("td", c, style=_CELL + side(i)) for i, c in enumerate(row)]
+        body.append(element("tr", *([_heading(labels[n], "right")] if labels else ()), *cells))
     return element("table", *head, *body, style=TABLE)
 
 

@@ -50,16 +50,16 @@ def _paths(root: Tree, kind: str) -> list[str]:
     return [f"{path}.{n}" if path else n for path, m in modules for n, t in m.__dict__[_TABLES[kind]].items() if t is not None]
 
 
-def did_you_mean(path: str, paths: list[str], indices: bool = False) -> str:
+def did_you_mean(path: str, paths: list[str], loosely: bool = False) -> str:
     """The one path that ends with this one, the longest that this one ends with, or one that is spelt alike.
 
-    Another index is no other spelling, unless indices are asked for.
+    Another index is no other spelling, and of several that end so none is meant, unless loosely.
     """
     around = [p for p in paths if path and p.endswith(f".{path}")]
     inside = sorted((p for p in paths if path.endswith(f".{p}")), key=len)
-    spelt = [p for p in paths if p.count(".") == path.count(".") and (indices or _without_digits(p) != _without_digits(path))]
+    spelt = [p for p in paths if p.count(".") == path.count(".") and (loosely or _without_digits(p) != _without_digits(path))]
     alike = difflib.get_close_matches(path, spelt, 1, 0.7)
-    found = around if len(around) == 1 else inside[-1:] or alike
+    found = around if len(around) == 1 or (around and loosely) else inside[-1:] or alike
     return f" Did you mean {found[0]!r}?" if found else ""
 
 

@@ -134,7 +134,7 @@ def _unknown(everything: list[Place], key: str) -> str:
     if name in holder._parameters or name in holder._buffers:
         kind = "parameter" if name in holder._parameters else "buffer"
         return f"{message} {name!r} is a {kind} of {known or 'the model itself'}; surgery works on modules."
-    guess = did_you_mean(key, [p for p in by_path if p], indices=True)
+    guess = did_you_mean(key, [p for p in by_path if p], loosely=True)
     there = some([n for n, m in holder._modules.items() if m is not None])
     return f"{message}{guess} {f'In {known!r}' if known else 'At its top'} there is: {there}."
 
