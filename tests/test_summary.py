@@ -418,3 +418,13 @@ def test_the_table_in_the_readme() -> None:
     model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(1152, 10))
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     assert f"```\n{nn.summary(model, (32, 1, 28, 28))}\n```" in readme
+
+
+def test_modules_in_the_other_mode_are_told() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Dropout())
+    model[1].eval()
+    assert "forward in training mode, 1 module in evaluation; a multiply" in str(nn.summary(model, (4, 2), time=False))
+    model.eval()
+    model[1].train()
+    model[2].train()
+    assert "forward in evaluation mode, 2 modules in training; a multiply" in str(nn.summary(model, (4, 2), time=False))

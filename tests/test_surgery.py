@@ -15,7 +15,7 @@ from surgery_models import Block, ComplexModel, Net, Sized, state
 
 import jitgrad as jg
 from jitgrad import nn
-from jitgrad.errors import ArgumentError, OutOfRangeError, SurgeryError, UnknownPathError
+from jitgrad.errors import ArgumentError, InputTypeError, OutOfRangeError, SurgeryError, UnknownPathError
 from jitgrad.nn import surgery
 
 X = (5, 4)
@@ -155,6 +155,42 @@ def test_table_of_shared_layers_and_parameters_of_blocks() -> None:
     assert repr(surgery.index(nn.Sequential())).endswith("Sequential: 0 layers, 0 parameters")
     with pytest.raises(jg.errors.ShapeError, match=r"in blocks.0.attn \(Linear\(4, 4\)\) of Net"):
         surgery.index(Net(), (5, 3))
+
+
+class Times(nn.Module):
+    def forward(self, a: Any, b: Any = 1, c: Any = 1) -> Any:
+        return jg.ones(2) * a * b * c
+
+
+def test_an_index_takes_what_summary_takes() -> None:
+    """Ints are arguments, a tuple of ints is a shape, also the empty one; dtypes and keywords are those of nn.summary."""
+    assert surgery.index(Times(), 3)[0].output == surgery.index(Times(), 2, 3)[0].output == "(2,)"
+    assert surgery.index(Times(), ())[0].output == "(2,)" and surgery.index(Times(), (4, 1))[0].output == "(4, 2)"
+    assert surgery.index(Times(), kwargs={"a": 2, "c": jg.ones(4, 1)})[0].output == "(4, 2)"
+    assert surgery.index(Times(), (4, 1), (3, 1, 1), dtype=[jg.int64, jg.float32])[0].output == "(3, 4, 2)"
+    assert surgery.index(nn.Embedding(5, 2), (3,), dtype=jg.int64)[0].output == "(3, 2)"
+    for look in (surgery.index, nn.summary, jg.viz.graph):
+        with pytest.raises(ArgumentError, match=f"^{look.__name__}: expected a dtype for each of 1 shapes, or one for all, given 2"):
+            look(Times(), (2,), dtype=[jg.float32, jg.float32])
+        with pytest.raises(InputTypeError, match=r"expected .*, given (str|dict|int)"):
+            look("model", (2,))
+
+
+def test_an_example_may_be_made_for_real() -> None:
+    """Where forward takes values out by an array of its own, which is no error of jitgrad."""
+
+    class Out(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Linear(3, 2)
+
+        def forward(self, x: Any) -> Any:
+            return self.a(jg.tensor(x.array * 2))
+
+    model = Out()
+    assert surgery.index(model, (4, 3))[0].output == "(4, 2)"
+    surgery.replace(model, "a", nn.Linear(3, 5), example=(4, 3))
+    assert jg.viz.graph(model, (4, 3)).nodes and nn.summary(model, (4, 3)).rows[0].output == "(4, 5)"
 
 
 def test_layers_in_a_plain_list_have_no_row_and_are_named() -> None:

@@ -354,3 +354,15 @@ def test_graphviz_takes_the_source(make: Any) -> None:
 def test_what_cannot_be_drawn(call: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         call()
+
+
+class NoInput(nn.Module):
+    def forward(self, n: int = 2) -> Any:
+        return jg.ones(n) @ jg.ones(3)
+
+
+def test_an_error_of_a_model_without_inputs_is_shown_as_it_is() -> None:
+    """Only a missing argument asks for inputs."""
+    assert "ShapeError" in graph(NoInput()).mermaid
+    with pytest.raises(ArgumentError, match="expected a model's inputs, or their shapes"):
+        graph(nn.ReLU())
