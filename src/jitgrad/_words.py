@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterable, Sequence
 
 
 def listed(names: Iterable[str], most: int = 6) -> str:
-    """Names in a sentence, each once; of many the first ones and how many more there are.
+    """Names in a sentence, each once; where there are more than most, the last of these words says how many.
 
-    >>> listed(["a", "b", "c"]), listed("abcd", 2)
+    >>> listed(["a", "b", "c"]), listed("abcd", 3)
     ('a, b and c', 'a, b and 2 more')
     """
     found = list(dict.fromkeys(names))
     if len(found) > most:
-        found = [*found[:most], f"{len(found) - most} more"]
+        found = [*found[: most - 1], f"{len(found) - most + 1} more"]
     return " and ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)
 
 

@@ -219,7 +219,7 @@ def _words(names: Renaming, left: int, ours: Shapes, theirs: Shapes) -> str:
         how, code = f"With the prefix {new!r}", f"{{{new!r} + k: v {items}"
     else:
         told = [f"{a.rstrip('.')} -> {b.rstrip('.')}" for a, b in names.items()]
-        how = "With " + listed(told, MANY)
+        how = "With " + listed(told, MANY + 1)
         if len(names) > MANY and [_renamed(k, names) for k in theirs] == list(ours):
             code = "dict(zip(model.state_dict(), state_dict.values()))"
         elif len(names) == 1:

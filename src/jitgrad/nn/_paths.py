@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jitgrad.nn._tree import Tree
 
 _TABLES = {"submodule": "_modules", "parameter": "_parameters", "buffer": "_buffers"}
-SHOWN = 12  # names that an error lists
+SHOWN = 13  # names that an error lists
 
 
 def steps_of(path: Any, where: str) -> list[str]:

@@ -16,7 +16,7 @@ from jitgrad.nn import Module, _edits
 if TYPE_CHECKING:
     from jitgrad.optim.optimizer import Optimizer
 
-SHOWN = 8  # parameters that a message lists
+SHOWN = 9  # parameters that a message lists
 
 
 class Watched:

@@ -139,7 +139,7 @@ class Summary:
         if self.seconds is not None:
             found.append(("time", f"{in_seconds(self.seconds)}, median of {self.runs} run{'s' * (self.runs > 1)}"))
         if self._tied:
-            found.append(("counted once", listed([f"{name} is {first}" for name, first in self._tied], 3)))
+            found.append(("counted once", listed([f"{name} is {first}" for name, first in self._tied], 4)))
         if self.error is not None:
             left = sum(1 for r in self.rows if r.shared is None and not r.reached)
             found += [("not reached", f"{left} module{'s' * (left > 1)}")] if left else []
