@@ -355,7 +355,7 @@ FINDS: list[tuple[str, Any, Any, Any, str, str, str, str, str, str]] = [
     ("softmax before cross entropy", lambda: nn.Sequential(fc(), nn.Softmax(1)), (x(4, 4),), lambda y: C(y, labels),
      "softmax", "note", "1", "was given the output of softmax in 1", "", "leave out"),
     ("an error", lambda: nn.Sequential(fc(), fc(5, 2)), (x(2, 4),), None,
-     "error", "error", "1", "1 (Linear(5, 2)) of Sequential, input (2, 4) float32", "", ""),
+     "error", "error", "1", "1 (Linear(5, 2)) of Sequential, input (2, 4) float32", "", "give the layer in_features=4"),
     ("a mistake in forward", lambda: Net(lambda m, x: m.a(x).no_such_thing, a=fc()), (x(2, 4),), None,
      "error", "error", "", "forward failed: AttributeError", "no_such_thing", ""),
     ("no input", lambda: fc(), (), None, "error", "error", "", "forward failed: TypeError", "", ""),

@@ -184,10 +184,10 @@ IN_SEQUENTIAL: dict[str, Bad] = {
     "the sum of lists without a start": (lambda box: sum([box, box]), TypeError, "unsupported operand"),
 }
 PATHS: dict[str, Bad] = {
-    "unknown": (lambda m: m.get_submodule("head"), AttributeError, "has no submodule 'head'; it has features, classifier.$"),
+    "unknown": (lambda m: m.get_submodule("head"), AttributeError, "has no submodule 'head'; it has features and classifier.$"),
     "misspelt": (
         lambda m: m.get_submodule("clasifier.3"), AttributeError,
-        "'clasifier.3': Sequential has no submodule 'clasifier'; it has features, classifier. Did you mean 'classifier.3'?",
+        "'clasifier.3': Sequential has no submodule 'clasifier'; it has features and classifier. Did you mean 'classifier.3'?",
     ),
     "an index too large": (lambda m: m.get_submodule("classifier.20"), AttributeError, "has no submodule '20'; it has 0 to 19.$"),
     "a lost beginning": (lambda m: m.get_submodule("1"), AttributeError, "has no submodule '1'"),
@@ -202,7 +202,7 @@ PATHS: dict[str, Bad] = {
     "a module for a parameter": (lambda m: m.get_parameter("features.1"), AttributeError, "'1' is a submodule: see get_submodule."),
     "a misspelt parameter": (
         lambda m: m.get_parameter("features.0.wieght"), AttributeError,
-        "Linear has no parameter 'wieght'; it has weight, bias. Did you mean 'features.0.weight'?",
+        "Linear has no parameter 'wieght'; it has weight and bias. Did you mean 'features.0.weight'?",
     ),
     "through a leaf": (lambda m: m.get_submodule("features.0.inner.deep"), AttributeError, "Linear has no submodule 'inner'; it has none."),
     "empty for a parameter": (lambda m: m.get_parameter(""), AttributeError, "has no parameter ''"),
@@ -213,7 +213,7 @@ PATHS: dict[str, Bad] = {
     "set nothing": (lambda m: m.set_submodule("features", None), ValueError, "expected a Module, given NoneType"),
     "set the root": (lambda m: m.set_submodule("", nn.ReLU()), ValueError, "the path is empty"),
     "set below what is not there": (lambda m: m.set_submodule("feature.0", nn.ReLU()), AttributeError, "Did you mean 'features'?"),
-    "set strictly": (lambda m: m.set_submodule("features.2", nn.ReLU(), strict=True), AttributeError, "'2'; it has 0, 1.$"),
+    "set strictly": (lambda m: m.set_submodule("features.2", nn.ReLU(), strict=True), AttributeError, "'2'; it has 0 and 1.$"),
     "set over a parameter": (lambda m: m.set_submodule("features.0.bias", nn.ReLU()), AttributeError, "'bias' of Linear is no submodule"),
     "set what contains it": (lambda m: m.set_submodule("features.0", m), ValueError, "cannot be inside itself"),
 }  # fmt: skip

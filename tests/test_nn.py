@@ -77,9 +77,9 @@ def test_registration_and_walks() -> None:
     assert net.get_submodule("layers.1") is net.layers[1] and net.get_submodule("") is net
     assert net.get_parameter("first.bias") is net.first.bias and net.get_buffer("seen") is net.seen
     assert {"first", "scale", "seen"} <= set(dir(net))
-    with pytest.raises(AttributeError, match=r"'layers.7': ModuleList has no submodule '7'; it has 0, 1"):
+    with pytest.raises(AttributeError, match=r"'layers.7': ModuleList has no submodule '7'; it has 0 and 1"):
         net.get_submodule("layers.7")
-    with pytest.raises(AttributeError, match="has no parameter 'weights'; it has weight, bias"):
+    with pytest.raises(AttributeError, match="has no parameter 'weights'; it has weight and bias"):
         net.get_parameter("first.weights")
 
 

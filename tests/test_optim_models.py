@@ -234,12 +234,12 @@ def test_words() -> None:
     opt = optim.Adam(m)
     m.append(layer())
     with pytest.warns(
-        UserWarning, match=r"Adam.step: Sequential has gained 2 parameters that .*: 6.weight \(1, 1\), 6.bias \(1,\)\. Call"
+        UserWarning, match=r"Adam.step: Sequential has gained 2 parameters that .*: 6.weight \(1, 1\) and 6.bias \(1,\)\. Call"
     ) as heard:
         opt.step()
     assert heard[0].filename == __file__
     m.clear()
-    with pytest.raises(SurgeryError, match=r"12 parameters have left Sequential .* 3.bias \(1,\), and 4 more\. Nothing"):
+    with pytest.raises(SurgeryError, match=r"12 parameters have left Sequential .* 3.bias \(1,\) and 4 more\. Nothing"):
         opt.step()
 
 

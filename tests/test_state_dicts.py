@@ -189,7 +189,7 @@ def test_paths() -> None:
     assert net[1]["type"] is new and net[0].inner is new and net[2] is new and len(net) == 3
     net.set_submodule("0", nn.Linear(1, 1), strict=True)
     for path, error, message in (
-        ("1.b", AttributeError, "'1.b': ModuleDict has no submodule 'b'; it has a, type"), ("0.weight", AttributeError, "no submodule"),
+        ("1.b", AttributeError, "'1.b': ModuleDict has no submodule 'b'; it has a and type"), ("0.weight", AttributeError, "no submodule"),
         ("8.a", AttributeError, "'8': Sequential has no submodule '8'"), ("", ValueError, "path is empty"),
     ):  # fmt: skip
         with pytest.raises(error, match=message):
@@ -261,10 +261,10 @@ MISFITS: dict[str, tuple[Any, Any, list[str], bool | None]] = {
     ),
     "activations were put in, shapes collide": (
         _box(layers=_mlp(2, 2, 2, 2, every=2)), _box(layers=_mlp(2, 2, 2, 2)).state_dict(),
-        ["With layers.1 -> layers.2, layers.2 -> layers.4 all keys fit. Try:"], True,
+        ["With layers.1 -> layers.2 and layers.2 -> layers.4 all keys fit. Try:"], True,
     ),
     "activations were taken out": (
-        _mlp(2, 3, 3, 4), _mlp(2, 3, 3, 4, every=2).state_dict(), ["With 2 -> 1, 4 -> 2 all keys fit. Try:"], True,
+        _mlp(2, 3, 3, 4), _mlp(2, 3, 3, 4, every=2).state_dict(), ["With 2 -> 1 and 4 -> 2 all keys fit. Try:"], True,
     ),
     "a norm was put in": (
         nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.Linear(3, 2)), nn.Sequential(*_mlp(2, 3, 2, every=2)).state_dict(),
@@ -274,11 +274,11 @@ MISFITS: dict[str, tuple[Any, Any, list[str], bool | None]] = {
     "indices would fit, shapes do not": (_mlp(2, 3, 4, every=2), _mlp(2, 3, 5).state_dict(), ["2.weight missing (4, 3) -"], None),
     "in lists within a list, both shifted": (
         nn.Sequential(nn.Tanh(), _many(2, every=2), nn.Tanh(), _many(2, every=2)), nn.Sequential(_many(2), _many(2)).state_dict(),
-        ["With 0.layers.1 -> 1.layers.2, 0 -> 1, 1.layers.1 -> 3.layers.2, 1 -> 3 all keys fit. Try:"], True,
+        ["With 0.layers.1 -> 1.layers.2, 0 -> 1, 1.layers.1 -> 3.layers.2 and 1 -> 3 all keys fit. Try:"], True,
     ),
     "in each of two lists": (
         _box(a=_many(2, every=2), b=_many(3, every=2)), _box(a=_many(2), b=_many(3)).state_dict(),
-        ["With a.layers.1 -> a.layers.2, b.layers.1 -> b.layers.2, b.layers.2 -> b.layers.4 all keys fit. Try:"], True,
+        ["With a.layers.1 -> a.layers.2, b.layers.1 -> b.layers.2 and b.layers.2 -> b.layers.4 all keys fit. Try:"], True,
     ),
     "many are shifted": (
         _many(20, every=2), _many(20).state_dict(),
@@ -296,7 +296,7 @@ MISFITS: dict[str, tuple[Any, Any, list[str], bool | None]] = {
     "a part has another name in each block": (
         nn.Sequential(*(_box(attention=nn.Linear(n, 2), fc=nn.Linear(2, n)) for n in (3, 4))),
         nn.Sequential(*(_box(attn=nn.Linear(n, 2), fc=nn.Linear(2, n)) for n in (3, 4))).state_dict(),
-        ["With 0.attn -> 0.attention, 1.attn -> 1.attention all keys fit. Try:"], True,
+        ["With 0.attn -> 0.attention and 1.attn -> 1.attention all keys fit. Try:"], True,
     ),
     "a part that might be either": (
         _box(a=nn.Linear(2, 2), b=nn.Linear(2, 2)), _box(c=nn.Linear(2, 2), d=nn.Linear(2, 2)).state_dict(), ["a.weight missing (2, 2) -"],

@@ -17,7 +17,7 @@ from surgery_models import Block, ComplexModel, Net, Sized, everything, state
 
 import jitgrad as jg
 from jitgrad import nn
-from jitgrad.errors import ArgumentError, OutOfRangeError, SurgeryError, UnknownPathError
+from jitgrad.errors import ArgumentError, InputTypeError, OutOfRangeError, SurgeryError, UnknownPathError
 from jitgrad.nn import surgery
 
 X = (5, 4)
@@ -64,10 +64,10 @@ def test_a_module_is_a_key_for_all_its_places_and_a_path_wins_over_a_pattern() -
 
 
 BAD_KEYS: list[tuple[Any, type[Exception], str]] = [
-    ("blocks.2.attn", KeyError, r"no module 'blocks.2.attn' in Net. In 'blocks' there is: 0, 1."),
+    ("blocks.2.attn", KeyError, r"no module 'blocks.2.attn' in Net. In 'blocks' there is: 0 and 1."),
     ("type", KeyError, r"no module 'type' in Net. Did you mean 'heads.type'\? At its top"),
     ("model.heads.a", KeyError, r"Did you mean 'heads.a'\?"), ("blocks.0.atn", KeyError, r"Did you mean 'blocks.0.attn'\? In 'blocks.0'"),
-    ("attn", KeyError, r"no module 'attn' in Net. At its top there is: blocks, heads, act, empty, norm."),
+    ("attn", KeyError, r"no module 'attn' in Net. At its top there is: blocks, heads, act, empty and norm."),
     ("blocks.0.attn.weight", KeyError, "'weight' is a parameter of blocks.0.attn; surgery works on modules."),
     ("scale", KeyError, "'scale' is a parameter of the model itself"),
     ("norm.running_mean", KeyError, "'running_mean' is a buffer of norm"),
@@ -113,7 +113,7 @@ def test_errors_of_keys_are_jitgrads_own() -> None:
         surgery.get(Net(), "zzz")
     with pytest.raises(OutOfRangeError):
         surgery.get(Net(), 99)
-    with pytest.raises(ArgumentError, match=r"get: ReLU means 3 modules: blocks.0.mlp.1, blocks.1.mlp.1, act. Use surgery.select"):
+    with pytest.raises(ArgumentError, match=r"get: ReLU means 3 modules: blocks.0.mlp.1, blocks.1.mlp.1 and act. Use surgery.select"):
         surgery.get(Net(), nn.ReLU)
     with pytest.raises(TypeError, match="expected a model"):
         surgery.index([nn.ReLU()])  # type: ignore[arg-type]
@@ -154,6 +154,42 @@ def test_table_of_shared_layers_and_parameters_of_blocks() -> None:
     assert repr(surgery.index(nn.Sequential())).endswith("Sequential: 0 layers, 0 parameters")
     with pytest.raises(jg.errors.ShapeError, match=r"in blocks.0.attn \(Linear\(4, 4\)\) of Net"):
         surgery.index(Net(), (5, 3))
+
+
+class Times(nn.Module):
+    def forward(self, a: Any, b: Any = 1, c: Any = 1) -> Any:
+        return jg.ones(2) * a * b * c
+
+
+def test_an_index_takes_what_summary_takes() -> None:
+    """Ints are arguments, a tuple of ints is a shape, also the empty one; dtypes and keywords are those of nn.summary."""
+    assert surgery.index(Times(), 3)[0].output == surgery.index(Times(), 2, 3)[0].output == "(2,)"
+    assert surgery.index(Times(), ())[0].output == "(2,)" and surgery.index(Times(), (4, 1))[0].output == "(4, 2)"
+    assert surgery.index(Times(), kwargs={"a": 2, "c": jg.ones(4, 1)})[0].output == "(4, 2)"
+    assert surgery.index(Times(), (4, 1), (3, 1, 1), dtype=[jg.int64, jg.float32])[0].output == "(3, 4, 2)"
+    assert surgery.index(nn.Embedding(5, 2), (3,), dtype=jg.int64)[0].output == "(3, 2)"
+    for look in (surgery.index, nn.summary, jg.viz.graph):
+        with pytest.raises(ArgumentError, match=f"^{look.__name__}: expected a dtype for each of 1 shapes, or one for all, given 2"):
+            look(Times(), (2,), dtype=[jg.float32, jg.float32])
+        with pytest.raises(InputTypeError, match=r"expected .*, given (str|dict|int)"):
+            look("model", (2,))
+
+
+def test_an_example_may_be_made_for_real() -> None:
+    """Where forward takes values out by an array of its own, which is no error of jitgrad."""
+
+    class Out(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Linear(3, 2)
+
+        def forward(self, x: Any) -> Any:
+            return self.a(jg.tensor(x.array * 2))
+
+    model = Out()
+    assert surgery.index(model, (4, 3))[0].output == "(4, 2)"
+    surgery.replace(model, "a", nn.Linear(3, 5), example=(4, 3))
+    assert jg.viz.graph(model, (4, 3)).nodes and nn.summary(model, (4, 3)).rows[0].output == "(4, 5)"
 
 
 class Hidden(nn.Sequential):
@@ -383,7 +419,7 @@ REFUSED: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (lambda m: surgery.remove(m, "same.0"), SurgeryError, "same.0 is also twin.0"),
     (lambda m: surgery.swap(m, "a", "a"), SurgeryError, "a and a are one module"),
     (lambda m: surgery.swap(m, "a", "b", example=S), SurgeryError, r"swap 'a' and 'b': a \(Linear\(6, 2\)\) no longer fits"),
-    (lambda m: surgery.swap(m, nn.Linear, "b"), ArgumentError, "Linear means 3 places: a, b, same.0. Give the path of one"),
+    (lambda m: surgery.swap(m, nn.Linear, "b"), ArgumentError, "Linear means 3 places: a, b and same.0. Give the path of one"),
     (lambda m: surgery.swap(m, ["same", "twin"], "b"), ArgumentError, "means 2 places"),
     (lambda m: surgery.swap(m, "same.0", "b"), SurgeryError, "same.0 is also twin.0"),
     (lambda m: surgery.temporarily(m, [nn.ReLU()]).__enter__(), TypeError, "expected a dict of keys and modules, given list"),

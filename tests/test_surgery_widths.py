@@ -21,7 +21,8 @@ from jitgrad.autograd.dry import _MOVES
 from jitgrad.errors import JitgradError, SurgeryError
 from jitgrad.nn import surgery
 from jitgrad.nn._place import short_name
-from jitgrad.nn._trace import Trace, preserved
+from jitgrad.nn._preserve import preserved
+from jitgrad.nn._trace import Trace
 from jitgrad.nn.surgery._resize import Resize
 from jitgrad.nn.surgery._rules import RULES, rule_of
 from jitgrad.nn.surgery._widths import _WITH_SIZES, plan

@@ -312,7 +312,6 @@ def test_texts_are_written_without_graphviz(small: Graph, tmp_path: Path, monkey
 def test_pictures_are_what_graphviz_draws(small: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = with_dot(monkeypatch, b"<svg/>")
     assert small.render(tmp_path / "a.PNG").read_bytes() == b"<svg/>" and asked == [("png", small.source)]
-    assert small._repr_svg_() == "<svg/>"
     assert small._repr_mimebundle_() == {"text/plain": repr(small), "image/svg+xml": "<svg/>"}
     assert small._repr_mimebundle_(include=["text/plain"]) == {"text/plain": repr(small)}
     assert asked[1:] == [("svg", small.source)]  # drawn once
@@ -323,7 +322,7 @@ def test_without_the_program_dot(small: Graph, tmp_path: Path, monkeypatch: pyte
     with pytest.raises(ImportError, match=r"needs Graphviz's program dot: see graphviz\.org/download"):
         small.render(tmp_path / "a.svg")
     bundle = small._repr_mimebundle_(exclude=["text/plain"])
-    assert small._repr_svg_() is None and bundle["text/vnd.mermaid"] == small.mermaid
+    assert "image/svg+xml" not in bundle and bundle["text/vnd.mermaid"] == small.mermaid
     assert bundle["text/markdown"] == f"```mermaid\n{small.mermaid}\n```" and set(bundle) == {"text/vnd.mermaid", "text/markdown"}
 
 
@@ -332,7 +331,7 @@ def test_without_the_program_dot(small: Graph, tmp_path: Path, monkeypatch: pyte
 def test_graphviz_takes_the_source(make: Any) -> None:
     pytest.importorskip("graphviz")
     g = make()
-    svg = g._repr_svg_()
+    svg = g._repr_mimebundle_()["image/svg+xml"]
     assert svg.count('class="node"') == len(g.nodes) and svg.count('class="edge"') == len(g.edges)
     assert svg.count('class="cluster"') == len(g.clusters)
 
@@ -355,3 +354,15 @@ def test_graphviz_takes_the_source(make: Any) -> None:
 def test_what_cannot_be_drawn(call: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         call()
+
+
+class NoInput(nn.Module):
+    def forward(self, n: int = 2) -> Any:
+        return jg.ones(n) @ jg.ones(3)
+
+
+def test_an_error_of_a_model_without_inputs_is_shown_as_it_is() -> None:
+    """Only a missing argument asks for inputs."""
+    assert "ShapeError" in graph(NoInput()).mermaid
+    with pytest.raises(ArgumentError, match="expected a model's inputs, or their shapes"):
+        graph(nn.ReLU())

@@ -25,7 +25,7 @@ from jitgrad.autograd.function import Function as Function, once_differentiable 
 from jitgrad.autograd.gradcheck import gradcheck as gradcheck, gradgradcheck as gradgradcheck
 from jitgrad.autograd.graph import backward as backward, grad as grad, run_backward as run_backward
 from jitgrad.autograd.inplace import check_writable as check_writable, copy_ as copy_, write as write
-from jitgrad.autograd.lines import Line as Line, user_line as user_line
+from jitgrad.autograd.lines import Line as Line, raised_at as raised_at, user_line as user_line
 from jitgrad.autograd.listener import Listener as Listener, tell_read as tell_read
 from jitgrad.autograd.mode import (
     enable_grad as enable_grad,

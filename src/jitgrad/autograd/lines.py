@@ -46,3 +46,14 @@ def user_line(frame: FrameType | None = None) -> Line | None:
             return Line(file, frame.f_lineno, frame.f_code.co_name)
         frame = frame.f_back
     return None
+
+
+def raised_at(error: BaseException) -> Line | None:
+    """The innermost line of the user's program that an error came through; None where there is none."""
+    found, at = None, error.__traceback__
+    while at is not None:
+        here = user_line(at.tb_frame)
+        if here is not None and (here.file, here.function) == (at.tb_frame.f_code.co_filename, at.tb_frame.f_code.co_name):
+            found = Line(here.file, at.tb_lineno, here.function)  # where the frame stands by now may be a finally below it
+        at = at.tb_next
+    return found

@@ -43,4 +43,4 @@ from jitgrad.nn.pooling import (
     MaxPool2d as MaxPool2d,
 )
 from jitgrad.nn.sparse import Embedding as Embedding
-from jitgrad.nn.summary import summary as summary
+from jitgrad.nn.summarizing import summary as summary

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from jitgrad._words import aligned, listed
+
 SHOWN = 20  # rows of a kind
 MANY = 8  # renamings that are told one by one
 
@@ -18,7 +20,7 @@ Shapes = Mapping[str, Any]
 Renaming = dict[str, str]  # the beginning of a key given to the beginning that the model has for it; the first that fits counts
 
 
-class Row(NamedTuple):
+class Misfit(NamedTuple):
     """A line of the table."""
 
     key: str
@@ -27,11 +29,11 @@ class Row(NamedTuple):
     given: str
 
 
-HEAD = Row("key", "problem", "model", "state dict")
+HEAD = Misfit("key", "problem", "model", "state dict")
 
 
 def complaint(
-    name: str, ours: Shapes, ids: Mapping[str, int], theirs: Shapes, missing: list[str], unexpected: list[str], wrong: list[Row],
+    name: str, ours: Shapes, ids: Mapping[str, int], theirs: Shapes, missing: list[str], unexpected: list[str], wrong: list[Misfit],
     words: list[str], may_advise: bool,
 ) -> str:  # fmt: skip
     """The error's text.
@@ -41,10 +43,10 @@ def complaint(
     """
     count = len(missing) + len(unexpected) + len(wrong) + len(words)
     advice = renaming_advice(ours, ids, theirs) if may_advise else ""
-    rows = [Row(k, "missing", _told(ours, k), "-") for k in missing[:SHOWN]]
-    rows += [Row(k, "unexpected", "-", _told(theirs, k)) for k in unexpected[:SHOWN]]
+    rows = [Misfit(k, "missing", _told(ours, k), "-") for k in missing[:SHOWN]]
+    rows += [Misfit(k, "unexpected", "-", _told(theirs, k)) for k in unexpected[:SHOWN]]
     rows = [*(rows if advice else _with_guesses(rows, ours, theirs)), *wrong[:SHOWN]]
-    lines = [*(_aligned([HEAD, *rows]) if rows else ()), *words[:SHOWN]]
+    lines = [*(aligned([HEAD, *rows]) if rows else ()), *words[:SHOWN]]
     left = count - len(rows) - len(words[:SHOWN])
     more = [f"and {left} more"] if left else []
     text = "".join(f"\n    {line}" for line in [*lines, *more])
@@ -55,12 +57,7 @@ def _told(shapes: Shapes, key: str) -> str:
     return str(shapes.get(key, "-"))
 
 
-def _aligned(rows: list[Row]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _with_guesses(rows: list[Row], ours: Shapes, theirs: Shapes) -> list[Row]:
+def _with_guesses(rows: list[Misfit], ours: Shapes, theirs: Shapes) -> list[Misfit]:
     """Rows of missing keys with the unexpected one that was perhaps meant: of a name alike, and of the same shape."""
     free = [r.key for r in rows if r.problem == "unexpected"]
     guessed = []
@@ -160,8 +157,8 @@ def _node(shapes: Shapes) -> Node:
         groups.setdefault(head, {})[rest] = shape
     below = {head: _node(group) for head, group in groups.items()}
     named = sorted(name for name in below if not name.isdecimal())
-    listed = tuple(below[i].sign for i in _indices(below))
-    return Node((tuple((name, below[name].sign) for name in named), listed), below)
+    numbered = tuple(below[i].sign for i in _indices(below))
+    return Node((tuple((name, below[name].sign) for name in named), numbered), below)
 
 
 def _indices(below: Iterable[str]) -> list[str]:
@@ -222,7 +219,7 @@ def _words(names: Renaming, left: int, ours: Shapes, theirs: Shapes) -> str:
         how, code = f"With the prefix {new!r}", f"{{{new!r} + k: v {items}"
     else:
         told = [f"{a.rstrip('.')} -> {b.rstrip('.')}" for a, b in names.items()]
-        how = "With " + ", ".join(told[:MANY]) + (f" and {len(told) - MANY} more" if len(told) > MANY else "")
+        how = "With " + listed(told, MANY + 1)
         if len(names) > MANY and [_renamed(k, names) for k in theirs] == list(ours):
             code = "dict(zip(model.state_dict(), state_dict.values()))"
         elif len(names) == 1:

@@ -7,11 +7,13 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from jitgrad._words import listed
+
 if TYPE_CHECKING:
     from jitgrad.nn._tree import Tree
 
 _TABLES = {"submodule": "_modules", "parameter": "_parameters", "buffer": "_buffers"}
-SHOWN = 12  # names that an error lists
+SHOWN = 13  # names that an error lists
 
 
 def steps_of(path: Any, where: str) -> list[str]:
@@ -24,9 +26,7 @@ def steps_of(path: Any, where: str) -> list[str]:
 def no_entry(root: Tree, path: str, module: Tree, name: str, kind: str) -> AttributeError:
     """The error of a path from root, where module has no submodule, parameter or buffer of that name."""
     more = _another_kind(module, name, kind) or did_you_mean(path, _paths(root, kind))
-    return AttributeError(
-        f"{path!r}: {type(module).__name__} has no {kind} {name!r}; it has {_some(module.__dict__[_TABLES[kind]])}.{more}"
-    )
+    return AttributeError(f"{path!r}: {type(module).__name__} has no {kind} {name!r}; it has {some(module.__dict__[_TABLES[kind]])}.{more}")
 
 
 def _another_kind(module: Tree, name: str, kind: str) -> str:
@@ -35,11 +35,12 @@ def _another_kind(module: Tree, name: str, kind: str) -> str:
     )
 
 
-def _some(names: Iterable[str]) -> str:
-    listed = list(names)
-    if len(listed) > 2 and listed == [str(i) for i in range(len(listed))]:
-        return f"0 to {len(listed) - 1}"
-    return (", ".join(listed[:SHOWN]) or "none") + (f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else "")
+def some(names: Iterable[str]) -> str:
+    """Names of what is there: ``0 to 5`` for a list's."""
+    found = list(names)
+    if len(found) > 2 and found == [str(i) for i in range(len(found))]:
+        return f"0 to {len(found) - 1}"
+    return listed(found, SHOWN) or "none"
 
 
 def _paths(root: Tree, kind: str) -> list[str]:

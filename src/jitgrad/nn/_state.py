@@ -11,7 +11,7 @@ from jitgrad.errors import ArgumentError, StateDictError
 from jitgrad.nn._edit_mark import edited
 from jitgrad.nn._hidden import warn_of_hidden
 from jitgrad.nn._hooks import enter_hook
-from jitgrad.nn._misfits import Row, complaint
+from jitgrad.nn._misfits import Misfit, complaint
 from jitgrad.nn.parameter import Parameter
 from jitgrad.ops.convert import to
 
@@ -207,7 +207,7 @@ def load(module: Module, given: Mapping[str, Any], strict: bool, assign: bool) -
     keys.unexpected_keys.extend(k for k in state if k not in homes and k not in extras)
     wrong = [row for row in (_wrong(k, homes[k][2], v) for k, v in state.items() if k in homes) if row is not None]
 
-    def judge(keys: IncompatibleKeys, wrong: list[Row], messages: list[str]) -> None:
+    def judge(keys: IncompatibleKeys, wrong: list[Misfit], messages: list[str]) -> None:
         if any((*keys, wrong, messages)):
             ours = {k: t.shape for k, (_, _, t) in homes.items()} | dict.fromkeys(extras, "extra state")
             ids = {k: id(t) for k, (_, _, t) in homes.items()} | {k: id(m) for k, m in extras.items()}
@@ -267,15 +267,15 @@ def _children_first(module: Module) -> list[Module]:
     return [*below, module]
 
 
-def _wrong(key: str, target: Tensor, value: Any) -> Row | None:
+def _wrong(key: str, target: Tensor, value: Any) -> Misfit | None:
     """The row of a value that does not fit its place."""
     model, given = str(target.shape), str(value.shape) if isinstance(value, Tensor) else type(value).__name__
     if not isinstance(value, Tensor):
-        return Row(key, "no Tensor", model, given)
+        return Misfit(key, "no Tensor", model, given)
     if value.shape != target.shape:
-        return Row(key, "wrong shape", model, given)
+        return Misfit(key, "wrong shape", model, given)
     if target.is_floating_point() and not value.is_floating_point():
-        return Row(key, "wrong dtype", target.dtype.name, value.dtype.name)
+        return Misfit(key, "wrong dtype", target.dtype.name, value.dtype.name)
     return None
 
 

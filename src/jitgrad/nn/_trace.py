@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from copy import copy
 from threading import get_ident
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from jitgrad.autograd import DryRun, Line, Listener, Primitive, RemovableHandle, Tensor, copy_, no_grad, user_line
-from jitgrad.ops.convert import clone
-from jitgrad.ops.random import get_rng_state, set_rng_state
+from jitgrad.autograd import DryRun, Line, Listener, Primitive, RemovableHandle, Tensor, user_line
 
 if TYPE_CHECKING:
     from jitgrad.nn.module import Module
@@ -123,56 +119,58 @@ class Trace(Listener):
             error = sys.exception()
             call.error = None if error is self._error_before else error
 
+    def failed_call(self, error: BaseException | None) -> Call | None:
+        """The innermost call that an error came out of, also where what came out was worded anew on the way; None where it was none."""
+        same: list[BaseException] = []
+        while error is not None and not any(error is e for e in same):
+            same.append(error)
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        return next((c for c in reversed(self.calls) if any(c.error is e for e in same)), None)
+
 
 def _no_line() -> None:
     return None
 
 
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """The Tensors in arguments or outputs: also in tuples, lists, dicts and objects with attributes of them."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for v in value.values():
-            yield from tensors_in(v)
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        for v in value:
-            yield from tensors_in(v)
-    elif hasattr(value, "__dataclass_fields__"):
-        yield from tensors_in(vars(value))
+_DEPTH, _MOST = 6, 20_000  # how deep and how far is searched for tensors
+_PLAIN = (bool, int, float, complex, str, bytes, type)
 
 
-_BOXES = (list, dict, set)  # what a plain attribute may collect things in; among them are the tables of buffers and submodules
+def tensors_in(value: Any) -> list[Tensor]:
+    """The Tensors in arguments or outputs, in order: also in tuples, lists, dicts and objects of any class."""
+    return searched(value)[0]
 
 
-@contextmanager
-def preserved(model: Module, *inputs: Any) -> Iterator[None]:
-    """Afterwards model is as it was before: buffers, gradients, attributes that forward sets, also what it puts into lists and dicts.
+def searched(value: Any) -> tuple[list[Tensor], bool]:
+    """The same, and whether something was met that cannot be looked into."""
+    found: list[Tensor] = []
+    seen: set[int] = set()
+    opaque = False
+    todo = [(value, _DEPTH)]
+    while todo and len(seen) < _MOST:
+        v, depth = todo.pop()
+        if isinstance(v, Tensor):
+            found.append(v)
+        elif v is not None and not isinstance(v, _PLAIN) and id(v) not in seen:
+            seen.add(id(v))
+            parts = _parts(v) if depth else None
+            if parts is None:
+                opaque = True
+            else:
+                todo += [(part, depth - 1) for part in reversed(parts)]
+    return found, opaque
 
-    So are the Tensors in inputs, and the default random generator.
-    """
-    modules = list(model.modules())
-    attributes = [dict(m.__dict__) for m in modules]
-    held = [(box, copy(box)) for had in attributes for box in had.values() if type(box) in _BOXES]
-    with no_grad():
-        buffers = [(b, b._version, clone(b)) for b in (*model.buffers(), *tensors_in(inputs))]
-    grads = [(p, p.grad) for p in model.parameters()]
-    rng_state = get_rng_state()
-    try:
-        for p, _ in grads:
-            p.grad = None
-        yield
-    finally:
-        set_rng_state(rng_state)
-        for m, had in zip(modules, attributes, strict=True):
-            m.__dict__.clear()
-            m.__dict__.update(had)
-        for box, content in held:
-            box.clear()
-            (box.extend if type(box) is list else box.update)(content)
-        for p, g in grads:
-            p.grad = g
-        with no_grad():
-            for b, version, old in buffers:
-                if b._version != version:
-                    copy_(b, old)
+
+def _parts(v: Any) -> list[Any] | None:
+    if isinstance(v, dict):
+        return list(v.values())
+    if isinstance(v, (list, tuple, set, frozenset)):
+        return list(v)
+    slots = [getattr(v, name) for cls in type(v).__mro__ for name in _slots(cls) if hasattr(v, name)]
+    inside = [*vars(v).values(), *slots] if hasattr(v, "__dict__") else slots
+    return inside or None
+
+
+def _slots(cls: type) -> Iterator[str]:
+    slots = cls.__dict__.get("__slots__", ())
+    return iter((slots,) if isinstance(slots, str) else slots)

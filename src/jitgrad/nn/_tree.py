@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from jitgrad.autograd import Tensor
@@ -270,6 +270,16 @@ class Tree:
         if found is None:
             raise no_entry(self, target, module, name, kind)
         return found
+
+
+def every_parameter(modules: Iterable[Tree]) -> list[Parameter]:
+    """The Parameters that modules own, each once; without the warning of named_parameters."""
+    return list({id(p): p for m in modules for p in m._parameters.values() if p is not None}.values())
+
+
+def count(parameters: Iterable[Tensor]) -> int:
+    """How many elements they have."""
+    return sum(p.numel() for p in parameters)
 
 
 def check_child(parent: Module, where: str, child: Any) -> Module:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+from jitgrad._words import listed
 from jitgrad.autograd import Tensor
 from jitgrad.errors import SurgeryError
 from jitgrad.nn import Module, _edit_mark
@@ -15,7 +16,7 @@ from jitgrad.nn import Module, _edit_mark
 if TYPE_CHECKING:
     from jitgrad.optim.optimizer import Optimizer
 
-SHOWN = 8  # parameters that a message lists
+SHOWN = 9  # parameters that a message lists
 
 
 class Watched:
@@ -97,8 +98,7 @@ def _count(found: Sequence[Any], verb: str = " have") -> str:
 
 
 def _list(found: Sequence[tuple[str, Tensor, str]]) -> str:
-    more = f", and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return ", ".join(f"{path} {p.shape}" for path, p, _ in found[:SHOWN]) + more
+    return listed([f"{path} {p.shape}" for path, p, _ in found], SHOWN)
 
 
 # ---- following

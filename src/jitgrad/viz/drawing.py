@@ -141,9 +141,6 @@ class Graph:
             ) from None
         return drawn
 
-    def _repr_svg_(self) -> str | None:
-        return self._svg
-
     def _repr_mimebundle_(self, include: Collection[str] | None = None, exclude: Collection[str] | None = None) -> dict[str, str]:
         """A picture where Graphviz is there, else Mermaid text, which JupyterLab draws."""
         bundle = {"text/plain": repr(self)}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 from jitgrad import dtypes
 from jitgrad.autograd import Tensor
 from jitgrad.errors import ArgumentError, InputTypeError
-from jitgrad.nn._measure import traced
+from jitgrad.nn._dry import Arguments, traced
 from jitgrad.nn.module import Module
 from jitgrad.viz.drawing import Graph
 from jitgrad.viz.models import graph_of_model
@@ -64,15 +65,24 @@ def graph(
     if isinstance(x, Module):
         if params is not None:
             raise ArgumentError("graph: a model knows the names of its parameters: params is for the graph of a tensor.")
-        run = traced(x, inputs, kwargs or {}, dtype, real=True)
-        if run.error is not None and not inputs and not kwargs:
-            raise ArgumentError("graph: expected a model's inputs, or their shapes, as in graph(model, (1, 3, 32, 32)).") from run.error
-        if not run.trace.calls:
-            raise run.error or ArgumentError("graph: the model was not called.")
-        return graph_of_model(run, depth, limit)
+        if not inputs and not kwargs and _asks_for_more(x):
+            raise ArgumentError("graph: expected a model's inputs, or their shapes, as in graph(model, (1, 3, 32, 32)).")
+        trace, error = traced(x, Arguments(x, inputs, kwargs, dtype, "graph"))
+        if not trace.calls:
+            raise error or ArgumentError("graph: the model was not called.")
+        return graph_of_model(trace, error, depth, limit)
     tensors = [x] if isinstance(x, Tensor) else list(x) if isinstance(x, (list, tuple)) else []
     if not tensors or not all(isinstance(t, Tensor) for t in tensors):
         raise InputTypeError(f"graph: expected a Tensor, several in a list, or a Module, given {type(x).__name__}.")
     if inputs or kwargs or depth is not None:
         raise ArgumentError("graph: inputs, kwargs and depth are for the graph of a model, and a Tensor was given.")
     return graph_of_tensors(tensors, dict(params.named_parameters()) if isinstance(params, Module) else params or {}, limit)
+
+
+def _asks_for_more(model: Module) -> bool:
+    """Whether a forward cannot be called without arguments."""
+    try:
+        signature(model.forward).bind()
+    except TypeError:
+        return True
+    return False

@@ -6,23 +6,23 @@ from textwrap import fill
 
 from jitgrad.autograd import Tensor
 from jitgrad.errors import JitgradError
-from jitgrad.nn._measure import Run
 from jitgrad.nn._place import short_name
-from jitgrad.nn._trace import Call, Op, tensors_in
+from jitgrad.nn._trace import Call, Op, Trace, tensors_in
 from jitgrad.viz.drawing import Box, Cluster, Graph
 
 
-def graph_of_model(run: Run, depth: int | None, limit: int) -> Graph:
+def graph_of_model(trace: Trace, error: Exception | None, depth: int | None, limit: int) -> Graph:
     """What happened in a run: depth levels of calls are unfolded, and no more than limit boxes drawn."""
-    return _Drawer(run, depth, limit).draw()
+    return _Drawer(trace, error, depth, limit).draw()
 
 
 class _Drawer:
     """Goes through a trace from the first call to the last, and remembers which box each tensor came out of."""
 
-    def __init__(self, run: Run, depth: int | None, limit: int) -> None:
-        self.run = run
-        self.trace = run.trace
+    def __init__(self, trace: Trace, error: Exception | None, depth: int | None, limit: int) -> None:
+        self.trace = trace
+        self.error = error
+        self.failed = trace.failed_call(error)
         self.depth = depth
         self.limit = limit
         self.graph = Graph(type(self.trace.model).__name__)
@@ -64,7 +64,7 @@ class _Drawer:
             at = child.ops.stop
         for op in ops[at : call.ops.stop]:
             self._op(op, frame)
-        if call.module is self.run.failed and call.error is not None:
+        if call is self.failed:
             self._box("failed", self._complaint(), "", frame)
 
     def _call(self, call: Call, parent: Call, frame: int | None, level: int) -> None:
@@ -149,5 +149,5 @@ class _Drawer:
         return [c for c in self.graph.clusters if c.key in used]
 
     def _complaint(self) -> str:
-        error = self.run.error
+        error = self.error
         return fill(f"✗ {type(error).__name__}: {error.args[0] if isinstance(error, JitgradError) else error}", 60)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
-from jitgrad.autograd import Line, user_line
+from jitgrad.autograd import Line, raised_at
 from jitgrad.errors import JitgradError, LayerDTypeError
-from jitgrad.nn._trace import Call
-from jitgrad.nn.diagnosis.flow import tensors_within
+from jitgrad.nn._trace import Call, tensors_in
 from jitgrad.nn.diagnosis.report import Finding
 from jitgrad.nn.diagnosis.watch import LossError, Run, named, place_of
 
@@ -18,12 +15,12 @@ def failure(run: Run) -> Finding:
     """The finding about what was raised."""
     error = run.error
     assert error is not None
-    line = _raised_at(error.__traceback__)
+    line = raised_at(error)
     if isinstance(error, LossError):
         text, fix = error.args
         return Finding("error", "error", "", text, None, fix)
     text, fix = _parts(error)
-    call = _innermost(run) if run.stage == "forward" else None
+    call = run.watch.failed_call(error) if run.stage == "forward" else None
     if isinstance(error, LayerDTypeError) and call is not None:
         return _dtype(run, error, call, line, text, fix)
     if isinstance(error, JitgradError):
@@ -42,15 +39,10 @@ def _parts(error: Exception) -> tuple[str, str]:
     return what, fix[:1].lower() + fix[1:]
 
 
-def _innermost(run: Run) -> Call | None:
-    """The innermost call that the error came out of."""
-    return next((c for c in reversed(run.watch.calls) if c.error is run.error), None)
-
-
 def _dtype(run: Run, error: LayerDTypeError, call: Call, line: Line | None, text: str, fix: str) -> Finding:
     """Input and weight of different dtypes: also where the input's dtype came from."""
     weights = {p.dtype.name: p for p in call.module._parameters.values() if p is not None}
-    given = tensors_within([call.args, call.kwargs])[0]
+    given = tensors_in([call.args, call.kwargs])
     odd = next((t for t in given if t.dtype.name not in weights and t.dtype.name in text), None)
     if odd is None or len(weights) != 1:
         return Finding("dtype", "error", call.path, f"forward failed: {text}\n    in {error.place}", line, fix)
@@ -66,15 +58,3 @@ def _dtype(run: Run, error: LayerDTypeError, call: Call, line: Line | None, text
         fix = f"x.to(jg.{weight}) before the call"
     text = f"{named(call)} has {weight} weights and was given an input {odd.shape} {odd.dtype.name}{origin}; layers do not promote."
     return Finding("dtype", "error", call.path, text, line, fix)
-
-
-def _raised_at(traceback: TracebackType | None) -> Line | None:
-    """The innermost line of the program that the error passed."""
-    found = None
-    while traceback is not None:
-        frame = traceback.tb_frame
-        line = user_line(frame)
-        if line is not None and (line.file, line.function) == (frame.f_code.co_filename, frame.f_code.co_name):
-            found = Line(line.file, traceback.tb_lineno, line.function)
-        traceback = traceback.tb_next
-    return found

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from jitgrad.autograd import Tensor
 from jitgrad.nn._trace import Op
 from jitgrad.ops.norm import UPDATE_RUNNING_
-
-_DEPTH, _MOST = 6, 20_000  # how deep and how far is searched for tensors
 
 
 class Flow:
@@ -97,41 +95,3 @@ class Following:
         if id(t) in self.tensors:
             return True
         return self.flow.memory(t) in self._memories and (t.requires_grad or not self._by_gradients)
-
-
-def tensors_within(value: Any) -> tuple[list[Tensor], bool]:
-    """The Tensors in what a model returned, also in objects of any class; and whether something was met that cannot be looked into."""
-    found: list[Tensor] = []
-    seen: set[int] = set()
-    opaque = False
-    todo = [(value, _DEPTH)]
-    while todo and len(seen) < _MOST:
-        v, depth = todo.pop()
-        if isinstance(v, Tensor):
-            found.append(v)
-        elif v is not None and not isinstance(v, _PLAIN) and id(v) not in seen:
-            seen.add(id(v))
-            parts = _parts(v) if depth else None
-            if parts is None:
-                opaque = True
-            else:
-                todo += [(part, depth - 1) for part in parts]
-    return found, opaque
-
-
-_PLAIN = (bool, int, float, complex, str, bytes, type)
-
-
-def _parts(v: Any) -> list[Any] | None:
-    if isinstance(v, dict):
-        return list(v.values())
-    if isinstance(v, (list, tuple, set, frozenset)):
-        return list(v)
-    slots = [getattr(v, name) for cls in type(v).__mro__ for name in _slots(cls) if hasattr(v, name)]
-    inside = [*vars(v).values(), *slots] if hasattr(v, "__dict__") else slots
-    return inside or None
-
-
-def _slots(cls: type) -> Iterator[str]:
-    slots = cls.__dict__.get("__slots__", ())
-    return iter((slots,) if isinstance(slots, str) else slots)

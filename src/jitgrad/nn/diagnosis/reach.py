@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from jitgrad.autograd import Tensor
 from jitgrad.nn._place import short_name
-from jitgrad.nn._trace import Call, Op
+from jitgrad.nn._trace import Call, Op, tensors_in
 from jitgrad.nn.containers import ModuleDict, ModuleList, Sequential
-from jitgrad.nn.diagnosis.flow import Following, Reaching, tensors_within
+from jitgrad.nn.diagnosis.flow import Following, Reaching
 from jitgrad.nn.diagnosis.report import Finding, listed
 from jitgrad.nn.diagnosis.watch import Run, dropped_value, named
 from jitgrad.nn.parameter_containers import BufferDict, BufferList, ParameterDict, ParameterList
@@ -192,8 +192,8 @@ def _dropped_before_error(run: Run) -> Iterator[Finding]:
 
 def _fresh(call: Call) -> list[Tensor]:
     """The Tensors that a call returned and did not get: a module that hands its input on has made nothing."""
-    given = {id(t) for t in tensors_within([call.args, call.kwargs])[0]}
-    return [t for t in tensors_within(call.output)[0] if id(t) not in given]
+    given = {id(t) for t in tensors_in([call.args, call.kwargs])}
+    return [t for t in tensors_in(call.output) if id(t) not in given]
 
 
 def _within(call: Call, others: list[Call]) -> bool:

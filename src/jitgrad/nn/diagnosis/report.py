@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from jitgrad._html import Html, block, element, faint, joined
+from jitgrad._words import listed as listed
 from jitgrad.autograd import Line
 
 SEVERITIES = ("error", "warning", "note")
 WIDTH, INDENT = 110, "    "
 MOST = 12  # findings that are shown of each severity
-MOST_NAMES = 6  # names that are listed in one sentence
 # Readable on dark and on light pages: middle tones, and the word stands beside the colour.
 _COLOURS = {"error": "#d9534f", "warning": "#c98a00", "note": "#3b8fd4", "ok": "#3a9d5d"}
 
@@ -126,11 +126,3 @@ def _finding_html(f: Finding) -> Html:
 
 
 _CODE = "background:transparent;color:inherit;padding:0;white-space:pre-wrap"
-
-
-def listed(names: Sequence[str]) -> str:
-    """``a, b and c``; of many the first ones and the number of the others."""
-    names = list(dict.fromkeys(names))
-    if len(names) > MOST_NAMES:
-        names = [*names[: MOST_NAMES - 1], f"{len(names) - MOST_NAMES + 1} more"]
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -9,8 +9,8 @@ from jitgrad.autograd import user_line
 from jitgrad.errors import InputTypeError
 from jitgrad.nn._hidden import hidden
 from jitgrad.nn._place import short_name
+from jitgrad.nn._trace import tensors_in
 from jitgrad.nn.diagnosis.failed import failure
-from jitgrad.nn.diagnosis.flow import tensors_within
 from jitgrad.nn.diagnosis.gradients import gradients
 from jitgrad.nn.diagnosis.reach import reach
 from jitgrad.nn.diagnosis.report import Finding, Report
@@ -91,7 +91,7 @@ def diagnose(
 def _check_data(inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     """Shapes, which summary and the graph take, are refused; beside a Tensor a tuple of ints is an argument like others."""
     shape = next((x for x in inputs if isinstance(x, tuple) and x and all(type(n) is int for n in x)), None)
-    if shape is not None and not tensors_within([inputs, kwargs])[0]:
+    if shape is not None and not tensors_in([inputs, kwargs]):
         raise InputTypeError(
             f"diagnose: expected a batch of real data, given the shape {shape}: random numbers do not show where "
             "yours make NaN, or gradients of 0. Pass a batch of your training data, or use nn.summary(model, shape)."

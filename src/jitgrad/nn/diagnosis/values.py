@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from jitgrad.autograd import Tensor
-from jitgrad.nn._trace import Op
-from jitgrad.nn.diagnosis.flow import tensors_within
+from jitgrad.nn._trace import Op, tensors_in
 from jitgrad.nn.diagnosis.report import Finding, listed
 from jitgrad.nn.diagnosis.watch import FINITE, INF, NAN, ZERO, Run, place_of, worst
 from jitgrad.ops.loss import CROSS_ENTROPY
@@ -62,7 +61,7 @@ def _forward(run: Run) -> Iterator[Finding]:
 def _ends(run: Run) -> list[Tensor]:
     """Where NaN and infinity are looked for: they do no harm in what is masked out later."""
     if run.stage == "forward":
-        return tensors_within([(c.args, c.kwargs) for c in run.watch.calls if c.error is run.error])[0]
+        return tensors_in([(c.args, c.kwargs) for c in run.watch.calls if c.error is run.error])
     return [*run.result, *([run.loss] if run.loss is not None else [])]
 
 

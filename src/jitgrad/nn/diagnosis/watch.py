@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import ast
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jitgrad.autograd import Line, Tensor, copy_, enable_grad, grad, is_grad_enabled, no_grad, user_line
+from jitgrad.autograd import Line, Tensor, enable_grad, grad, is_grad_enabled, no_grad, user_line
 from jitgrad.nn._place import short_name
-from jitgrad.nn._trace import Call, Op, Trace, preserved
-from jitgrad.nn.diagnosis.flow import Flow, tensors_within
+from jitgrad.nn._preserve import preserved
+from jitgrad.nn._trace import Call, Op, Trace, searched, tensors_in
+from jitgrad.nn.diagnosis.flow import Flow
 from jitgrad.ops.activation import RELU
-from jitgrad.ops.convert import clone
 from jitgrad.ops.elementary import abs as abs_of, logical_and
 from jitgrad.ops.pointwise import le, lt
 from jitgrad.ops.random import Generator, rand
 from jitgrad.ops.reduce import amax
-from jitgrad.ops.summary import amin, any as any_of, equal
+from jitgrad.ops.summary import amin, any as any_of
 
 if TYPE_CHECKING:
     from jitgrad.nn.module import Module
@@ -163,17 +162,13 @@ class Run:
         self.kept: list[Tensor] = []  # what attributes, buffers and parameters hold afterwards
         self._beside = list(beside)  # modules that are not registered, and run all the same
         self._loss = loss
-        self.inputs = tensors_within([args, kwargs])[0]
+        self.inputs = tensors_in([args, kwargs])
         self._go(args, kwargs)
         self.flow = Flow(self.watch.ops)
 
     def _go(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Run; the model is afterwards as it was."""
-        with ExitStack() as stack:
-            stack.enter_context(_unchanged(self.parameters.values()))
-            for m in (self.model, *self._beside):
-                stack.enter_context(preserved(m))
-            stack.enter_context(enable_grad())
+        """Run; the model and its inputs are afterwards as they were."""
+        with preserved(self.model, self._beside, args, kwargs), enable_grad():
             try:
                 self._run(args, kwargs)
             except Exception as error:
@@ -184,7 +179,7 @@ class Run:
         with self.watch:
             self.stage = "forward"
             output = self.model(*args, **kwargs)
-            self.result, self.opaque = tensors_within(output)
+            self.result, self.opaque = searched(output)
             self.output_type = type(output).__name__
             if self._loss is not None:
                 self.stage = "loss"
@@ -203,7 +198,7 @@ class Run:
 
     def _note_kept(self) -> None:
         for m in self.model.modules():
-            self.kept += tensors_within([v for k, v in vars(m).items() if k != "_modules" and not k.endswith("_hooks")])[0]
+            self.kept += tensors_in([v for k, v in vars(m).items() if k != "_modules" and not k.endswith("_hooks")])
 
     @property
     def followed(self) -> bool:
@@ -214,22 +209,6 @@ class Run:
     def roots(self) -> list[Tensor]:
         """What gradients start from: the loss, or where there is none the result."""
         return [self.loss] if self.loss is not None else self.result
-
-
-@contextmanager
-def _unchanged(parameters: Iterable[Parameter]) -> Iterator[None]:
-    """Afterwards parameters have the values that they had, also where forward writes to them."""
-    with no_grad():
-        before = [(p, p.array, p.detach(), p._version, clone(p)) for p in parameters]
-    try:
-        yield
-    finally:
-        with no_grad():
-            for p, array, held, version, old in before:
-                if p.array is not array:
-                    p.data = held
-                if p._version != version or not equal(p, old):  # a write to .data leaves the version
-                    copy_(p, old)
 
 
 def _weights(t: Tensor, draw: Generator) -> Tensor:

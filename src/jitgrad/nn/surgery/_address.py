@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from jitgrad._words import listed
 from jitgrad.autograd import Tensor
-from jitgrad.errors import ArgumentError, OutOfRangeError, UnknownPathError
+from jitgrad.errors import ArgumentError, InputTypeError, OutOfRangeError, UnknownPathError
 from jitgrad.nn._hidden import PLAIN
-from jitgrad.nn._paths import did_you_mean
+from jitgrad.nn._paths import did_you_mean, some
 from jitgrad.nn._place import short_name
 from jitgrad.nn.containers import ModuleDict, ModuleList, Sequential
 from jitgrad.nn.module import Module
 
 Key = Any
-SHOWN = 6  # paths that a message lists
 
 
 class Place(NamedTuple):
@@ -35,7 +35,7 @@ def places(model: Module) -> list[Place]:
 def checked(model: Module) -> Module:
     """The model; TypeError where it is none."""
     if not isinstance(model, Module):
-        raise TypeError(f"surgery: expected a model, a Module, given {type(model).__name__}.")
+        raise InputTypeError(f"surgery: expected a model, a Module, given {type(model).__name__}.")
     return model
 
 
@@ -54,17 +54,6 @@ def is_layer(module: Module) -> bool:
 def layers(model: Module) -> list[Place]:
     """The layers, depth first: what an index counts."""
     return [p for p in places(model) if is_layer(p.module)]
-
-
-def count_parameters(modules: Iterable[Module]) -> int:
-    """The elements of the parameters that modules own, each parameter once."""
-    return sum(p.numel() for p in {id(p): p for m in modules for p in m._parameters.values() if p is not None}.values())
-
-
-def count_trainable(model: Module) -> int:
-    """The elements of the parameters of a model that want gradients."""
-    own = {id(p): p for m in model.modules() for p in m._parameters.values() if p is not None}
-    return sum(p.numel() for p in own.values() if p.requires_grad)
 
 
 def find(model: Module, key: Key) -> list[Place]:
@@ -156,7 +145,7 @@ def _unknown(everything: list[Place], key: str) -> str:
         proper = "nn.ModuleDict" if held is dict else "nn.ModuleList"
         at = f"{known}.{name}" if known else name
         return f"{message} {at!r} is a plain {held.__name__}, whose modules are no part of the model: use {proper}."
-    there = ", ".join(n for n, m in holder._modules.items() if m is not None) or "nothing"
+    there = some([n for n, m in holder._modules.items() if m is not None])
     guess = did_you_mean(key, [p for p in by_path if p])
     return f"{message}{guess} {f'In {known!r}' if known else 'At its top'} there is: {there}."
 
@@ -176,12 +165,6 @@ def key_text(key: Key) -> str:
             "[" + ":".join("" if v is None else str(v) for v in (key.start, key.stop, key.step)[: 3 if key.step is not None else 2]) + "]"
         )
     return repr(key) if not callable(key) else getattr(key, "__name__", type(key).__name__)
-
-
-def listed(paths: list[str]) -> str:
-    """Paths in a message, the first of them where there are many."""
-    more = len(paths) - SHOWN
-    return ", ".join(paths[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def get(model: Module, key: Key) -> Module:

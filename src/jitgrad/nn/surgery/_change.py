@@ -12,9 +12,9 @@ from jitgrad.errors import DeviceError, DTypeError, JitgradError, ShapeError, Su
 from jitgrad.nn._edit_mark import edited
 from jitgrad.nn._listed import Listed
 from jitgrad.nn._trace import Trace, tensors_in
+from jitgrad.nn._tree import count, every_parameter
 from jitgrad.nn.module import Module
-from jitgrad.nn.surgery._address import count_parameters, count_trainable
-from jitgrad.nn.surgery._diff import Entry, Line, compare, diff_html, diff_text, entries, tied, untied
+from jitgrad.nn.surgery._diff import Difference, Entry, compare, diff_html, diff_text, entries, tied, untied
 from jitgrad.nn.surgery._fit import Example, said, shapes_text, where
 from jitgrad.ops.random import get_rng_state, set_rng_state
 
@@ -175,8 +175,7 @@ class Edit:
         self.tied = tied(model)
         self.modules = list(model.modules())  # held, so that their ids stay theirs
         self.inside = set(map(id, self.modules))
-        self.parameters_before = count_parameters(model.modules())
-        self.trainable_before = count_trainable(model)
+        self.parameters_before, self.trainable_before = _counts(model)
         self.steps: list[Step] = []
         self.trace = None if example is None else example.run_first(model)
         self.output_before = "" if self.trace is None else shapes_text(self.trace.calls[0].output)
@@ -242,6 +241,12 @@ class Edit:
         return Change(self)
 
 
+def _counts(model: Module) -> tuple[int, int]:
+    """How many parameters a model has, and how many of them want gradients."""
+    parameters = every_parameter(model.modules())
+    return count(parameters), count(p for p in parameters if p.requires_grad)
+
+
 def _batch(trace: Trace | None) -> list[int]:
     """The sizes of dim 0 of the model's outputs."""
     return [] if trace is None else [t.shape[0] for t in tensors_in(trace.calls[0].output) if t.ndim]
@@ -275,8 +280,8 @@ class Change:
         self.model = edit.model
         self.what = edit.what
         self.parameters_before = edit.parameters_before
-        self.parameters_after = count_parameters(edit.model.modules())
-        self.trainable_before, self.trainable_after = edit.trainable_before, count_trainable(edit.model)
+        self.parameters_after, self.trainable_after = _counts(edit.model)
+        self.trainable_before = edit.trainable_before
         self.output_before, self.output_after = edit.output_before, edit.output_after
         self.batch_changed = edit.batch_before != edit.batch_after
         self.notes = tuple(self._noted(edit))
@@ -287,7 +292,7 @@ class Change:
             s.settle(inside)
         self.resized = tuple(s.text for s in self._steps if isinstance(s, ResizeLayer) and s.stayed)
         after: list[Entry] = entries(edit.model)
-        self.lines: tuple[Line, ...] = tuple(compare(edit.before, after))
+        self.lines: tuple[Difference, ...] = tuple(compare(edit.before, after))
 
     def _noted(self, edit: Edit) -> Iterator[str]:
         if any(isinstance(s, PutModule) for s in edit.steps):

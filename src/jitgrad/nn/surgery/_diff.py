@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from jitgrad._html import Html, element, faint, joined
+from jitgrad._words import aligned
 from jitgrad.nn._place import short_name
 from jitgrad.nn.module import Module
 from jitgrad.nn.parameter import Parameter
@@ -31,7 +32,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Difference:
     """A line of a diff; sign is "-" before, "+" after, ">" moved from a path to another, "~" frozen or trainable again."""
 
     sign: str
@@ -56,7 +57,7 @@ def entries(model: Module) -> list[Entry]:
     return found
 
 
-def compare(before: Sequence[Entry], after: Sequence[Entry]) -> list[Line]:
+def compare(before: Sequence[Entry], after: Sequence[Entry]) -> list[Difference]:
     """The lines of a diff, in the order of the edited model; what is gone stands where it was."""
     old, new = ({e.path: e for e in entries} for entries in (before, after))
     at = {e.path: i for i, e in enumerate(after)}
@@ -64,7 +65,7 @@ def compare(before: Sequence[Entry], after: Sequence[Entry]) -> list[Line]:
     for y in after:
         if y.path not in old or _what(old[y.path]) != _what(y):
             came.setdefault(_what(y), []).append(y)
-    lines: list[tuple[int, int, Line]] = []  # the place in the model, and the order of what stands there
+    lines: list[tuple[int, int, Difference]] = []  # the place in the model, and the order of what stands there
     last = -1
     for x in before:
         last = at.get(x.path, last)
@@ -125,16 +126,16 @@ def _parameters(model: Module) -> list[tuple[str, Module, str, Parameter]]:
     return [(f"{path}.{n}" if path else n, m, n, p) for path, _, _, m in places(model) for n, p in m._parameters.items() if p is not None]
 
 
-def _line(sign: str, e: Entry, to: str = "", other: Entry | None = None) -> Line:
+def _line(sign: str, e: Entry, to: str = "", other: Entry | None = None) -> Difference:
     """A line on an entry; beside another that would read the same it says more."""
     layer = e.full if other is not None and (e.layer, e.parameters) == (other.layer, other.parameters) else e.layer
     notes = (f" ({e.frozen})" if e.frozen and sign != "~" else "") + (f" (shared with {e.shared or 'the model'})" if e.shared else "")
-    return Line(sign, e.path or "the model", layer + notes, e.parameters, e.count, to)
+    return Difference(sign, e.path or "the model", layer + notes, e.parameters, e.count, to)
 
 
-def shortened(lines: Sequence[Line]) -> list[Line | str]:
+def shortened(lines: Sequence[Difference]) -> list[Difference | str]:
     """The lines, of many moves in a row the first and a word on the others."""
-    short: list[Line | str] = []
+    short: list[Difference | str] = []
     run = 0
     for i, line in enumerate(lines):
         run = run + 1 if line.sign == ">" else 0
@@ -145,10 +146,10 @@ def shortened(lines: Sequence[Line]) -> list[Line | str]:
     return short
 
 
-def diff_text(lines: Sequence[Line]) -> list[str]:
+def diff_text(lines: Sequence[Difference]) -> list[str]:
     """The lines in columns."""
-    cells = [(line.path, line.layer, f"{line.count:,}" if line.count else "") for line in lines if line.sign in "-+"]
-    widths = [max((len(row[i]) for row in cells), default=0) for i in range(3)]
+    cells = [(line.path, line.layer, f"{line.count:,}" if line.count else "", line.parameters) for line in lines if line.sign in "-+"]
+    in_columns = iter(aligned(cells, right=(2,)))
     text = []
     for line in shortened(lines):
         if isinstance(line, str):
@@ -156,18 +157,15 @@ def diff_text(lines: Sequence[Line]) -> list[str]:
         elif line.sign in ">~":
             text.append(f"  {line.sign} {_moved(line)}")
         else:
-            count = f"{line.count:,}" if line.count else ""
-            text.append(
-                f"  {line.sign} {line.path:<{widths[0]}}  {line.layer:<{widths[1]}}  {count:>{widths[2]}}  {line.parameters}".rstrip()
-            )
+            text.append(f"  {line.sign} {next(in_columns)}")
     return text
 
 
-def _moved(line: Line) -> str:
+def _moved(line: Difference) -> str:
     return f"{line.path} is now {line.to}: {line.layer}"
 
 
-def diff_html(lines: Sequence[Line]) -> list[Html]:
+def diff_html(lines: Sequence[Difference]) -> list[Html]:
     """The lines as rows of a table, what went on red, what came on green."""
     rows = []
     for line in shortened(lines):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from jitgrad._words import listed
 from jitgrad.errors import ArgumentError, SurgeryError
 from jitgrad.nn._hidden import warn_of_hidden
 from jitgrad.nn.containers import ModuleDict, ModuleList, Sequential
 from jitgrad.nn.module import Module
-from jitgrad.nn.surgery._address import Key, checked, find_some, key_text, listed
+from jitgrad.nn.surgery._address import Key, checked, find_some, key_text
 from jitgrad.nn.surgery._change import Change, Edit, PutModule, SetRequiresGrad
 from jitgrad.nn.surgery._fit import Example
 from jitgrad.nn.surgery._operations import FIX, Fitting, Insertion, Operation, Removal, Replacement, carry_out

@@ -7,13 +7,14 @@ from typing import Any, Protocol
 
 from jitgrad.autograd import Tensor
 from jitgrad.errors import ArgumentError, SurgeryError
+from jitgrad.nn._dry import output_of
 from jitgrad.nn._place import short_name
 from jitgrad.nn._trace import Call, Trace, tensors_in
 from jitgrad.nn.containers import ModuleDict, Sequential
 from jitgrad.nn.module import Module
 from jitgrad.nn.surgery import _widths
 from jitgrad.nn.surgery._change import Change, Edit, ResizeLayer, SetModes
-from jitgrad.nn.surgery._fit import Example, output_of, said, shapes_text
+from jitgrad.nn.surgery._fit import Example, said, shapes_text
 from jitgrad.nn.surgery._slots import Maker, Slot, one_of
 
 Shapes = list[tuple[Tensor, tuple[int, ...]]]
@@ -209,7 +210,7 @@ def _result(new: Module | None, args: Any, kwargs: Any, path: str, what: str) ->
 
 
 def _differing(before: Any, after: Any, path: str, what: str) -> Shapes:
-    old, new = list(tensors_in(before)), list(tensors_in(after))
+    old, new = tensors_in(before), tensors_in(after)
     if len(old) != len(new):
         raise SurgeryError(
             f"{what}: {path} gave {shapes_text(before)}, and now {shapes_text(after)}: adapt=True cannot follow. Nothing was changed."

@@ -15,7 +15,7 @@ from jitgrad.nn.linear import Bilinear, Linear
 from jitgrad.nn.norm import LayerNorm, _BatchNorm
 from jitgrad.nn.parameter import Buffer, Parameter
 from jitgrad.nn.sparse import Embedding
-from jitgrad.nn.surgery._width import Run
+from jitgrad.nn.surgery._width import Stretch
 from jitgrad.ops.create import empty
 from jitgrad.ops.index import getitem
 
@@ -71,7 +71,7 @@ class Resize:
     """
 
     def __init__(
-        self, path: str, module: Module, sizes: dict[Attribute, int], tensors: dict[str, tuple[tuple[int, ...], tuple[list[Run], ...]]]
+        self, path: str, module: Module, sizes: dict[Attribute, int], tensors: dict[str, tuple[tuple[int, ...], tuple[list[Stretch], ...]]]
     ) -> None:  # fmt: skip
         self.path = path
         self.module = module

@@ -7,10 +7,11 @@ import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from jitgrad._words import listed
 from jitgrad.errors import ArgumentError, SurgeryError
 from jitgrad.nn._place import short_name
 from jitgrad.nn.module import Module
-from jitgrad.nn.surgery._address import Key, Place, find_some, listed, places
+from jitgrad.nn.surgery._address import Key, Place, find_some, places
 
 
 class Slot:

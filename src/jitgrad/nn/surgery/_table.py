@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-from jitgrad._html import Html, block, element, faint, table
+from jitgrad import dtypes
+from jitgrad._html import block, faint, table
+from jitgrad._words import aligned, listed
 from jitgrad.errors import OutOfRangeError
+from jitgrad.nn._dry import Arguments, traced
 from jitgrad.nn._hidden import warn_of_hidden
 from jitgrad.nn._place import short_name
 from jitgrad.nn._trace import Trace
+from jitgrad.nn._tree import count, every_parameter
 from jitgrad.nn.module import Module
-from jitgrad.nn.surgery._address import count_parameters, layers, listed
-from jitgrad.nn.surgery._fit import Example, shapes_text
+from jitgrad.nn.surgery._address import layers
+from jitgrad.nn.surgery._fit import shapes_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,8 @@ class Table(Sequence[Row]):
         self._rows = tuple(rows)
         self._title = type(model).__name__
         self._with_output = with_output
-        self.parameters = count_parameters(model.modules())
-        self._outside = self.parameters - count_parameters(row.module for row in rows)
+        self.parameters = count(every_parameter(model.modules()))
+        self._outside = self.parameters - count(every_parameter(row.module for row in rows))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -74,28 +78,17 @@ class Table(Sequence[Row]):
 
     def __repr__(self) -> str:
         rows = [["", *self._columns()], *([str(r.index), *cells] for r, cells in zip(self._rows, self._cells(), strict=True))]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        right = {0, 3}
-        lines = [
-            "  ".join(f"{c:>{w}}" if i in right else f"{c:<{w}}" for i, (c, w) in enumerate(zip(row, widths, strict=True))) for row in rows
-        ]
-        return "\n".join([*(line.rstrip() for line in lines), self._total()])
+        return "\n".join([*aligned(rows, right=(0, 3)), self._total()])
 
     def _repr_html_(self) -> str:
-        cells = [[_left(c) if i != 2 else c for i, c in enumerate(row)] for row in self._cells()]
-        headings = [_left(c) if i != 2 else c for i, c in enumerate(self._columns())]
-        return block(table(cells, headings, [str(r.index) for r in self._rows]), faint(self._total()))
+        return block(table(self._cells(), self._columns(), [str(r.index) for r in self._rows], right=(2,)), faint(self._total()))
 
 
 def _several(n: int, what: str) -> str:
     return f"{n:,} {what}" + "s" * (n != 1)
 
 
-def _left(text: str) -> Html:
-    return element("div", text, style="text-align:left")
-
-
-def index(model: Module, *inputs: Any) -> Table:
+def index(model: Module, *inputs: Any, dtype: Any = dtypes.float32, kwargs: Mapping[str, Any] | None = None) -> Table:
     """The numbered table of a model's layers, depth first: path, layer, parameters and, with inputs, output shapes.
 
     Parameters
@@ -104,7 +97,11 @@ def index(model: Module, *inputs: Any) -> Table:
         Any model. A layer is a module with nothing below it that is no empty container; one that stands at several places has a row
         for each, and its parameters are in the total once.
     *inputs
-        Arguments of the model, Tensors or shapes of float32 ones: it runs on shapes alone (with values where its forward asks for them).
+        Arguments of the model, where a tuple of ints is a shape: it runs on shapes alone (with values where its forward asks for them).
+    dtype
+        Of inputs given as shapes: one for all, or a list with one for each.
+    kwargs
+        Keyword arguments of the model's forward, passed as they are.
 
     The numbers are keys in get, replace and all other functions here, until the next edit.
 
@@ -122,22 +119,22 @@ def index(model: Module, *inputs: Any) -> Table:
     """
     found = layers(model)
     warn_of_hidden(model)  # layers in plain lists, which have no row
-    outputs = _outputs(model, inputs) if inputs else {}
+    run = bool(inputs or kwargs)
+    outputs = _outputs(model, Arguments(model, inputs, kwargs, dtype, "index")) if run else {}
     paths: dict[int, list[str]] = {}
     for p in found:
         paths.setdefault(id(p.module), []).append(p.path)
     rows = []
     for i, (path, _, _, m) in enumerate(found):
         others = [p for p in paths[id(m)] if p != path]
-        count = sum(p.numel() for p in m._parameters.values() if p is not None)
-        output = ", ".join(outputs.get(id(m), ["not called"])) if inputs else ""
-        rows.append(Row(i, path, m, short_name(m), count, output, f"shared with {listed(others)}" if others else ""))
-    return Table(model, rows, bool(inputs))
+        output = ", ".join(outputs.get(id(m), ["not called"])) if run else ""
+        rows.append(Row(i, path, m, short_name(m), count(every_parameter([m])), output, f"shared with {listed(others)}" if others else ""))
+    return Table(model, rows, run)
 
 
-def _outputs(model: Module, inputs: tuple[Any, ...]) -> dict[int, list[str]]:
+def _outputs(model: Module, given: Arguments) -> dict[int, list[str]]:
     """The output shapes of each module's calls, by its id."""
-    trace, error = Example(model, inputs if len(inputs) != 1 else (inputs[0],)).run(model)
+    trace, error = traced(model, given)
     if error is not None:
         raise error
     return _by_module(trace)

@@ -11,7 +11,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 
-class Run(NamedTuple):
+class Stretch(NamedTuple):
     """Units that stay: n of them, from old on in the old size, are from new on in the new one."""
 
     new: int
@@ -108,25 +108,25 @@ def changes(w: Width) -> bool:
     return any(a.new not in (None, a.size) for a in atoms(w))
 
 
-def runs(w: Width) -> list[Run]:
+def runs(w: Width) -> list[Stretch]:
     """Where the units that stay were, and where they are: the first of each atom, in their places in sums and products."""
     w = root(w)
     if not changes(w):
-        return [Run(0, 0, w.size)]
+        return [Stretch(0, 0, w.size)]
     if not w.parts:
-        return [Run(0, 0, min(w.size, new_size(w)))]
+        return [Stretch(0, 0, min(w.size, new_size(w)))]
     return _joined(_sum_runs(w.parts) if w.kind == "sum" else _product_runs(list(w.parts)))
 
 
-def _sum_runs(parts: tuple[Width, ...]) -> Iterator[Run]:
+def _sum_runs(parts: tuple[Width, ...]) -> Iterator[Stretch]:
     new = old = 0
     for p in parts:
         for r in runs(p):
-            yield Run(new + r.new, old + r.old, r.n)
+            yield Stretch(new + r.new, old + r.old, r.n)
         new, old = new + new_size(p), old + root(p).size
 
 
-def _product_runs(parts: list[Width]) -> Iterator[Run]:
+def _product_runs(parts: list[Width]) -> Iterator[Stretch]:
     """Units are numbered as digits of mixed radix, the last part the fastest."""
     first, rest = parts[0], parts[1:]
     if not rest:
@@ -135,21 +135,21 @@ def _product_runs(parts: list[Width]) -> Iterator[Run]:
     inner_new, inner_old = prod([new_size(p) for p in rest]), prod([root(p).size for p in rest])
     if not any(changes(p) for p in rest):
         for r in runs(first):
-            yield Run(r.new * inner_new, r.old * inner_old, r.n * inner_old)
+            yield Stretch(r.new * inner_new, r.old * inner_old, r.n * inner_old)
         return
     inner = list(_product_runs(rest))
     for r in runs(first):
         for k in range(r.n):
             for i in inner:
-                yield Run((r.new + k) * inner_new + i.new, (r.old + k) * inner_old + i.old, i.n)
+                yield Stretch((r.new + k) * inner_new + i.new, (r.old + k) * inner_old + i.old, i.n)
 
 
-def _joined(each: Iterator[Run]) -> list[Run]:
+def _joined(each: Iterator[Stretch]) -> list[Stretch]:
     """Runs that go on where the one before ends are one."""
-    out: list[Run] = []
+    out: list[Stretch] = []
     for r in each:
         if out and (last := out[-1]).new + last.n == r.new and last.old + last.n == r.old:
-            out[-1] = Run(last.new, last.old, last.n + r.n)
+            out[-1] = Stretch(last.new, last.old, last.n + r.n)
         elif r.n:
             out.append(r)
     return out

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from jitgrad.nn._flops import flops, new_bytes
-from jitgrad.nn._measure import Run
 from jitgrad.nn._place import short_name
 from jitgrad.nn._trace import tensors_in
 from jitgrad.nn.containers import ModuleDict, ModuleList
 from jitgrad.nn.module import Module
 from jitgrad.nn.parameter_containers import BufferDict, BufferList, ParameterDict, ParameterList
+from jitgrad.nn.summarizing.flops import flops, new_bytes
+from jitgrad.nn.summarizing.measure import Measured
 
 if TYPE_CHECKING:
     from jitgrad.nn._trace import Call
@@ -99,7 +99,7 @@ class _Count:
 
 
 class _Counter:
-    def __init__(self, run: Run | None) -> None:
+    def __init__(self, run: Measured | None) -> None:
         self.counts: dict[int, _Count] = {}
         self.tied: list[tuple[str, str]] = []  # names of tensors that stand in several modules, and where they were first
         self._tensors: dict[int, str] = {}
@@ -164,7 +164,7 @@ class _Counter:
             told = type(module).forward in _NOT_TO_BE_CALLED or any(r.reached or r.shared is not None for r in below)
             return "" if told else "not called"
         words = list(dict.fromkeys(_words(c.output) for c in count.calls if c.error is None))
-        return ", then ".join(words[:3]) + (f", {len(words) - 3} more" if len(words) > 3 else "")
+        return _first(words, ", then ")
 
     def _seconds(self, path: str, below: list[Row]) -> float | None:
         if self.run is None or not self.run.times:
@@ -178,17 +178,22 @@ def _words(output: Any) -> str:
     words = [f"{t.shape}" + ("" if t.dtype.name == "float32" else f" {t.dtype.name}") for t in tensors_in(output)]
     if not words:
         return type(output).__name__ if output is not None else "None"
-    return ", ".join(words[:3]) + (f", {len(words) - 3} more" if len(words) > 3 else "")
+    return _first(words, ", ")
 
 
-def rows_of(model: Module, run: Run | None) -> tuple[Row, list[tuple[str, str]]]:
+def _first(words: list[str], between: str) -> str:
+    """Three, as cells are narrow, and the number of the others."""
+    return between.join(words[:3]) + (f", {len(words) - 3} more" if len(words) > 3 else "")
+
+
+def rows_of(model: Module, run: Measured | None) -> tuple[Row, list[tuple[str, str]]]:
     """The model's row, and the tensors that stand in several modules: name and first name."""
     counter = _Counter(run)
     return counter.row("", model), counter.tied
 
 
 @dataclass(frozen=True)
-class Line:
+class Shown:
     """A row as it is shown: with the beginning of its line of the tree, and how many equal ones it stands for."""
 
     tree: str
@@ -198,10 +203,10 @@ class Line:
     below: str  # the tree beside what is said under it
 
 
-def lines(row: Row, depth: int | None, failed: bool) -> Iterator[Line]:
+def lines(row: Row, depth: int | None, failed: bool) -> Iterator[Shown]:
     """The lines of a model's row and of those below it, equal neighbours in a list as one; what an error kept from running is left out."""
     told = {r.path for r in row.walk() if r.reached or not failed}
-    yield Line("", row.layer, "", row, "│  " if _shown(row, depth, told) else "")
+    yield Shown("", row.layer, "", row, "│  " if _shown(row, depth, told) else "")
     yield from _below(row, "", depth, told)
 
 
@@ -209,7 +214,7 @@ def _shown(row: Row, depth: int | None, told: set[str]) -> list[Row]:
     return [c for c in row.children if c.path in told or c.shared in told] if depth != 0 else []
 
 
-def _below(row: Row, tree: str, depth: int | None, told: set[str]) -> Iterator[Line]:
+def _below(row: Row, tree: str, depth: int | None, told: set[str]) -> Iterator[Shown]:
     children = _shown(row, depth, told)
     groups: list[list[Row]] = []
     for child in children:
@@ -227,7 +232,7 @@ def _below(row: Row, tree: str, depth: int | None, told: set[str]) -> Iterator[L
         goes_on = bool(_shown(first, deeper, told))
         if n > 1:
             name, layer = f"{name}-{group[-1].name}", f"{n} x {layer}" + (", each:" if goes_on else "")
-        yield Line(tree + ("└─ " if last else "├─ "), name, layer, shown, below + "│  " * goes_on)
+        yield Shown(tree + ("└─ " if last else "├─ "), name, layer, shown, below + "│  " * goes_on)
         yield from _below(first if n == 1 else _mean(group), below, deeper, told)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from jitgrad._html import FAINT, Html, block, element
+from jitgrad._html import FAINT, TABLE, Html, block, element
+from jitgrad._words import aligned
+from jitgrad.autograd import raised_at
 from jitgrad.errors import JitgradError, NoDataError
-from jitgrad.nn._measure import line_of
-from jitgrad.nn._rows import Line, Row
+from jitgrad.nn.summarizing.rows import Row, Shown
 
 _METRIC = ("", "k", "M", "G", "T", "P")
-_TABLE = "border-collapse:collapse;margin:.2em 0;background:transparent;color:inherit;font:inherit"
 _CELL = "padding:.05em .6em;border:0;white-space:pre;"
 _BAR = "background:linear-gradient(to left,rgba(80,140,230,.28) {0:.1f}%,transparent {0:.1f}%);"  # grows from the right, under the number
 _FAILED = "color:#d33;"  # seen on dark and on light pages
@@ -44,7 +44,7 @@ def in_seconds(seconds: float) -> str:
 
 class _Column(NamedTuple):
     title: str
-    text: Callable[[Line], str]
+    text: Callable[[Shown], str]
     amount: Callable[[Row], float] | None = None  # of number columns: what the bar in HTML shows
 
 
@@ -65,7 +65,7 @@ _COLUMNS = (
 _CALLS = _Column("calls", lambda line: str(line.row.calls or ""), lambda row: 0)
 
 
-def _columns(lines: Sequence[Line]) -> list[_Column]:
+def _columns(lines: Sequence[Shown]) -> list[_Column]:
     """Those that say something; how often each was called where one was more than once."""
     found = [c for c in _COLUMNS if any(c.text(line) for line in lines)]
     if any(line.row.calls > 1 for line in lines):
@@ -73,39 +73,36 @@ def _columns(lines: Sequence[Line]) -> list[_Column]:
     return found
 
 
-def _complaint(line: Line) -> list[str]:
+def _complaint(line: Shown) -> list[str]:
     """What was raised in this line's module: the message, where, and the line of the program."""
     error = line.row.error
     if error is None:
         return []
-    ours = isinstance(error, JitgradError)
-    first, *rest = f"{type(error).__name__}: {error.args[0] if ours else error}".split("\n")
-    if ours and error.place:  # type: ignore[attr-defined]
-        rest.append(f"in {error.place}")  # type: ignore[attr-defined]
-    if (at := line_of(error)) is not None:
+    what, fix, place = (*error.parts(), error.place) if isinstance(error, JitgradError) else (str(error), "", "")
+    first, *rest = f"{type(error).__name__}: {what}".split("\n")
+    if place:
+        rest.append(f"in {place}")
+    if (at := raised_at(error)) is not None:
         rest.append(f"at {at}")
+    if fix:
+        rest.append(fix)
     if isinstance(error, NoDataError):
         rest.append("time=True runs the model for real, which tells the rest.")
     return [f"✗ {first}", *(f"  {words}" for words in rest)]
 
 
-def as_text(lines: Sequence[Line], totals: Sequence[tuple[str, str]]) -> str:
+def as_text(lines: Sequence[Shown], totals: Sequence[tuple[str, str]]) -> str:
     """Columns side by side, then the totals."""
     columns = _columns(lines)
     table = [[c.title for c in columns], *([c.text(line) for c in columns] for line in lines)]
-    widths = [max(map(len, texts)) for texts in zip(*table, strict=True)]
-    texts = [
-        "  ".join(t.rjust(w) if c.amount else t.ljust(w) for t, w, c in zip(cells, widths, columns, strict=True)).rstrip()
-        for cells in table
-    ]
+    texts = aligned(table, [i for i, c in enumerate(columns) if c.amount])
     found = texts[:1]
     for text, line in zip(texts[1:], lines, strict=True):
         found += [text, *(line.below + words for words in _complaint(line))]
-    width = max(len(name) for name, _ in totals)
-    return "\n".join([*found, "", *(f"{name.ljust(width)}  {words}" for name, words in totals)])
+    return "\n".join([*found, "", *aligned(totals)])
 
 
-def as_html(lines: Sequence[Line], totals: Sequence[tuple[str, str]]) -> Html:
+def as_html(lines: Sequence[Shown], totals: Sequence[tuple[str, str]]) -> Html:
     """The same as a table, in which each number has a bar as long as its part of the whole."""
     columns = _columns(lines)
     body = [element("tr", *(element("th", c.title, style=f"{_CELL}{_side(c)}font-weight:normal;{FAINT}") for c in columns))]
@@ -124,7 +121,7 @@ def as_html(lines: Sequence[Line], totals: Sequence[tuple[str, str]]) -> Html:
                 )
             )
     foot = [element("tr", *(element("td", t, style=f"{_CELL}text-align:left;{f}") for t, f in ((n, FAINT), (w, "")))) for n, w in totals]
-    return block(element("table", *body, style=_TABLE), element("table", *foot, style=_TABLE))
+    return block(element("table", *body, style=TABLE), element("table", *foot, style=TABLE))
 
 
 def _side(column: _Column) -> str:

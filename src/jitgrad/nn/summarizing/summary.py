@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from jitgrad import dtypes
+from jitgrad._words import listed
 from jitgrad.errors import ArgumentError, DTypeError, InputTypeError
-from jitgrad.nn._measure import Run, traced
-from jitgrad.nn._rows import lines, rows_of
-from jitgrad.nn._table import as_html, as_text, in_bytes, in_seconds, in_short
+from jitgrad.nn._dry import Arguments
 from jitgrad.nn.module import Module
+from jitgrad.nn.summarizing.measure import Measured, measured
+from jitgrad.nn.summarizing.rows import lines, rows_of
+from jitgrad.nn.summarizing.text import as_html, as_text, in_bytes, in_seconds, in_short
 
 
 def summary(
@@ -70,7 +72,7 @@ def summary(
         raise InputTypeError(f"summary: expected a Module, given {type(model).__name__}.")
     if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 0):
         raise ArgumentError(f"summary: depth is expected to be an int of at least 0, or None, given {depth!r}.")
-    run = traced(model, inputs, kwargs or {}, dtype, real=time, time=time) if inputs or kwargs else None
+    run = measured(model, Arguments(model, inputs, kwargs, dtype, "summary"), time) if inputs or kwargs else None
     return Summary(model, run, depth)
 
 
@@ -97,7 +99,7 @@ class Summary:
         What forward raised, or None.
     """
 
-    def __init__(self, model: Module, run: Run | None, depth: int | None) -> None:
+    def __init__(self, model: Module, run: Measured | None, depth: int | None) -> None:
         top, self._tied = rows_of(model, run)
         self.rows = list(top.walk())
         self.total_parameters = top.parameters
@@ -114,7 +116,7 @@ class Summary:
         self._hint = (
             "; others than floats by dtype=jg.int64" if run is not None and run.guessed and isinstance(run.error, DTypeError) else ""
         )
-        self._mode = "training" if model.training else "evaluation"
+        self._mode = _mode(model)
         self._lines = list(lines(top, depth, self.error is not None))
 
     def __repr__(self) -> str:
@@ -128,7 +130,7 @@ class Summary:
         trained = "all trainable" if trainable == n else f"{trainable:,} trainable, {n - trainable:,} frozen"
         found = [("parameters", f"{n:,}" + (f", {trained}" if n else "")), ("weights", in_bytes(self.weight_bytes))]
         if self._ran:
-            until = "up to the error" if self.error is not None else f"forward in {self._mode} mode"
+            until = "up to the error" if self.error is not None else f"forward in {self._mode}"
             found += [
                 ("activations", in_bytes(self.activation_bytes)),
                 ("FLOPs", f"{in_short(self.total_flops)}, {until}; a multiply and an add are two"),
@@ -137,9 +139,15 @@ class Summary:
         if self.seconds is not None:
             found.append(("time", f"{in_seconds(self.seconds)}, median of {self.runs} run{'s' * (self.runs > 1)}"))
         if self._tied:
-            more = [f"and {len(self._tied) - 3} more"] if len(self._tied) > 3 else []
-            found.append(("counted once", ", ".join([*(f"{name} is {first}" for name, first in self._tied[:3]), *more])))
+            found.append(("counted once", listed([f"{name} is {first}" for name, first in self._tied], 4)))
         if self.error is not None:
             left = sum(1 for r in self.rows if r.shared is None and not r.reached)
             found += [("not reached", f"{left} module{'s' * (left > 1)}")] if left else []
         return found
+
+
+def _mode(model: Module) -> str:
+    """The mode of a model, and how many modules below it are in the other one."""
+    modes = ("training", "evaluation") if model.training else ("evaluation", "training")
+    other = sum(m.training != model.training for m in model.modules())
+    return f"{modes[0]} mode" + (f", {other} module{'s' * (other > 1)} in {modes[1]}" if other else "")
