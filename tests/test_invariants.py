@@ -290,14 +290,14 @@ def test_an_optimizer_built_from_a_models_parameters_notices_what_left_and_what_
     gone, before = net[1].weight, _values(net[0])
     net[1] = nn.Linear(2, 3)
     net(lib.ones(1, 2)).sum().backward()
-    with pytest.raises(ValueError, match=r"2 parameters have left Sequential .* 1\.weight \(1, 2\), 1\.bias \(1,\)"):
+    with pytest.raises(ValueError, match=r"2 parameters have left Sequential .* 1\.weight \(1, 2\) and 1\.bias \(1,\)"):
         opt.step()
     assert _values(net[0]) == before
     opt.sync(net)
     opt.step()
     assert _values(net[0]) != before and gone not in opt.state and opt.state[net[0].weight]["step"] == 2
     net.append(nn.Linear(3, 1))
-    with pytest.warns(UserWarning, match=r"gained 2 parameters .* 2\.weight \(1, 3\), 2\.bias \(1,\)"):
+    with pytest.warns(UserWarning, match=r"gained 2 parameters .* 2\.weight \(1, 3\) and 2\.bias \(1,\)"):
         opt.step()
 
 

@@ -212,7 +212,7 @@ def _cause(came: list[tuple[str, Any]], kept: list[tuple[str, Any]]) -> str:
         return "The gradient that came to it had NaN already: look at what was passed to backward(), at hooks, and at sums of inf and -inf."
     names = [name for name, x in kept if _has_nan(x)]
     if names:
-        return f"Its {' and '.join(names)} had NaN already in the forward: look at the lines before it."
+        return f"Its {' and '.join(names)} had NaN already in the forward: nn.diagnose(model, x) names the first."
     if any(np.isinf(kernels.of(x).to_host(x)).any() for _, x in [*came, *kept]):
         return (
             "It met infinity, as the slope of a root at 0 is, or an overflow: keep the values away from there, e.g. with clamp(min=1e-6)."

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jitgrad._words import aligned, listed
 
 SHOWN = 20  # rows of a kind
+FEW = 4  # where one renaming explains them
 MANY = 8  # renamings that are told one by one
 
 Shapes = Mapping[str, Any]
@@ -43,8 +44,9 @@ def complaint(
     """
     count = len(missing) + len(unexpected) + len(wrong) + len(words)
     advice = renaming_advice(ours, ids, theirs) if may_advise else ""
-    rows = [Misfit(k, "missing", _told(ours, k), "-") for k in missing[:SHOWN]]
-    rows += [Misfit(k, "unexpected", "-", _told(theirs, k)) for k in unexpected[:SHOWN]]
+    shown = FEW if advice else SHOWN
+    rows = [Misfit(k, "missing", _told(ours, k), "-") for k in missing[:shown]]
+    rows += [Misfit(k, "unexpected", "-", _told(theirs, k)) for k in unexpected[:shown]]
     rows = [*(rows if advice else _with_guesses(rows, ours, theirs)), *wrong[:SHOWN]]
     lines = [*(aligned([HEAD, *rows]) if rows else ()), *words[:SHOWN]]
     left = count - len(rows) - len(words[:SHOWN])
@@ -75,7 +77,7 @@ def _with_guesses(rows: list[Misfit], ours: Shapes, theirs: Shapes) -> list[Misf
 def renaming_advice(ours: Shapes, ids: Mapping[str, int], theirs: Shapes) -> str:
     """What mends the keys where it is one thing: a prefix lost or added, shifted indices of a list, a part of another name."""
     before = _problems(ours, ids, theirs)
-    best: tuple[int, Renaming] | None = None
+    best: tuple[list[str], Renaming] | None = None
     for names in (_lost_prefix(ours, theirs), _lost_prefix(theirs, ours, added=True), _shifts(ours, theirs)):
         if not names:
             continue
@@ -83,17 +85,18 @@ def renaming_advice(ours: Shapes, ids: Mapping[str, int], theirs: Shapes) -> str
         if len(renamed) < len(theirs) or not _lands(names, ours, theirs):
             continue
         after = _problems(ours, ids, renamed)
-        if _explains(names, before, after) and (best is None or sum(after) < best[0]):
-            best = sum(after), names
+        left = [k for kind in after for k in kind]
+        if _explains(names, *([len(kind) for kind in kinds] for kinds in (before, after))) and (best is None or len(left) < len(best[0])):
+            best = left, names
     return "" if best is None else _words(best[1], best[0], ours, theirs)
 
 
-def _problems(ours: Shapes, ids: Mapping[str, int], theirs: Shapes) -> tuple[int, int, int]:
-    """How many keys are missing, unexpected, of a wrong shape; of a tensor with several names one is enough."""
+def _problems(ours: Shapes, ids: Mapping[str, int], theirs: Shapes) -> tuple[list[str], list[str], list[str]]:
+    """Keys that are missing, unexpected, of a wrong shape; of a tensor with several names one is enough."""
     loaded = {ids[k] for k in theirs if k in ours}
-    missing = sum(k not in theirs and ids[k] not in loaded for k in ours)
-    unexpected = sum(k not in ours for k in theirs)
-    return missing, unexpected, sum(k in ours and ours[k] != shape for k, shape in theirs.items())
+    missing = [k for k in ours if k not in theirs and ids[k] not in loaded]
+    unexpected = [k for k in theirs if k not in ours]
+    return missing, unexpected, [k for k, shape in theirs.items() if k in ours and ours[k] != shape]
 
 
 def _lands(names: Renaming, ours: Shapes, theirs: Shapes) -> bool:
@@ -102,7 +105,7 @@ def _lands(names: Renaming, ours: Shapes, theirs: Shapes) -> bool:
     return 8 * sum(ours.get(k) != shape for k, shape in moved) <= len(moved)
 
 
-def _explains(names: Renaming, before: tuple[int, int, int], after: tuple[int, int, int]) -> bool:
+def _explains(names: Renaming, before: Sequence[int], after: Sequence[int]) -> bool:
     """All of it, or nearly all, or all but what one side has more of; another name for a part must explain all."""
     if sum(after) == 0:
         return True
@@ -209,7 +212,7 @@ def _in_order(ours: Node, theirs: Node) -> list[tuple[str, str]]:
     return pairs
 
 
-def _words(names: Renaming, left: int, ours: Shapes, theirs: Shapes) -> str:
+def _words(names: Renaming, left: list[str], ours: Shapes, theirs: Shapes) -> str:
     """The renaming in words and as code."""
     ((old, new),) = list(names.items())[:1]
     items = "for k, v in state_dict.items()}"
@@ -226,5 +229,5 @@ def _words(names: Renaming, left: int, ours: Shapes, theirs: Shapes) -> str:
             code = f"{{{new!r} + k.removeprefix({old!r}) if k.startswith({old!r}) else k: v {items}"
         else:
             code = f"{{next((new + k.removeprefix(old) for old, new in {names!r}.items() if k.startswith(old)), k): v {items}"
-    rest = "all keys fit" if not left else f"all keys but {left} fit"
+    rest = "all keys fit" if not left else f"all keys fit but {listed(left)}"
     return f"{how} {rest}. Try:\n    state_dict = {code}"

@@ -213,7 +213,9 @@ def load(module: Module, given: Mapping[str, Any], strict: bool, assign: bool) -
             ids = {k: id(t) for k, (_, _, t) in homes.items()} | {k: id(m) for k, m in extras.items()}
             theirs = {k: _kind(k, v) for k, v in state.items()}
             # Where a hook renames keys, a renaming of the given ones would meet it.
-            raise StateDictError(complaint(type(module).__name__, ours, ids, theirs, *keys, wrong, messages, list(state) == list(given)))
+            text = complaint(type(module).__name__, ours, ids, theirs, *keys, wrong, messages, list(state) == list(given))
+            inner = next((k for k, v in given.items() if isinstance(v, Mapping) and not ours.keys().isdisjoint(v)), None)
+            raise StateDictError(text if inner is None else f"{text}\nThe model's keys are in an entry of it. Try state_dict[{inner!r}].")
 
     post_hooks = [(m, tuple(m._load_state_dict_post_hooks.values())) for m in _children_first(module)]
     may_change_keys = any(hooks for _, hooks in post_hooks)

@@ -180,7 +180,7 @@ def _quoted(text: str) -> str:
 
 
 def _dot_open(cluster: Cluster) -> tuple[str, str]:
-    return f"subgraph cluster_{cluster.key} {{ label={_quoted(cluster.label)}", "}"
+    return f"subgraph cluster_{cluster.key} {{ labeljust=l label={_quoted(cluster.label)}", "}"
 
 
 def _dot_box(box: Box) -> str:
