@@ -250,7 +250,8 @@ MISFITS: dict[str, tuple[Any, Any, list[str], bool | None]] = {
         ["With the prefix 'net.' all keys fit. Try:", "state_dict = {'net.' + k: v for k, v in state_dict.items()}"], True,
     ),
     "a prefix lost, and a head is new": (
-        _box(net=_mlp(2, 3, 4), head=nn.Linear(9, 9)), _mlp(2, 3, 4).state_dict(), ["With the prefix 'net.' all keys fit but head.weight and head.bias. Try:"],
+        _box(net=_mlp(2, 3, 4), head=nn.Linear(9, 9)), _mlp(2, 3, 4).state_dict(),
+        ["With the prefix 'net.' all keys fit but head.weight and head.bias. Try:"],
         False,
     ),
     "a prefix that may be one of two": (_box(a=nn.Linear(2, 2), b=nn.Linear(2, 2)), nn.Linear(2, 2).state_dict(), [], None),
