@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from op_case import OpCase, The, X, at, bools, ints
 
-from jitgrad.errors import DTypeError, GradError, OutOfRangeError, ShapeError
+from jitgrad.errors import DTypeError, GradError, LayerDTypeError, OutOfRangeError, ShapeError
 
 f64, f16 = np.float64, np.float16
 HALF = np.zeros(3, f16)
@@ -130,7 +130,7 @@ PRODUCTS = [
     bad("matmul", [(3,), (4,)], ShapeError, "matmul"),
     bad("matmul", [(2, 3), 2.0], TypeError, "expected a Tensor, given float"),
     bad("F.linear", [(2, 3), (4, 5)], ShapeError, "expected an input (..., 5)"),
-    bad("F.linear", [np.zeros((2, 5)), np.zeros((4, 5), f16)], DTypeError, "layers do not promote"),
+    bad("F.linear", [np.zeros((2, 5)), np.zeros((4, 5), f16)], LayerDTypeError, "layers do not promote"),
     bad("F.linear", [(2, 5), (4, 5), (5,)], ShapeError, "expected a bias (4,)"),
     bad("F.linear", [ints([1, 2]), ints([1, 2])], DTypeError, "expected float32 or float64", "int layers"),
     bad("cat", [[(2, 3), (2, 4)]], ShapeError, "expected sizes equal"),
@@ -155,13 +155,13 @@ IMAGES = [
     bad("F.conv2d", [(1, 3, 5, 5), (4, 3, 3, 3)], ShapeError, "given (1, 2, 3)", stride=(1, 2, 3)),
     bad("F.conv2d", [(1, 3, 5, 5), (4, 3, 3, 3)], ValueError, "'same' or 'valid'", padding="full"),
     bad("F.conv2d", [(1, 3, 5, 5), (4, 3, 3, 3)], ShapeError, "stride 1", padding="same", stride=2),
-    bad("F.conv2d", [(1, 3, 5, 5), np.zeros((4, 3, 3, 3), f16)], DTypeError, "layers do not promote"),
+    bad("F.conv2d", [(1, 3, 5, 5), np.zeros((4, 3, 3, 3), f16)], LayerDTypeError, "layers do not promote"),
     bad("F.conv1d", [(1, 3, 5), (4, 2, 3)], ShapeError, "conv1d: expected an input with 2 channels"),
     bad("F.conv1d", [(1, 3, 2), (4, 3, 3)], ShapeError, "conv1d: the kernel 3"),
     bad("F.conv1d", [(1, 3, 5, 5), (4, 3, 3)], ShapeError, "expected an input (N, C, L)"),
     bad("F.conv1d", [(1, 3, 5), (4, 3, 3), (3,)], ShapeError, "expected a bias (4,)"),
     bad("F.conv1d", [(1, 3, 5), (4, 3, 3)], ValueError, "conv1d: padding is expected to be ints", padding="full"),
-    bad("F.conv1d", [(1, 3, 5), np.zeros((4, 3, 3), f16)], DTypeError, "layers do not promote"),
+    bad("F.conv1d", [(1, 3, 5), np.zeros((4, 3, 3), f16)], LayerDTypeError, "layers do not promote"),
     bad("F.max_pool1d", [(4,), 2], ShapeError, "max_pool1d: expected an input (N, C, L)"),
     bad("F.avg_pool1d", [(1, 1, 4), 5], ShapeError, "larger than the input"),
     bad("F.avg_pool1d", [(1, 1, 4), The((2, 2))], ShapeError, "kernel_size: expected an int or 1 ints"),

@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import jitgrad as jg
 from jitgrad import nn
+from jitgrad.nn import _edit_mark
 
 POOL: dict[str, list[Any]] = {
     "modules": [nn.Identity() for _ in range(5)],
@@ -50,6 +51,7 @@ class Machine(RuleBasedStateMachine):
     make: ClassVar[Callable[..., Any]]
     ours: Any
     plain: Any
+    last: tuple[Any, ...] = (None, [], None)  # the container, what was in its tables, and the mark of the last edit
 
     def both(self, act: Callable[[Any], Any], returns: bool = True) -> None:
         """Do the same to both: the same result, or errors that a handler of Python's class catches; then nothing has changed."""
@@ -65,6 +67,14 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def same(self) -> None:
         assert alike(self.ours, self.plain) and len(self.ours) == len(self.plain) and bool(self.ours) == bool(self.plain)
+
+    @invariant()
+    def edits_are_marked(self) -> None:
+        """Optimizers look at a model again only where the mark is another."""
+        ours, held, mark = self.last
+        now = [*self.ours._modules.items(), *self.ours._parameters.items()]
+        assert ours is not self.ours or alike(now, held) or _edit_mark.mark is not mark
+        self.last = self.ours, now, _edit_mark.mark
 
 
 class Lists(Machine):

@@ -1,4 +1,4 @@
-"""Sequential, ModuleList and ModuleDict beside Python's list and dict."""
+"""Sequential, ModuleList and ModuleDict beside Python's list and dict; what they refuse is in test_container_errors.py."""
 
 from __future__ import annotations
 
@@ -35,13 +35,6 @@ def test_containers_are_lists(kind: Any) -> None:
     assert box.append(new).extend([nn.GELU(), nn.Tanh()])[-3] is new
     del box[::2]
     assert _names(box) == [str(i) for i in range(len(box))]
-    for bad, error in ((lambda: box[99], IndexError), (lambda: box["0"], TypeError), (lambda: box.append(3), TypeError),
-                       (lambda: box.extend([nn.ReLU(), 3]), TypeError), (lambda: box.__setitem__(0, None), TypeError),
-                       (lambda: box.insert("a", nn.ReLU()), TypeError), (lambda: box.extend(nn.ReLU()), TypeError)):  # fmt: skip
-        before = list(box)
-        with pytest.raises(error):
-            bad()
-        assert list(box) == before
     assert bool(box) and not kind([])
 
 
@@ -53,9 +46,6 @@ def test_sequential() -> None:
     del named[1]
     assert _names(named) == ["0", "act"]
     assert nn.Sequential()(3) == 3
-    for bad in (lambda: nn.Sequential([nn.ReLU()]), lambda: nn.Sequential(3), lambda: nn.Sequential({"a": 3})):
-        with pytest.raises(TypeError, match="expected"):
-            bad()
 
     class Block(nn.Sequential):
         def __init__(self, n: int) -> None:
@@ -147,13 +137,6 @@ def test_module_dict() -> None:
     assert list(d) == list(d.keys()) == ["type", "fc"] and d.fc is d["fc"] and "fc" in d and len(d) == 2
     d.update({"fc": nn.Tanh()})
     assert [n for n, _ in d.items()] == ["type", "fc"] and isinstance(d.pop("fc"), nn.Tanh)
-    for key, error in (("", KeyError), ("a.b", KeyError), (3, TypeError)):
-        with pytest.raises(error):
-            d[key] = nn.ReLU()  # type: ignore[index]
-    with pytest.raises(TypeError):
-        d.update({"x": nn.ReLU(), "y": 3})
-    with pytest.raises(KeyError):
-        d["x"]
     assert list(d) == ["type"]
     d.clear()
     assert not d

@@ -77,9 +77,9 @@ def test_registration_and_walks() -> None:
     assert net.get_submodule("layers.1") is net.layers[1] and net.get_submodule("") is net
     assert net.get_parameter("first.bias") is net.first.bias and net.get_buffer("seen") is net.seen
     assert {"first", "scale", "seen"} <= set(dir(net))
-    with pytest.raises(AttributeError, match=r"'layers.7': ModuleList has no submodule '7'; it has 0, 1"):
+    with pytest.raises(AttributeError, match=r"'layers.7': ModuleList has no submodule '7'; it has 0 and 1"):
         net.get_submodule("layers.7")
-    with pytest.raises(AttributeError, match="has no parameter 'weights'; it has weight, bias"):
+    with pytest.raises(AttributeError, match="has no parameter 'weights'; it has weight and bias"):
         net.get_parameter("first.weights")
 
 
@@ -125,6 +125,15 @@ def test_assignment() -> None:
         net.register_buffer("b", 3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="expected a Module"):
         net.add_module("m", 3)  # type: ignore[arg-type]
+
+
+def test_a_module_that_is_refused_leaves_what_has_its_name() -> None:
+    net: Any = nn.Module()
+    net.w, net.mean = nn.Parameter(jg.ones(1)), nn.Buffer(jg.ones(1))
+    for name in ("w", "mean"):
+        with pytest.raises(ValueError, match="cannot be inside itself"):
+            setattr(net, name, net)
+    assert list(net.state_dict()) == ["w", "mean"]
 
 
 def test_forgotten_super_init_is_explained() -> None:
@@ -193,10 +202,11 @@ def test_load_state_dict_is_all_or_nothing() -> None:
         net.load_state_dict(given)
     assert str(caught.value) == (
         "load_state_dict: 4 of the keys do not fit Net, nothing was loaded:\n"
-        "    missing layers.0.bias (did you mean layers.1.bias?)\n"
-        "    unexpected layers.1.bias (did you mean layers.0.bias?)\n"
-        "    seen: expected a Tensor, given float\n"
-        "    first.weight: expected shape (3, 2) of the model, given (3, 3) in the state dict"
+        "    key            problem      model   state dict\n"
+        "    layers.0.bias  missing      (3,)    - (did you mean layers.1.bias?)\n"
+        "    layers.1.bias  unexpected   -       (3,)\n"
+        "    seen           no Tensor    (1,)    float\n"
+        "    first.weight   wrong shape  (3, 2)  (3, 3)"
     )
     assert isinstance(caught.value, RuntimeError) and isinstance(caught.value, ValueError)
     with pytest.raises(StateDictError, match="2 of the keys"):
@@ -274,7 +284,7 @@ def test_place_of_errors() -> None:
     ):
         with pytest.raises(ShapeError, match=place):
             net(jg.ones(1, 3), which)
-    with pytest.raises(ShapeError, match=r"<Linear that is not a submodule> \(Linear\(9, 2\)\) of Hidden"):
+    with pytest.raises(ShapeError, match=r"in plain\[1\] \(Linear\(9, 2\)\) of Hidden"):
         net(jg.ones(1, 3), 1)
     with pytest.raises(ShapeError) as caught:
         net(jg.ones(1, 3))

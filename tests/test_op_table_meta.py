@@ -52,9 +52,9 @@ def words(text: str) -> set[str]:
 
 # What the package exports beside ops: creation from data, modes.
 NOT_OPS = words(
-    """as_tensor enable_grad from_numpy is_grad_enabled no_grad set_grad_enabled tensor manual_seed
-    clear_cache get_num_threads set_num_threads allclose equal from_dlpack get_rng_state load save initial_seed numel seed set_printoptions
-    set_rng_state"""
+    """as_tensor enable_grad from_numpy is_anomaly_check_nan_enabled is_anomaly_enabled is_grad_enabled no_grad set_grad_enabled
+    tensor manual_seed clear_cache get_num_threads set_num_threads allclose equal from_dlpack get_rng_state load save initial_seed numel
+    seed set_printoptions set_rng_state"""
 )
 # Methods that tell about a tensor, take its data out, or belong to autograd.
 NOT_OP_METHODS = words("""

@@ -103,3 +103,10 @@ def test_to_and_back() -> None:
     y.cpu().sum().backward()
     assert x.grad is not None and x.grad.device.type == "cpu" and x.grad.tolist() == [[2.0, 2.0], [2.0, 2.0]]
     assert x.to("cuda").to("cpu").tolist() == x.tolist()
+
+
+def test_a_summary_of_a_model_on_the_card() -> None:
+    model = jg.nn.Sequential(jg.nn.Linear(3, 4), jg.nn.BatchNorm1d(4), jg.nn.Linear(4, 2)).cuda()
+    found = jg.nn.summary(model, (2, 3))  # the input is made where the model is
+    assert found.error is None and found.total_flops == 48 + 5 * 8 + 2 * 8 + 6 * 4 + 32
+    assert all(row.seconds for row in found.rows) and len(jg.viz.graph(model, (2, 3)).nodes) == 5

@@ -211,7 +211,11 @@ def test_a_dtype_without_arithmetic_stops_the_step_before_any_group() -> None:
     ("make", "error", "words"),
     [
         (lambda p: optim.SGD([]), ValueError, "no parameters were given"),
-        (lambda p: optim.SGD(p), TypeError, r"expected an iterable of tensors or of dicts, given Parameter. Try model.parameters\(\)"),
+        (
+            lambda p: optim.SGD(p),
+            TypeError,
+            r"expected a model, or an iterable of tensors or of dicts, given Parameter. Try model.parameters\(\)",
+        ),
         (lambda p: optim.SGD(3), TypeError, "given int"),
         (lambda p: optim.SGD([p, p]), ValueError, r"parameter 1 of shape \(2,\) appears twice"),
         (lambda p: optim.SGD([{"params": [p]}, {"params": [p]}]), ValueError, "appears twice"),

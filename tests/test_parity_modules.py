@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
+from container_programs import CASES, HOOKS, Case, run
 from module_programs import PROGRAMS, REFUSED
 
 import jitgrad as jg
@@ -22,7 +24,7 @@ def alike(a: Any, b: Any) -> bool:
     return type(a) is type(b) and (math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-6) if isinstance(a, float) else a == b)
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("program", [*PROGRAMS, *HOOKS], ids=lambda f: f.__name__)
 def test_same_in_both(program: Any) -> None:
     """A program's findings are equal."""
     ours, theirs = program(jg), program(torch)
@@ -36,3 +38,23 @@ def test_refused_in_both(name: str) -> None:
         REFUSED[name](torch)
     with pytest.raises(theirs.type):
         REFUSED[name](jg)
+
+
+@pytest.mark.parametrize("case", [pytest.param(c, id=f"{i}-{c.kind}.{c.method}") for i, c in enumerate(CASES)])
+def test_containers_are_the_same_in_both(case: Case) -> None:
+    """What a method returns, and repr, keys, order of parameters and members after it, unless a row of the docs says otherwise."""
+    (ours, after), (theirs, their_after) = run(jg, case), run(torch, case)
+    if isinstance(ours, Exception) and isinstance(theirs, Exception):
+        same = isinstance(ours, type(theirs))
+    else:
+        same = alike(ours, theirs) and alike(after, their_after)
+    assert same == (not case.differs), f"{case.differs}\n{ours}\n{theirs}\n{after}\n{their_after}"
+    docs = (Path(__file__).parent.parent / "docs" / "differences.md").read_text()
+    assert not case.differs or f"\n| {case.differs} |" in docs
+
+
+@pytest.mark.parametrize("kind", ["Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict"])
+def test_every_method_of_torchs_containers_has_a_case(kind: str) -> None:
+    own = {name for name, value in vars(getattr(torch.nn, kind)).items() if callable(value) or isinstance(value, classmethod)}
+    private = {name for name in own if name.startswith("_") and not name.startswith("__")}
+    assert own - private <= {c.method for c in CASES if c.kind == kind}

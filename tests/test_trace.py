@@ -10,8 +10,10 @@ import pytest
 
 import jitgrad as jg
 from jitgrad import nn
+from jitgrad.autograd import raised_at
 from jitgrad.errors import ShapeError
-from jitgrad.nn._trace import Trace, preserved
+from jitgrad.nn._preserve import preserved
+from jitgrad.nn._trace import Trace
 
 
 class Net(nn.Module):
@@ -87,3 +89,83 @@ def test_other_threads_are_not_heard() -> None:
         thread.start()
         thread.join()
     assert not trace.calls and not trace.ops
+
+
+class Collects(nn.Module):
+    """Its forward puts things where an attribute's new value is not noticed: in a list, and in the place of a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outputs: list[Any] = []
+        self.register_buffer("mean", jg.zeros(2))
+
+    def forward(self, x: Any) -> Any:
+        self.mean = self.mean * 0.5 + x.mean(0)
+        self.outputs.append(x)
+        return x.mul_(2)
+
+
+@pytest.mark.parametrize("dry", [False, True])
+def test_preserved_lists_replaced_buffers_and_inputs(dry: bool) -> None:
+    model, x = Collects(), jg.ones(3, 2)
+    mean = model.mean
+    with preserved(model, (x,)), Trace(model, dry=dry):
+        model(x)
+    assert model.mean is mean and mean.tolist() == [0, 0] and model.outputs == []
+    assert x.tolist() == [[1, 1]] * 3
+
+
+def test_a_trace_without_lines() -> None:
+    with Trace(model := Net(), lines=False) as trace:
+        model(jg.ones(5, 3))
+    assert [c.line for c in trace.calls] == [None] * 4 and {op.line for op in trace.ops} == {None}
+
+
+class Raises(nn.Module):
+    def forward(self, x: Any) -> Any:
+        return x.relu()
+
+
+class Wraps(nn.Module):
+    """An error that is worded anew, or not, and passes a finally."""
+
+    def __init__(self, anew: bool) -> None:
+        super().__init__()
+        self.box, self.anew = nn.Sequential(Raises()), anew
+
+    def forward(self, x: Any) -> Any:
+        try:
+            return self.box([x])  # here
+        except Exception as error:
+            if self.anew:
+                raise KeyError("another") from error
+            raise
+        finally:
+            x.numel()
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_the_call_and_the_line_of_an_error(anew: bool) -> None:
+    """The same for all that tell of one."""
+    model = Wraps(anew)
+    with Trace(model) as trace, pytest.raises((TypeError, KeyError)) as raised:
+        model(jg.ones(2))
+    assert trace.failed_call(raised.value).path == "box.0"  # type: ignore[union-attr]
+    assert trace.failed_call(ValueError()) is None and trace.failed_call(None) is None
+    assert raised_at(raised.value).text.startswith("raise KeyError" if anew else "return self.box")  # type: ignore[union-attr]
+    assert [r.path for r in nn.summary(model, jg.ones(2)).rows if r.error is not None] == ["box.0"]
+    (found,) = nn.diagnose(model, jg.ones(2)).of_kind("error")
+    assert found.path == "box.0"
+
+
+def test_the_line_of_an_error_is_not_the_finally_below_it() -> None:
+    def fails() -> None:
+        try:
+            jg.ones(2) @ jg.ones(3)  # here
+        finally:
+            jg.ones(2)
+
+    with pytest.raises(ShapeError) as raised:
+        fails()
+    assert raised_at(raised.value).text.endswith("# here")  # type: ignore[union-attr]
+    assert raised_at(ValueError()) is None

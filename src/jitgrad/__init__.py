@@ -1,12 +1,14 @@
 """jitgrad: a PyTorch-style deep-learning library whose every hot loop is a Numba kernel."""
 
-from jitgrad import autograd as autograd, cuda as cuda, data as data, nn as nn, optim as optim, utils as utils
+from jitgrad import autograd as autograd, cuda as cuda, data as data, nn as nn, optim as optim, utils as utils, viz as viz
 from jitgrad.autograd import (
     Tensor as Tensor,
     as_tensor as as_tensor,
     enable_grad as enable_grad,
     from_dlpack as from_dlpack,
     from_numpy as from_numpy,
+    is_anomaly_check_nan_enabled as is_anomaly_check_nan_enabled,
+    is_anomaly_enabled as is_anomaly_enabled,
     is_grad_enabled as is_grad_enabled,
     no_grad as no_grad,
     set_grad_enabled as set_grad_enabled,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from html import escape
 
 FAINT = "opacity:.65"  # of the page's own colour, dark or light
 _LINE = "1px solid rgba(128,128,128,.4)"
-_CELL = f"padding:.1em .5em;text-align:right;border:{_LINE};white-space:pre"
+TABLE = "border-collapse:collapse;margin:.2em 0;background:transparent;color:inherit;font:inherit"
+_CELL = f"padding:.1em .5em;border:{_LINE};white-space:pre;text-align:"
 _MONO = "font-family:monospace;font-size:.9em"
 
 
@@ -47,18 +48,25 @@ def preformatted(text: str) -> Html:
     return element("pre", text, style="margin:0;background:transparent;color:inherit")
 
 
-def table(rows: Sequence[Sequence[str]], columns: Sequence[str], labels: Sequence[str]) -> Html:
-    """Cells with a heading for each column and a label before each row; no headings, or no labels, where these are empty."""
-    head = [element("tr", *([element("th")] if labels else ()), *(_heading(c) for c in columns))] if columns else []
-    body = [
-        element("tr", *([_heading(labels[i])] if labels else ()), *(element("td", cell, style=_CELL) for cell in row))
-        for i, row in enumerate(rows)
-    ]
-    return element("table", *head, *body, style="border-collapse:collapse;margin:.2em 0;background:transparent;color:inherit;font:inherit")
+def table(rows: Sequence[Sequence[str]], columns: Sequence[str], labels: Sequence[str], right: Collection[int] | None = None) -> Html:
+    """Cells with a heading for each column and a label before each row; no headings, or no labels, where these are empty.
+
+    Columns in right are aligned there, all of them unless given.
+    """
+
+    def side(i: int) -> str:
+        return "right" if right is None or i in right else "left"
+
+    head = [element("tr", *([element("th")] if labels else ()), *(_heading(c, side(i)) for i, c in enumerate(columns)))] if columns else []
+    body = []
+    for n, row in enumerate(rows):
+        cells = [element("td", c, style=_CELL + side(i)) for i, c in enumerate(row)]
+        body.append(element("tr", *([_heading(labels[n], "right")] if labels else ()), *cells))
+    return element("table", *head, *body, style=TABLE)
 
 
-def _heading(text: str) -> Html:
-    return element("th", text, style=f"padding:.1em .5em;text-align:right;font-weight:normal;{FAINT}")
+def _heading(text: str, side: str) -> Html:
+    return element("th", text, style=f"padding:.1em .5em;text-align:{side};font-weight:normal;{FAINT}")
 
 
 def branch(summary: str, children: Sequence[str], opened: bool) -> Html:

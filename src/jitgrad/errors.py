@@ -5,6 +5,7 @@ Each class has two bases, so that ``except ValueError`` (Python's habit) and ``e
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 
@@ -20,6 +21,11 @@ class JitgradError(Exception):
     def __str__(self) -> str:
         message = str(self.args[0])
         return f"{message}\n  in {self.place}" if self.place else message
+
+    def parts(self) -> tuple[str, str]:
+        """What is wrong, the first sentence, and what to do about it, the others, without the place."""
+        what, *rest = re.split(r"(?<=[.]) (?=[A-Z])", str(self.args[0]), maxsplit=1)
+        return what, "".join(rest)
 
     def __reduce__(self) -> Any:
         return type(self), self.args, {"place": self.place}
@@ -39,6 +45,10 @@ class CheckpointError(JitgradError, ValueError, RuntimeError):
 
 class DTypeError(JitgradError, TypeError, RuntimeError):
     """A dtype that an operation does not take, or two that do not go together."""
+
+
+class LayerDTypeError(DTypeError):
+    """An input and a weight of different dtypes: layers do not promote."""
 
 
 class DeviceError(JitgradError, RuntimeError):
@@ -75,3 +85,7 @@ class NoForwardError(JitgradError, NotImplementedError):
 
 class InputTypeError(JitgradError, TypeError, AttributeError):
     """Something else where a Tensor is expected, which lacks what a Tensor has."""
+
+
+class UnknownPathError(JitgradError, KeyError):
+    """A path, or another key, that leads to no module of a model."""

@@ -184,7 +184,7 @@ def inferred_shape(shape: Shape, target: Shape) -> Shape:
             return (*target[:i], size // rest, *target[i + 1 :])
     elif prod(target) == size and min(target, default=0) >= 0:
         return target
-    raise ShapeError(f"cannot reshape {shape} to {target}: expected sizes whose product is {size}, given {target}.")
+    raise ShapeError(f"cannot reshape {shape} to {target}: expected sizes whose product is {size}, given {target}. Try -1 for one of them.")
 
 
 @remembered

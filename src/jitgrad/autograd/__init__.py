@@ -1,5 +1,11 @@
 """Floor 1: Tensor, Primitive, the door, the walk, grad modes, Function, gradcheck."""
 
+from jitgrad.autograd.anomaly import (
+    detect_anomaly as detect_anomaly,
+    is_anomaly_check_nan_enabled as is_anomaly_check_nan_enabled,
+    is_anomaly_enabled as is_anomaly_enabled,
+    set_detect_anomaly as set_detect_anomaly,
+)
 from jitgrad.autograd.creation import (
     as_device as as_device,
     as_tensor as as_tensor,
@@ -19,8 +25,8 @@ from jitgrad.autograd.function import Function as Function, once_differentiable 
 from jitgrad.autograd.gradcheck import gradcheck as gradcheck, gradgradcheck as gradgradcheck
 from jitgrad.autograd.graph import backward as backward, grad as grad, run_backward as run_backward
 from jitgrad.autograd.inplace import check_writable as check_writable, copy_ as copy_, write as write
-from jitgrad.autograd.lines import Line as Line, user_line as user_line
-from jitgrad.autograd.listener import Listener as Listener
+from jitgrad.autograd.lines import Line as Line, raised_at as raised_at, user_line as user_line
+from jitgrad.autograd.listener import Listener as Listener, tell_read as tell_read
 from jitgrad.autograd.mode import (
     enable_grad as enable_grad,
     is_grad_enabled as is_grad_enabled,

@@ -135,6 +135,9 @@ def make_node(prim: Primitive, edges: tuple[Any, ...], saved: tuple[Any, ...], k
     n.saved = saved
     n.kept = kept
     n.shape = n.dtype = n.hooks = None
+    m = current_mode()
+    if m is not True and m is not False:
+        m.made(n)
     return n
 
 

@@ -165,9 +165,10 @@ def _check_kept(n: Node, saved: tuple[Any, ...]) -> None:
 
 
 def _overwritten(n: Node, stamp: list[Any]) -> NoReturn:
+    lines = "" if hasattr(n, "line") else " To see the line of the forward, run it under jg.autograd.detect_anomaly()."
     raise GradError(
         f"backward of {n.prim.name}: a tensor that it kept was overwritten later by {stamp[1]}. "
-        "Use the op without the trailing underscore, or clone() the tensor before writing to it."
+        f"Use the op without the trailing underscore, or clone() the tensor before writing to it.{lines}"
     )
 
 
@@ -337,14 +338,14 @@ def backward(
 def run_backward(tensors: Any, grad_tensors: Any, retain_graph: bool | None, create_graph: bool, inputs: Any) -> None:
     """See backward; Tensor.backward calls it too."""
     roots = _roots(tensors, grad_tensors, "backward")
-    walk = Walk(create_graph if retain_graph is None else retain_graph)
+    m = current_mode()
+    walk = (Walk if m is True or m is False else m.walk() or Walk)(create_graph if retain_graph is None else retain_graph)
     if inputs is not None:
         chosen = _as_tuple(inputs)
         if not chosen:
             raise GradError("backward: inputs is empty. Leave it out to reach every leaf.")
         targets = set(_targets(chosen, "backward"))
         walk.targets, walk.needed = targets, _needed([n for n, _ in roots], targets)
-    m = current_mode()
     token = None if m is create_graph else set_mode(create_graph if m is True or m is False else with_grad(m, create_graph))
     try:
         walk.run(roots)
@@ -383,9 +384,10 @@ def grad(
     chosen = _as_tuple(inputs)
     nodes = _targets(chosen, "grad")
     targets = set(nodes)
-    walk = Walk(create_graph if retain_graph is None else retain_graph)
+    m = current_mode()
+    walk = (Walk if isinstance(m, bool) else m.walk() or Walk)(create_graph if retain_graph is None else retain_graph)
     walk.targets, walk.needed = targets, _needed([n for n, _ in roots], targets)
-    token = set_mode(with_grad(current_mode(), create_graph))
+    token = set_mode(with_grad(m, create_graph))
     try:
         walk.run(roots)
         result = [_arrived(walk, i, t, n, allow_unused, materialize_grads) for i, (t, n) in enumerate(zip(chosen, nodes, strict=True))]

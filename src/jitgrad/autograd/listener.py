@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextvars import Token
 from typing import Any
 
 from jitgrad.autograd.door import apply_any
-from jitgrad.autograd.mode import Listening, current_mode, is_grad_enabled, reset_mode, set_mode
+from jitgrad.autograd.mode import Listening, current_mode, enter_mode, is_grad_enabled, leave_mode
+from jitgrad.autograd.node import Node
 from jitgrad.autograd.primitive import Primitive
 from jitgrad.autograd.tensor import Tensor
 
@@ -33,23 +33,39 @@ class Listener:
     ['mul', 'sum']
     """
 
-    _token: Token[bool | Listening] | None = None
+    walk: Any = None  # the class of Walk that a backward takes while this one listens
+    _entered = False
 
     def __enter__(self) -> Any:
-        if self._token is not None:
+        if self._entered:
             raise RuntimeError(f"{type(self).__name__} is already listening: make another one.")
-        self._token = set_mode(Listening(self, current_mode(), is_grad_enabled()))
+        enter_mode(Listening(self, current_mode(), is_grad_enabled()))
+        self._entered = True
         return self
 
     def __exit__(self, *exc: object) -> None:
-        token, self._token = self._token, None
-        if token is not None:
-            reset_mode(token)
+        if self._entered:
+            self._entered = False
+            leave_mode()
 
     def __call__(self, prim: Primitive, inputs: Sequence[Tensor | None], p: tuple[Any, ...]) -> Any:
         return self.run(prim, inputs, p)
+
+    def made(self, node: Node) -> None:
+        """Hears of a node that no call made: what an in-place write, or a view whose base was written to, leaves in the graph."""
+
+    def read(self, tensor: Tensor) -> None:
+        """Called where Python or NumPy gets the elements of a tensor: ``item()``, ``tolist()``, ``numpy()``."""
 
     @staticmethod
     def run(prim: Primitive, inputs: Sequence[Tensor | None], p: tuple[Any, ...]) -> Any:
         """Apply the primitive beneath this listener."""
         return apply_any(prim, inputs, p)
+
+
+def tell_read(tensor: Tensor) -> None:
+    """Tell all who listen that the elements of tensor leave."""
+    m = current_mode()
+    while m is not True and m is not False:
+        m.listener.read(tensor)
+        m = m.below

@@ -25,6 +25,17 @@ class Listening:
         self.below = below
         self.grad = grad
 
+    def walk(self) -> Any:
+        """The class of Walk that the nearest listener with one brings, None where there is none."""
+        found = self.listener.walk
+        return found if found is not None or isinstance(self.below, bool) else self.below.walk()
+
+    def made(self, node: Any) -> None:
+        """Tell all who listen of a node that was made beside their calls."""
+        self.listener.made(node)
+        if not isinstance(self.below, bool):
+            self.below.made(node)
+
 
 _mode: ContextVar[bool | Listening] = ContextVar("jitgrad_mode", default=True)
 # Modes that entered blocks will bring back, innermost first, as (mode, rest): one for each context, whoever shares the objects.
@@ -49,6 +60,31 @@ def is_grad_enabled() -> bool:
 def with_grad(m: bool | Listening, grad: bool) -> bool | Listening:
     """The same mode with recording on or off."""
     return grad if isinstance(m, bool) else Listening(m.listener, with_grad(m.below, grad), grad)
+
+
+def enter_mode(m: bool | Listening) -> None:
+    """Set the mode for a block, until leave_mode."""
+    _outer.set((current_mode(), _outer.get()))
+    set_mode(m)
+
+
+def leave_mode() -> None:
+    """Bring back the mode outside of the innermost block."""
+    m, rest = _outer.get()
+    _outer.set(rest)
+    set_mode(m)
+
+
+def change_modes(change: Callable[[bool | Listening], bool | Listening]) -> None:
+    """Change the mode and those that entered blocks will bring back, so that the change outlives these blocks."""
+    set_mode(change(current_mode()))
+    modes, stack = [], _outer.get()
+    while stack is not None:
+        m, stack = stack
+        modes.append(change(m))
+    for m in reversed(modes):
+        stack = (m, stack)
+    _outer.set(stack)
 
 
 class _GradMode:

@@ -50,10 +50,10 @@ class Node:
 
     ``edges`` are the nodes of the inputs (None where no gradient is wanted); ``saved`` is (inputs, static parameters,
     outputs, aux), None once freed; ``kept`` the bits of what of that counts as kept (see primitive.py); ``shape`` and
-    ``dtype`` are those of the output, None for a node of several outputs.
+    ``dtype`` are those of the output, None for a node of several outputs. ``line`` is there in anomaly mode only (see anomaly.py).
     """
 
-    __slots__ = ("dtype", "edges", "hooks", "kept", "prim", "saved", "seq", "shape")
+    __slots__ = ("dtype", "edges", "hooks", "kept", "line", "prim", "saved", "seq", "shape")
     prim: Primitive
     kept: int
     seq: int
@@ -62,6 +62,7 @@ class Node:
     shape: tuple[int, ...] | None
     dtype: Any
     hooks: Hooks | None
+    line: Any
 
     def name(self) -> str:
         """Name of the operation, as PyTorch writes it: MulBackward."""

@@ -200,7 +200,8 @@ class Primitive:
             return None
         names = list(inspect.signature(rule).parameters)[1:]
         sources = "".join(f", {self._source_of(n, arg)[0]}" for n in names)
-        adapted: Callable[..., Any] = eval(f"lambda g, n: rule(g{sources})", {"rule": rule, "output": saved_output})
+        text = compile(f"lambda g, n: rule(g{sources})", "<door rule>", "eval")
+        adapted: Callable[..., Any] = eval(text, {"rule": rule, "output": saved_output})
         return adapted
 
     def _keep_table(self, rules: Sequence[Callable[..., Any] | None]) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """Floor 3: modules, containers, layers by family, initialisation."""
 
-from jitgrad.nn import functional as functional, init as init, utils as utils
+from jitgrad.nn import functional as functional, init as init, surgery as surgery, utils as utils
 from jitgrad.nn.activation import (
     ELU as ELU,
     GELU as GELU,
@@ -15,6 +15,7 @@ from jitgrad.nn.activation import (
 )
 from jitgrad.nn.containers import ModuleDict as ModuleDict, ModuleList as ModuleList, Sequential as Sequential
 from jitgrad.nn.conv import Conv1d as Conv1d, Conv2D as Conv2D, Conv2d as Conv2d
+from jitgrad.nn.diagnosis import diagnose as diagnose
 from jitgrad.nn.dropout import Dropout as Dropout
 from jitgrad.nn.linear import Bilinear as Bilinear, Flatten as Flatten, Identity as Identity, Linear as Linear, Unflatten as Unflatten
 from jitgrad.nn.loss import (
@@ -42,3 +43,4 @@ from jitgrad.nn.pooling import (
     MaxPool2d as MaxPool2d,
 )
 from jitgrad.nn.sparse import Embedding as Embedding
+from jitgrad.nn.summarizing import summary as summary

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jitgrad.autograd import Function, RemovableHandle, Tensor, is_grad_enabled
-from jitgrad.errors import ArgumentError, GradError, InputTypeError, ShapeError
+from jitgrad.errors import ArgumentError, GradError, InputTypeError, JitgradError, ShapeError
+from jitgrad.nn._place import add_backward_place, add_place
 from jitgrad.ops.create import zeros
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def call_with_hooks(module: Module, args: Args, kwargs: dict[str, Any], forward:
     """Pre-hooks, forward, hooks; hooks may be removed while they run."""
     called: set[int] = set()
     output: Any = None
+    what = "a forward pre-hook of "  # of the module is running
     try:
         for hook, with_kwargs, _ in tuple(module._forward_pre_hooks.values()):
             args, kwargs = _after_pre_hook(hook, with_kwargs, module, args, kwargs)
@@ -39,15 +41,19 @@ def call_with_hooks(module: Module, args: Args, kwargs: dict[str, Any], forward:
         if module._backward_hooks or module._backward_pre_hooks:
             crossing = _Crossing(module)
             args = crossing.inwards(args)
+        what = ""
         output = (forward or module.forward)(*args, **kwargs)
         if crossing is not None:
             crossing.check_inputs(args)
+        what = "a forward hook of "
         for key, entry in tuple(module._forward_hooks.items()):
             called.add(key)
             changed = _run(entry, module, args, kwargs, output)
             output = output if changed is None else changed
         return output if crossing is None else crossing.outwards(output)
-    except Exception:
+    except Exception as error:
+        if what and isinstance(error, JitgradError):
+            add_place(error, module, args, kwargs, what)
         for key, entry in tuple(module._forward_hooks.items()):
             if entry[2] and key not in called:
                 try:
@@ -128,13 +134,13 @@ class _Crossing:
         """Gradients of the output Tensors after the pre-hooks."""
         grad_output = _spread(self.outputs, grads)
         for hook in self.pre_hooks:
-            grad_output = self._replaced("backward pre-hook", grad_output, hook(self.module, grad_output), self.outputs)
+            grad_output = self._replaced("backward pre-hook", grad_output, self._run("pre-hook", hook, grad_output), self.outputs)
         if self.has_input_gate:
             self.grad_output = grad_output
         else:
             nothing = (None,) * len(self.inputs)
             for hook in self.hooks:
-                given = hook(self.module, nothing, grad_output)
+                given = self._run("hook", hook, nothing, grad_output)
                 if given is not None and not (isinstance(given, tuple) and all(g is None for g in given)):
                     raise GradError(
                         f"backward hook of {type(self.module).__name__}: none of its inputs wants a gradient, so there is none to replace: "
@@ -150,10 +156,18 @@ class _Crossing:
         full = [zeros(*s[0], dtype=s[1], device=s[2]) if g is None else g for s, g in zip(told, grads, strict=True)]
         grad_input = _spread(self.inputs, full)
         for hook in self.hooks:
-            given = hook(self.module, grad_input, self.grad_output)
+            given = self._run("hook", hook, grad_input, self.grad_output)
             grad_input = self._replaced("backward hook", grad_input, given, self.inputs)
         self.grad_output = None
         return _gathered(self.inputs, grad_input)
+
+    def _run(self, kind: str, hook: Callable[..., Any], *grads: Args) -> Any:
+        """What a hook returns; a jitgrad error that it raises leaves with its place."""
+        try:
+            return hook(self.module, *grads)
+        except JitgradError as error:
+            add_backward_place(error, self.module, f"a backward {kind} of ", grads[0])
+            raise
 
     def _replaced(self, what: str, grads: Args, given: Any, described: Sequence[Any]) -> Args:
         """What a hook returned in place of the gradients, checked."""

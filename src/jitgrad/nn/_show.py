@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from jitgrad._html import Html, block, branch, element, faint, joined
+from jitgrad.nn._tree import count, every_parameter
 
 if TYPE_CHECKING:
     from jitgrad.nn.module import Module
@@ -42,10 +43,9 @@ def indented(text: str) -> str:
 def module_html(module: Module) -> str:
     """The tree under a module, and a line with its totals; a parameter that is used twice counts once."""
     parameters = list(module.parameters())
-    count = sum(p.numel() for p in parameters)
-    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    trained = count(p for p in parameters if p.requires_grad)
     size = sum(t.nbytes for t in (*parameters, *module.buffers()))
-    total = f"{count:,} parameters, {trained:,} trainable, {size:,} bytes with buffers"
+    total = f"{count(parameters):,} parameters, {trained:,} trainable, {size:,} bytes with buffers"
     return block(_node("", module, set(), 0), faint(total))
 
 
@@ -57,8 +57,8 @@ def _node(name: str, module: Module, seen: set[int], depth: int) -> Html:
     children = [_leaf(n, p, "parameter", seen) for n, p in module._parameters.items() if p is not None]
     children += [_leaf(n, b, "buffer", seen) for n, b in module._buffers.items() if b is not None]
     children += [_node(n, m, seen, depth + 1) for n, m in module._modules.items() if m is not None]
-    count = sum(p.numel() for p in module.parameters())
-    summary = joined([head, faint(f"{count:,} parameters")]) if count else head
+    own = count(every_parameter(module.modules()))
+    summary = joined([head, faint(f"{own:,} parameters")]) if own else head
     return branch(summary, children, depth < OPEN_DEPTH and not _is_leaf(module))
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from jitgrad.autograd import RemovableHandle, Tensor, check_writable, clone, copy_, detach, no_grad
 from jitgrad.errors import ArgumentError, StateDictError
+from jitgrad.nn._edit_mark import edited
 from jitgrad.nn._hidden import warn_of_hidden
 from jitgrad.nn._hooks import enter_hook
+from jitgrad.nn._misfits import Misfit, complaint
 from jitgrad.nn.parameter import Parameter
 from jitgrad.ops.convert import to
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from jitgrad.nn.module import Module
 
 EXTRA_STATE = "_extra_state"
-SHOWN = 20  # keys of a kind that an error lists
 # What classes written for PyTorch may override to change a state dict, and what to use.
 _INSTEAD = {
     "_load_from_state_dict": "register_load_state_dict_pre_hook, or set_extra_state",
@@ -76,7 +76,8 @@ class Stateful:
             Put the given tensors in place of the module's own instead of copying.
 
         Tensors that are shared stay shared. Where a hook or set_extra_state raises, tensors and extra states are put back.
-        Raises StateDictError (a ValueError and RuntimeError) that lists every path that is missing, unexpected or misshapen.
+        Raises StateDictError (a ValueError and RuntimeError) with a table of the paths that are missing, unexpected or misshapen, and
+        the line that mends them where they differ by a prefix, by shifted indices of a list, or by the name of a part.
         Returns the missing and unexpected paths.
 
         >>> from jitgrad import nn
@@ -147,12 +148,11 @@ class IncompatibleKeys(NamedTuple):
 
 
 # ---- collecting
-def own_state(module: Module) -> dict[str, Tensor]:
-    """Parameters and persistent buffers of the module itself, by name."""
-    state: dict[str, Tensor] = {k: v for k, v in module._parameters.items() if v is not None}
-    for k, v in module._buffers.items():
-        if v is not None and k not in module._non_persistent_buffers_set:
-            state[k] = v
+def own_state(module: Module) -> list[tuple[str, Tensor]]:
+    """Names of parameters and persistent buffers of the module itself, and the tensors."""
+    state: list[tuple[str, Tensor]] = [(k, v) for k, v in module._parameters.items() if v is not None]
+    if module._buffers:
+        state += [(k, v) for k, v in module._buffers.items() if v is not None and k not in module._non_persistent_buffers_set]
     return state
 
 
@@ -175,13 +175,13 @@ def collect(module: Module, destination: dict[str, Any], prefix: str, keep_vars:
         destination._metadata[prefix[:-1]] = local_metadata
     for hook in tuple(module._state_dict_pre_hooks.values()):
         hook(module, prefix, keep_vars)
-    for name, t in own_state(module).items():
+    for name, t in own_state(module):
         destination[prefix + name] = t if keep_vars else detach(t)
     if overrides(module, "get_extra_state"):
         destination[prefix + EXTRA_STATE] = module.get_extra_state()
     for name, child in module._modules.items():
         if child is not None:
-            child.state_dict(destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
+            child.state_dict(destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars)  # a class may have its own
     for hook in tuple(module._state_dict_hooks.values()):
         if hook(module, destination, prefix, local_metadata) is not None:
             raise ArgumentError(f"state_dict: a post-hook of {type(module).__name__} returned something. It changes the dict in place.")
@@ -197,33 +197,44 @@ def load(module: Module, given: Mapping[str, Any], strict: bool, assign: bool) -
             raise TypeError(f"load_state_dict: expected names as keys, given {k!r:.60}. Try the state_dict() of a module.")
     keys, messages = IncompatibleKeys([], []), list[str]()
     modules = [(f"{path}." if path else "", m) for path, m in module.named_modules(remove_duplicate=False)]
-    given = _after_pre_hooks(modules, given, assign, keys, messages)
-    homes = {prefix + name: (m, name, t) for prefix, m in modules for name, t in own_state(m).items()}
+    state = _after_pre_hooks(modules, given, assign, keys, messages)
+    homes = {prefix + name: (m, name, t) for prefix, m in modules for name, t in own_state(m)}
     extras = {prefix + EXTRA_STATE: m for prefix, m in modules if overrides(m, "set_extra_state")}
-    loaded = {id(homes[k][2]) for k in given if k in homes}
+    loaded = {id(homes[k][2]) for k in state if k in homes}
     # Of a tensor with several names one is enough.
-    keys.missing_keys.extend(k for k, (_, _, t) in homes.items() if k not in given and id(t) not in loaded)
-    keys.missing_keys.extend(k for k in extras if k not in given)
-    keys.unexpected_keys.extend(k for k in given if k not in homes and k not in extras)
-    messages.extend(filter(None, (_misfit(k, homes[k][2], v) for k, v in given.items() if k in homes)))
+    keys.missing_keys.extend(k for k, (_, _, t) in homes.items() if k not in state and id(t) not in loaded)
+    keys.missing_keys.extend(k for k in extras if k not in state)
+    keys.unexpected_keys.extend(k for k in state if k not in homes and k not in extras)
+    wrong = [row for row in (_wrong(k, homes[k][2], v) for k, v in state.items() if k in homes) if row is not None]
+
+    def judge(keys: IncompatibleKeys, wrong: list[Misfit], messages: list[str]) -> None:
+        if any((*keys, wrong, messages)):
+            ours = {k: t.shape for k, (_, _, t) in homes.items()} | dict.fromkeys(extras, "extra state")
+            ids = {k: id(t) for k, (_, _, t) in homes.items()} | {k: id(m) for k, m in extras.items()}
+            theirs = {k: _kind(k, v) for k, v in state.items()}
+            # Where a hook renames keys, a renaming of the given ones would meet it.
+            text = complaint(type(module).__name__, ours, ids, theirs, *keys, wrong, messages, list(state) == list(given))
+            inner = next((k for k, v in given.items() if isinstance(v, Mapping) and not ours.keys().isdisjoint(v)), None)
+            raise StateDictError(text if inner is None else f"{text}\nThe model's keys are in an entry of it. Try state_dict[{inner!r}].")
+
     post_hooks = [(m, tuple(m._load_state_dict_post_hooks.values())) for m in _children_first(module)]
     may_change_keys = any(hooks for _, hooks in post_hooks)
-    _judge(module, IncompatibleKeys([], []) if may_change_keys or not strict else keys, messages)
+    judge(IncompatibleKeys([], []) if may_change_keys or not strict else keys, wrong, messages)
 
     undo: list[Callable[[], None]] = []  # what puts back the old state, where something may still fail
     try:
-        _write(homes, given, assign, undo if may_change_keys or extras else None)
+        _write(homes, state, assign, undo if may_change_keys or extras else None)
         for k, m in extras.items():
-            if k in given:
+            if k in state:
                 if overrides(m, "get_extra_state"):
                     undo.append(_setting_back(m, m.get_extra_state()))
-                m.set_extra_state(given[k])
+                m.set_extra_state(state[k])
         for m, hooks in post_hooks:
             for hook in hooks:
                 if hook(m, keys) is not None:
                     raise ArgumentError(f"load_state_dict: a post-hook of {type(m).__name__} returned something. It changes keys in place.")
         if strict and may_change_keys:
-            _judge(module, keys, [])
+            judge(keys, [], [])
     except BaseException:
         for step in reversed(undo):
             step()
@@ -258,54 +269,23 @@ def _children_first(module: Module) -> list[Module]:
     return [*below, module]
 
 
-def _judge(module: Module, keys: IncompatibleKeys, messages: list[str]) -> None:
-    """Raise where there is something to complain of."""
-    missing, unexpected = keys
-    count = len(missing) + len(unexpected) + len(messages)
-    if not count:
-        return
-    advice = _prefix(missing, unexpected)
-    shown_missing, shown_unexpected = missing[:SHOWN], unexpected[:SHOWN]
-    problems = [
-        *(f"missing {k}" + ("" if advice else _did_you_mean(k, shown_unexpected)) for k in shown_missing),
-        *(f"unexpected {k}" + ("" if advice else _did_you_mean(k, shown_missing)) for k in shown_unexpected),
-        *messages[:SHOWN],
-    ]
-    more = [f"and {count - len(problems)} more"] if len(problems) < count else []
-    raise StateDictError(
-        f"load_state_dict: {count} of the keys do not fit {type(module).__name__}, nothing was loaded:"
-        + "".join(f"\n    {p}" for p in [*problems, *more])
-        + (f"\n{advice}" if advice else "")
-    )
-
-
-def _prefix(missing: list[str], unexpected: list[str]) -> str:
-    """Advice where the keys would fit but for a prefix on one side, as a wrapper around the saved model leaves it."""
-    theirs, ours = set(unexpected), set(missing)
-    for m in missing if theirs else ():
-        prefix = unexpected[0].removesuffix(m)
-        if prefix != unexpected[0] and {prefix + k for k in ours} == theirs:
-            return f"All keys given begin with {prefix!r}. Try {{k.removeprefix({prefix!r}): v for k, v in state_dict.items()}}."
-    for u in unexpected if ours else ():
-        prefix = missing[0].removesuffix(u)
-        if prefix != missing[0] and {prefix + k for k in theirs} == ours:
-            return f"The model's keys begin with {prefix!r}. Try {{{prefix!r} + k: v for k, v in state_dict.items()}}."
-    return ""
-
-
-def _misfit(key: str, target: Tensor, value: Any) -> str:
+def _wrong(key: str, target: Tensor, value: Any) -> Misfit | None:
+    """The row of a value that does not fit its place."""
+    model, given = str(target.shape), str(value.shape) if isinstance(value, Tensor) else type(value).__name__
     if not isinstance(value, Tensor):
-        return f"{key}: expected a Tensor, given {type(value).__name__}"
+        return Misfit(key, "no Tensor", model, given)
     if value.shape != target.shape:
-        return f"{key}: expected shape {target.shape} of the model, given {value.shape} in the state dict"
+        return Misfit(key, "wrong shape", model, given)
     if target.is_floating_point() and not value.is_floating_point():
-        return f"{key}: expected a float dtype for {target.dtype}, given {value.dtype}"
-    return ""
+        return Misfit(key, "wrong dtype", target.dtype.name, value.dtype.name)
+    return None
 
 
-def _did_you_mean(key: str, others: list[str]) -> str:
-    close = difflib.get_close_matches(key, others, 1, 0.7)
-    return f" (did you mean {close[0]}?)" if close else ""
+def _kind(key: str, value: Any) -> Any:
+    """What must be equal for a value to fit its place."""
+    if isinstance(value, Tensor):
+        return value.shape
+    return "extra state" if key.endswith(EXTRA_STATE) else type(value).__name__
 
 
 Homes = dict[str, tuple["Module", str, Tensor]]
@@ -341,7 +321,16 @@ def _assign(homes: Homes, found: list[tuple[Tensor, Tensor]], undo: list[Callabl
             table: Any = m._parameters if name in m._parameters else m._buffers
             table[name] = new[id(t)]
             if undo is not None:
-                undo.append(lambda table=table, name=name, t=t: table.__setitem__(name, t))  # type: ignore[misc]
+                undo.append(_putting_back(table, name, t))
+    edited()
+
+
+def _putting_back(table: dict[str, Any], name: str, old: Tensor) -> Callable[[], None]:
+    def put_back() -> None:
+        table[name] = old
+        edited()
+
+    return put_back
 
 
 def _copying_back(t: Tensor, old: Tensor) -> Callable[[], None]:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from threading import get_ident
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from jitgrad.autograd import DryRun, Line, Listener, Primitive, RemovableHandle, Tensor, copy_, no_grad, user_line
-from jitgrad.ops.convert import clone
-from jitgrad.ops.random import get_rng_state, set_rng_state
+from jitgrad.autograd import DryRun, Line, Listener, Primitive, RemovableHandle, Tensor, user_line
 
 if TYPE_CHECKING:
     from jitgrad.nn.module import Module
@@ -60,12 +57,15 @@ class Trace(Listener):
         Whether shapes and dtypes only are computed, see DryRun.
     ops
         Whether operations are heard too, beside calls.
+    lines
+        Whether the lines of the program are looked up, which takes most of the time where there are many small calls.
 
     A trace holds all tensors that came by, so that what is one and what is another stays certain. Other threads are not heard.
     """
 
-    def __init__(self, model: Module, *, dry: bool = False, ops: bool = True) -> None:
+    def __init__(self, model: Module, *, dry: bool = False, ops: bool = True, lines: bool = True) -> None:
         self.model = model
+        self._line = user_line if lines else _no_line
         self.calls: list[Call] = []
         self.ops: list[Op] = []
         self._compute = DryRun() if dry else self.run
@@ -91,7 +91,7 @@ class Trace(Listener):
 
     def __call__(self, prim: Primitive, inputs: Sequence[Tensor | None], p: tuple[Any, ...]) -> Any:
         outputs = self._compute(prim, inputs, p)
-        op = Op(prim, inputs, p, outputs, self._open[-1] if self._open else None, user_line())
+        op = Op(prim, inputs, p, outputs, self._open[-1] if self._open else None, self._line())
         self.ops.append(op)
         self.heard(op)
         return outputs
@@ -102,7 +102,7 @@ class Trace(Listener):
     def _before(self, path: str) -> Any:
         def before(module: Module, args: Any, kwargs: Any) -> None:
             if get_ident() == self._thread:
-                call = Call(module, path, self._open[-1] if self._open else None, user_line(), args, kwargs)
+                call = Call(module, path, self._open[-1] if self._open else None, self._line(), args, kwargs)
                 call.ops = range(len(self.ops), len(self.ops))
                 self.calls.append(call)
                 self._open.append(call)
@@ -119,42 +119,58 @@ class Trace(Listener):
             error = sys.exception()
             call.error = None if error is self._error_before else error
 
-
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """The Tensors in arguments or outputs: also in tuples, lists, dicts and objects with attributes of them."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for v in value.values():
-            yield from tensors_in(v)
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        for v in value:
-            yield from tensors_in(v)
-    elif hasattr(value, "__dataclass_fields__"):
-        yield from tensors_in(vars(value))
+    def failed_call(self, error: BaseException | None) -> Call | None:
+        """The innermost call that an error came out of, also where what came out was worded anew on the way; None where it was none."""
+        same: list[BaseException] = []
+        while error is not None and not any(error is e for e in same):
+            same.append(error)
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        return next((c for c in reversed(self.calls) if any(c.error is e for e in same)), None)
 
 
-@contextmanager
-def preserved(model: Module) -> Iterator[None]:
-    """Afterwards model is as it was before: buffers, gradients, attributes that forward sets; and so is the default random generator."""
-    modules = list(model.modules())
-    attributes = [dict(m.__dict__) for m in modules]
-    with no_grad():
-        buffers = [(b, b._version, clone(b)) for b in model.buffers()]
-    grads = [(p, p.grad) for p in model.parameters()]
-    rng_state = get_rng_state()
-    try:
-        for p, _ in grads:
-            p.grad = None
-        yield
-    finally:
-        set_rng_state(rng_state)
-        for m, had in zip(modules, attributes, strict=True):
-            m.__dict__.clear()
-            m.__dict__.update(had)
-        for p, g in grads:
-            p.grad = g
-        with no_grad():
-            for b, version, old in buffers:
-                if b._version != version:
-                    copy_(b, old)
+def _no_line() -> None:
+    return None
+
+
+_DEPTH, _MOST = 6, 20_000  # how deep and how far is searched for tensors
+_PLAIN = (bool, int, float, complex, str, bytes, type)
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """The Tensors in arguments or outputs, in order: also in tuples, lists, dicts and objects of any class."""
+    return searched(value)[0]
+
+
+def searched(value: Any) -> tuple[list[Tensor], bool]:
+    """The same, and whether something was met that cannot be looked into."""
+    found: list[Tensor] = []
+    seen: set[int] = set()
+    opaque = False
+    todo = [(value, _DEPTH)]
+    while todo and len(seen) < _MOST:
+        v, depth = todo.pop()
+        if isinstance(v, Tensor):
+            found.append(v)
+        elif v is not None and not isinstance(v, _PLAIN) and id(v) not in seen:
+            seen.add(id(v))
+            parts = _parts(v) if depth else None
+            if parts is None:
+                opaque = True
+            else:
+                todo += [(part, depth - 1) for part in reversed(parts)]
+    return found, opaque
+
+
+def _parts(v: Any) -> list[Any] | None:
+    if isinstance(v, dict):
+        return list(v.values())
+    if isinstance(v, (list, tuple, set, frozenset)):
+        return list(v)
+    slots = [getattr(v, name) for cls in type(v).__mro__ for name in _slots(cls) if hasattr(v, name)]
+    inside = [*vars(v).values(), *slots] if hasattr(v, "__dict__") else slots
+    return inside or None
+
+
+def _slots(cls: type) -> Iterator[str]:
+    slots = cls.__dict__.get("__slots__", ())
+    return iter((slots,) if isinstance(slots, str) else slots)

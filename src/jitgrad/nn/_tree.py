@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from jitgrad.autograd import Tensor
 from jitgrad.errors import ArgumentError
+from jitgrad.nn._edit_mark import ParameterIterator, edited
 from jitgrad.nn._hidden import warn_of_hidden
+from jitgrad.nn._paths import no_entry, steps_of
 from jitgrad.nn.parameter import Buffer, Parameter
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ class Tree:
             self._make_room("parameter", name)
             self.register_parameter(name, value)
         elif isinstance(value, Tree):
+            if name in self.__dict__.get("_parameters", ()) or name in self.__dict__.get("_buffers", ()):
+                check_child(cast("Module", self), f"module {name!r}", value)  # before what stands there gives way
             self._make_room("module", name)
             self.register_module(name, cast("Module", value))
         elif isinstance(value, Buffer) and not any(name in self.__dict__.get(table, ()) for table in ("_parameters", "_modules")):
@@ -68,6 +72,8 @@ class Tree:
                 f"{name!r} is registered in {type(self).__name__}: expected {expected} or None, given {type(value).__name__}.{more}"
             )
         self.__dict__[table][name] = value
+        if table != "_buffers":  # these change in every step of some models
+            edited()
 
     def __getattr__(self, name: str) -> Any:
         own = self.__dict__
@@ -88,6 +94,8 @@ class Tree:
         for table in _TABLES:
             if name in self.__dict__.get(table, ()):
                 del self.__dict__[table][name]
+                if table != "_buffers":
+                    edited()
                 self._non_persistent_buffers_set.discard(name)
                 return
         object.__delattr__(self, name)
@@ -112,6 +120,7 @@ class Tree:
         if param is not None and not isinstance(param, Parameter):
             raise TypeError(f"parameter {name!r}: expected a Parameter or None, given {type(param).__name__}. Try nn.Parameter(x).")
         self._parameters[name] = param
+        edited()
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Enter a tensor that is moved and (if persistent) saved with the module, but not trained.
@@ -132,6 +141,7 @@ class Tree:
         """Enter a submodule (or None) under a name."""
         self._check_name("module", name, self._modules)
         self._modules[name] = None if module is None else check_child(cast("Module", self), f"module {name!r}", module)
+        edited()
 
     add_module = register_module
 
@@ -183,11 +193,11 @@ class Tree:
         """Parameters with their dotted paths; a shared one once, under its first. Warns of those in plain lists and dicts."""
         if recurse:
             warn_of_hidden(self)
-        return self._named("_parameters", prefix, recurse, remove_duplicate)
+        return ParameterIterator(cast("Module", self), recurse, self._named("_parameters", prefix, recurse, remove_duplicate))
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
-        """Parameters, each once: what an optimizer takes."""
-        return (p for _, p in self.named_parameters(recurse=recurse))
+        """Parameters, each once: what an optimizer takes, which then notices when one leaves the module or comes in."""
+        return ParameterIterator(cast("Module", self), recurse, (p for _, p in self.named_parameters(recurse=recurse)))
 
     def named_buffers(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
         """Buffers with their dotted paths."""
@@ -205,10 +215,10 @@ class Tree:
         Tanh()
         """
         module = cast("Module", self)
-        for step in target.split(".") if target else ():
+        for step in steps_of(target, "get_submodule"):
             child = module._modules.get(step)
             if child is None:
-                raise _no_submodule(target, module, step)
+                raise no_entry(self, target, module, step, "submodule")
             module = child
         return module
 
@@ -224,7 +234,7 @@ class Tree:
         >>> net[0][0]
         ReLU()
         """
-        if not target:
+        if not steps_of(target, "set_submodule"):
             raise ArgumentError("set_submodule: the path is empty, and a module cannot replace itself. Give a path such as 'layers.0'.")
         if not isinstance(module, Tree):
             raise ArgumentError(f"set_submodule({target!r}): expected a Module, given {type(module).__name__}.")
@@ -232,7 +242,7 @@ class Tree:
         parent = self.get_submodule(path)
         if name not in parent._modules:
             if strict:
-                raise _no_submodule(target, parent, name)
+                raise no_entry(self, target, parent, name, "submodule")
             if name in parent.__dict__ or name in parent._parameters or name in parent._buffers:
                 raise AttributeError(f"{target!r}: {name!r} of {type(parent).__name__} is no submodule.")
         parent._put_module(name, module)
@@ -241,6 +251,7 @@ class Tree:
         """Set a submodule by name; containers whose keys are no attributes have their own way."""
         if name in self._modules:
             self._modules[name] = check_child(cast("Module", self), f"module {name!r}", module)
+            edited()
         else:
             setattr(self, name, module)
 
@@ -253,14 +264,22 @@ class Tree:
         return self._entry(target, "_buffers", "buffer")
 
     def _entry(self, target: str, table: str, kind: str) -> Any:
-        path, _, name = target.rpartition(".")
-        module = self.get_submodule(path)
+        *steps, name = steps_of(target, f"get_{kind}") or [""]
+        module = self.get_submodule(".".join(steps))
         found = module.__dict__[table].get(name)
         if found is None:
-            raise AttributeError(
-                f"{target!r}: {type(module).__name__} has no {kind} {name!r}; it has {', '.join(module.__dict__[table]) or 'none'}."
-            )
+            raise no_entry(self, target, module, name, kind)
         return found
+
+
+def every_parameter(modules: Iterable[Tree]) -> list[Parameter]:
+    """The Parameters that modules own, each once; without the warning of named_parameters."""
+    return list({id(p): p for m in modules for p in m._parameters.values() if p is not None}.values())
+
+
+def count(parameters: Iterable[Tensor]) -> int:
+    """How many elements they have."""
+    return sum(p.numel() for p in parameters)
 
 
 def check_child(parent: Module, where: str, child: Any) -> Module:
@@ -270,8 +289,3 @@ def check_child(parent: Module, where: str, child: Any) -> Module:
     if child is parent or (child._modules and any(m is parent for m in child.modules())):
         raise ArgumentError(f"{where}: a {type(parent).__name__} cannot be inside itself.")
     return cast("Module", child)
-
-
-def _no_submodule(target: str, module: Tree, step: str) -> AttributeError:
-    names = ", ".join(module._modules) or "none"
-    return AttributeError(f"{target!r}: {type(module).__name__} has no submodule {step!r}; it has {names}.")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from functools import partial
 from typing import Any, Self, TypeVar, overload
 
-from jitgrad.errors import ArgumentError, NoForwardError
+from jitgrad.errors import ArgumentError, JitgradError, NoForwardError
+from jitgrad.nn._edit_mark import edited
 from jitgrad.nn._hooks import call_with_hooks
 from jitgrad.nn._listed import POSITION, Entry, Listed, positions
 from jitgrad.nn._mapped import Mapped
+from jitgrad.nn._place import add_step
 from jitgrad.nn._show import indented, repr_of_children
 from jitgrad.nn._tree import check_child
 from jitgrad.nn.module import Module
@@ -33,9 +36,23 @@ class _Box(Module):
             raise TypeError(f"{type(self).__name__}: module {name!r} cannot be None. Remove it by del, or put nn.Identity() there.")
         super()._replace(table, name, value)
 
+    def register_module(self, name: str, module: Module | None) -> None:
+        """Enter a module under a name."""
+        if module is None:
+            raise TypeError(f"module {name!r}: expected a Module, given NoneType.")
+        super().register_module(name, module)
+
+    add_module = register_module
+
+
+class _OnPurpose(tuple[Module, ...]):
+    """Modules that a container shares on purpose."""
+
 
 class _Modules(_Box, Listed[M]):
     """What Sequential and ModuleList share: modules in order, a digit name being its position, always."""
+
+    _shared = _OnPurpose()  # by repeat(mode="share"): diagnose takes what stands here several times for no mistake
 
     def _entries(self) -> list[Entry[M]]:
         return list(self._modules.items())  # type: ignore[arg-type]
@@ -44,6 +61,23 @@ class _Modules(_Box, Listed[M]):
         new = positions(entries)
         self._modules.clear()
         self._modules.update(new)
+        self._forget_shared()
+        edited()
+
+    def _share(self, modules: tuple[Module, ...]) -> Self:
+        if modules:
+            self._shared = _OnPurpose(modules)
+            self._forget_shared()
+        return self
+
+    def _forget_shared(self) -> None:
+        """Of what is shared on purpose, what is not here several times any more."""
+        if self._shared:
+            here = Counter(map(id, self._modules.values()))
+            self._shared = _OnPurpose(m for m in self._shared if here[id(m)] > 1)
+
+    def _like(self, entries: Iterable[Entry[M]]) -> Self:
+        return super()._like(entries)._share(self._shared)
 
     def _empty(self) -> Self:
         # A subclass whose constructor builds its modules cannot make an empty one.
@@ -75,6 +109,8 @@ class _Modules(_Box, Listed[M]):
         else:  # in its place, so that a loop over the container may go on
             name = list(self._modules)[self._position(index)]
             self._modules[name] = self._member(f"{type(self).__name__}[{index}]", value)
+            self._forget_shared()
+            edited()
 
     def append(self, module: Module, name: str | None = None) -> Self:
         """Add a module at the end, under its position or, where given, a name; returns the container."""
@@ -83,9 +119,9 @@ class _Modules(_Box, Listed[M]):
     def _added(self, index: int, module: Any, how: str, name: str | None) -> Self:
         member = self._member(f"{type(self).__name__}.{how}", module)
         if name is not None:
-            self._check_name("module", name, {})
-            if name.isdigit():
+            if isinstance(name, str) and name.isdigit():
                 raise ArgumentError(f"{type(self).__name__}.{how}: a name of digits is a position, given {name!r}. Leave name out.")
+            self._check_name("module", name, {})
         entries = self._entries()
         entries.insert(index, (name or POSITION, member))
         self._set_entries(entries)
@@ -117,7 +153,8 @@ class _Modules(_Box, Listed[M]):
             How many times, at least 1.
         mode
             What a repetition is: "init": a deep copy whose modules have got new parameters by their ``reset_parameters()``;
-            "copy": a deep copy with equal values; "share": the same modules, with the same weights.
+            "copy": a deep copy with equal values; "share": the same modules, with the same weights, which nn.diagnose does not take
+            for a mistake.
 
         Raises TypeError, with "init", for a module that owns parameters and has no reset_parameters.
 
@@ -146,13 +183,11 @@ class _Modules(_Box, Listed[M]):
                     if _owns_parameters(m):
                         m.reset_parameters()
             entries += [(POSITION, m) for m in more]
-        return self._like(entries)
+        return self._like(entries)._share((*self._shared, *members)) if mode == "share" else self._like(entries)
 
     # ---- other ways to the same table
     def register_module(self, name: str, module: Module | None) -> None:
         """Enter a module under a name; a new name of digits becomes its position."""
-        if module is None:
-            raise TypeError(f"module {name!r}: expected a Module, given NoneType.")
         super().register_module(name, module)
         self._set_entries(self._entries())
 
@@ -189,7 +224,7 @@ class Sequential(_Modules[Module]):
             self._set_entries(named.items())
             return
         for i, module in enumerate(args):
-            more = " Try Sequential(*layers)." if isinstance(module, (list, tuple)) else ""
+            more = " Try Sequential(*layers)." if isinstance(module, Iterable) else ""
             if not isinstance(module, Module):
                 raise TypeError(f"Sequential: expected modules, given {type(module).__name__} at {i}.{more}")
             self._modules[str(i)] = module
@@ -227,8 +262,13 @@ class Sequential(_Modules[Module]):
 
 
 def _in_order(box: _Modules[Any], input: Any) -> Any:
-    for module in box._modules.values():
-        input = module(input) if not isinstance(module, ModuleList) else module._chain(input)  # type: ignore[misc]
+    name = ""
+    try:
+        for name, module in box._modules.items():  # noqa: B007
+            input = module(input) if not isinstance(module, ModuleList) else module._chain(input)  # type: ignore[misc]
+    except JitgradError as error:
+        add_step(error, box, name)  # the same module may stand in several places: only here is known in which it was called
+        raise
     return input
 
 
@@ -319,11 +359,17 @@ class ModuleDict(_Box, Mapped[M]):
     def _table(self) -> dict[str, Any]:
         return self._modules
 
+    def __getitem__(self, key: str) -> M:
+        """The module under a key."""
+        return self._modules[key]  # type: ignore[return-value]
+
     def _enter(self, key: str, value: M) -> None:
         self._modules[key] = value
+        edited()
 
     def _drop(self, key: str) -> None:
         del self._modules[key]
+        edited()
 
     def _empty(self) -> Self:
         return type(self)() if type(self).__init__ is ModuleDict.__init__ else ModuleDict()  # type: ignore[return-value]

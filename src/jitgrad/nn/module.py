@@ -10,6 +10,7 @@ from jitgrad import dtypes
 from jitgrad.autograd import RemovableHandle
 from jitgrad.dtypes import as_dtype
 from jitgrad.errors import DTypeError, JitgradError, NoForwardError
+from jitgrad.nn._edit_mark import edited
 from jitgrad.nn._hooks import call_with_hooks, enter_hook
 from jitgrad.nn._moves import apply_to_tensors, forget_grad
 from jitgrad.nn._place import add_place, not_a_tensor
@@ -44,6 +45,8 @@ class Module(Tree, Stateful):
     _backward_hooks: OrderedDict[int, Any]
 
     def __init__(self) -> None:
+        if "_modules" in self.__dict__:  # called again, as some do to start anew: what it had leaves it
+            edited()
         self.__dict__.update(
             training=True, _parameters={}, _buffers={}, _modules={}, _non_persistent_buffers_set=set(),
             _forward_pre_hooks=OrderedDict(), _forward_hooks=OrderedDict(),

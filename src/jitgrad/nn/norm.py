@@ -63,7 +63,7 @@ class _BatchNorm(Module):
     def forward(self, input: Tensor) -> Tensor:
         """The input's shape."""
         if input.ndim not in self._dims:
-            raise ShapeError(f"{type(self).__name__}: expected an input {self._words}, given {input.shape}.")
+            raise ShapeError(f"{type(self).__name__}: expected an input {self._words}, given {input.shape}. Reshape it.")
         tracked = self.num_batches_tracked if self.training and self.track_running_stats else None
         momentum = self.momentum
         if momentum is None:  # a plain mean over all batches so far

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from jitgrad.autograd import Tensor
-from jitgrad.errors import NoForwardError
+from jitgrad.errors import ArgumentError, NoForwardError
+from jitgrad.nn._edit_mark import edited
 from jitgrad.nn._listed import Entry, Listed, positions
 from jitgrad.nn._mapped import Mapped
 from jitgrad.nn._tree import check_child
@@ -39,10 +40,12 @@ class _Kept(Module):
             if table is not home:
                 table.pop(name, None)
         home[name] = value
+        edited()
 
     def _forget(self, name: str) -> None:
         for table in self._tables():
             table.pop(name, None)
+        edited()
 
     def _member(self, where: str, value: Any) -> Any:
         if isinstance(value, Module):
@@ -102,11 +105,44 @@ class ParameterList(_Kept, Listed[Any]):
             raise TypeError(f"ParameterList[{index}] is a Parameter: expected a Tensor in its place, given {type(value).__name__}.")
         super().__setitem__(index, value)
 
+    # ---- other ways to the same tables
     def __setattr__(self, name: str, value: Any) -> None:
-        if name.isdigit() and int(name) < self.__dict__.get("_size", 0):
+        if self._at(name) is not None:
             self[int(name)] = value
         else:
             super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if self._at(name) is not None:
+            del self[int(name)]
+        else:
+            super().__delattr__(name)
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """Enter a parameter under a name; a new name of digits becomes its position."""
+        if isinstance(name, str) and name.isdigit() and isinstance(param, Parameter):
+            self._put(name, param)
+        else:
+            super().register_parameter(name, param)
+
+    def register_module(self, name: str, module: Module | None) -> None:
+        """Enter a module under a name; a new name of digits becomes its position."""
+        if isinstance(name, str) and name.isdigit() and isinstance(module, Module):
+            self._put(name, module)
+        else:
+            super().register_module(name, module)
+
+    add_module = register_module
+
+    def _at(self, name: str) -> int | None:
+        """The position that is meant by a name."""
+        return int(name) if name.isdigit() and int(name) < self.__dict__.get("_size", 0) else None
+
+    def _put(self, name: str, value: Any) -> None:
+        if self._at(name) is None:
+            self.append(value)
+        else:
+            self[int(name)] = value
 
     def extra_repr(self) -> str:
         return "\n".join(f"  ({i}): {_described(value)}" for i, value in enumerate(self))
@@ -155,6 +191,18 @@ class ParameterDict(_Kept, Mapped[Any]):
             raise KeyError(key)
         return self._find(key)
 
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """Enter a parameter under a key."""
+        self._check_name("parameter", name, self._keys)
+        self[name] = param
+
+    def register_module(self, name: str, module: Module | None) -> None:
+        """Enter a module under a key."""
+        self._check_name("module", name, self._keys)
+        self[name] = module
+
+    add_module = register_module
+
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.__dict__.get("_keys", ()):
             self[name] = value
@@ -189,6 +237,11 @@ class _Buffers(Module):
 
     def _empty(self) -> Self:
         return type(self)(persistent=self.persistent)
+
+    def _replace(self, table: str, name: str, value: Any) -> None:
+        if table == "_buffers":
+            self._member(f"{type(self).__name__}[{name!r}]", value)  # not None, which has no place in a list
+        super()._replace(table, name, value)
 
     def _mark(self) -> None:
         """Say of all buffers whether they are saved."""
@@ -232,6 +285,20 @@ class BufferList(_Buffers, Listed[Tensor]):
         self._buffers.clear()
         self._buffers.update(new)
         self._mark()
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Enter a tensor under a name; a new name of digits becomes its position. It is saved if the list is: all are, or none."""
+        self._member(f"BufferList, buffer {name!r}", tensor)
+        if self.persistent and not persistent:
+            raise ArgumentError(
+                "BufferList.register_buffer: persistent=False is for the whole list. Try BufferList(..., persistent=False)."
+            )
+        super().register_buffer(name, tensor, persistent)
+        self._set_entries(self._entries())
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        self._set_entries(self._entries())
 
     def extra_repr(self) -> str:
         return "\n".join(f"({name}): {_described(value)}" for name, value in self._entries())

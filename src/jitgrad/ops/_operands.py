@@ -62,7 +62,7 @@ def pointwise_float(name: str) -> Any:
         dtype = x.dtype
         if dtype.char not in dtypes.COMPUTED_FLOATS:
             refuse_float16(name, dtype)
-            raise DTypeError(f"{name}: expected a float dtype, given {dtype}.")
+            raise DTypeError(f"{name}: expected a float dtype, given {dtype}. Try x.float().")
         return x.shape, dtype
 
     return infer

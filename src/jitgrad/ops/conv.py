@@ -21,7 +21,9 @@ def _output_sizes(
     """Sizes of the output's dims after (N, F); checks all that shapes say."""
     dims, kernel = ("H, W", "KH, KW") if len(stride) == 2 else ("L", "K")
     if len(xs) != 2 + len(stride) or len(ws) != len(xs):
-        raise ShapeError(f"{name}: expected an input (N, C, {dims}) and a weight (F, C / groups, {kernel}), given {xs} and {ws}.")
+        raise ShapeError(
+            f"{name}: expected an input (N, C, {dims}) and a weight (F, C / groups, {kernel}), given {xs} and {ws}. {_dims(xs, ws)}"
+        )
     if min(stride) < 1 or min(dilation) < 1 or min(padding) < 0 or groups < 1:
         raise ShapeError(
             f"{name}: expected stride, dilation and groups of at least 1 and padding of at least 0, "
@@ -31,7 +33,8 @@ def _output_sizes(
     if CG * groups != C or F % groups:
         raise ShapeError(
             f"{name}: expected an input with {CG * groups} channels for the weight {ws} with groups={groups}, given {xs}"
-            + (f"; {F} filters do not divide into {groups} groups." if F % groups else ".")
+            + (f"; {F} filters do not divide into {groups} groups. " if F % groups else ". ")
+            + f"Give the layer in_channels={C}, or what comes before it {CG * groups} channels."
         )
     if bs is not None and bs != (F,):
         raise ShapeError(f"{name}: expected a bias ({F},) for the weight {ws}, given {bs}.")
@@ -43,6 +46,15 @@ def _output_sizes(
             "Try a larger padding."
         )
     return sizes
+
+
+def _dims(xs: Shape, ws: Shape) -> str:
+    """What would make an input have the dims that a weight wants."""
+    if len(xs) == len(ws) - 1:
+        return "Try x.unsqueeze(0) for one image without a batch, x.unsqueeze(1) for images of one channel."
+    if len(xs) == len(ws) - 2:
+        return "Try x[None, None] for one image of one channel without a batch."
+    return "Reshape it, e.g. by x.unflatten(1, (C, H, W))."
 
 
 def _conv2d_infer(x: Any, w: Any, b: Any, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> tuple[Shape, Any]:

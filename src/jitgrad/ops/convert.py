@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jitgrad import kernels
-from jitgrad.autograd import Tensor, as_device, cast, clone as _clone, contiguous as _contiguous, tensor, to_device
+from jitgrad.autograd import Tensor, as_device, cast, clone as _clone, contiguous as _contiguous, tell_read, tensor, to_device
 from jitgrad.device import device as _device
 from jitgrad.dtypes import DType, as_dtype
 from jitgrad.errors import DeviceError, GradError, ShapeError
@@ -77,6 +77,12 @@ def numel(input: Tensor) -> int:
     return int(input.array.size)
 
 
+def _on_host(input: Tensor) -> Any:
+    """The elements for Python, where the graph ends."""
+    tell_read(input)
+    return kernels.of(input.array).to_host(input.array)
+
+
 def item(input: Tensor) -> Any:
     """The one number as a Python float, int or bool; ShapeError for more than one.
 
@@ -86,12 +92,12 @@ def item(input: Tensor) -> Any:
     """
     if input.array.size != 1:
         raise ShapeError(f"item: expected one element, given shape {input.shape}. Use tolist().")
-    return kernels.of(input.array).to_host(input.array).item()
+    return _on_host(input).item()
 
 
 def tolist(input: Tensor) -> Any:
     """Nested lists of Python numbers, or one number for a 0-d tensor."""
-    return kernels.of(input.array).to_host(input.array).tolist()
+    return _on_host(input).tolist()
 
 
 def numpy(input: Tensor, *, force: bool = False) -> Any:
@@ -101,7 +107,7 @@ def numpy(input: Tensor, *, force: bool = False) -> Any:
             raise GradError("numpy: writes to the array would not be recorded, and this tensor requires grad. Use x.detach().numpy().")
         if input.device.type != "cpu":
             raise DeviceError(f"numpy: this tensor is on {input.device}. Use x.cpu().numpy().")
-    return kernels.of(input.array).to_host(input.array)
+    return _on_host(input)
 
 
 def array_protocol(input: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
@@ -148,6 +154,7 @@ def dlpack(input: Tensor, *, stream: Any = None, max_version: Any = None, dl_dev
     dlpack_device(input)
     if any(s < 0 for s in input.stride()):
         raise BufferError("__dlpack__: PyTorch aborts on negative strides, so they are not handed out. Use x.contiguous().")
+    tell_read(input)
     return input.array.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
 
 

@@ -117,7 +117,7 @@ def embedding(
             f"given max_norm={max_norm}, norm_type={norm_type}, scale_grad_by_freq={scale_grad_by_freq}, sparse={sparse}."
         )
     if weight.ndim != 2:
-        raise ShapeError(f"embedding: expected a weight of 2 dims, given {weight.shape}.")
+        raise ShapeError(f"embedding: expected a weight of 2 dims, given {weight.shape}. Reshape it.")
     if input.array.dtype.kind != "i":
         raise DTypeError(f"embedding: expected int indices, given {input.dtype}. Try input.long().")
     idx = cast(input, _INT64)

@@ -17,9 +17,12 @@ def _cat_infer(xs: tuple[Any, ...], dim: int) -> tuple[Shape, Any]:
     for i, x in enumerate(xs):
         shape = tuple(x.shape)
         if len(shape) != len(first) or any(m != n for d, (m, n) in enumerate(zip(shape, first, strict=True)) if d != dim):
-            raise ShapeError(f"cat: expected sizes equal to those of the first, {first}, but for dim {dim}; tensor {i} has {shape}.")
+            raise ShapeError(
+                f"cat: expected sizes equal to those of the first, {first}, but for dim {dim}; tensor {i} has {shape}. "
+                "Make the layers that give them agree, or join along another dim."
+            )
         if x.dtype != xs[0].dtype:
-            raise DTypeError(f"cat: expected equal dtypes, given {xs[0].dtype} and {x.dtype}.")
+            raise DTypeError(f"cat: expected equal dtypes, given {xs[0].dtype} and {x.dtype}. Try x.to(jg.{xs[0].dtype}).")
         total += shape[dim]
     return (*first[:dim], total, *first[dim + 1 :]), xs[0].dtype
 

@@ -29,7 +29,9 @@ def _labels_infer(name: str) -> Any:
     def infer(x: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> tuple[Shape, Any]:
         shape = tuple(x.shape)
         if len(shape) < 2 or tuple(target.shape) != (shape[0], *shape[2:]):
-            raise ShapeError(f"{name}: expected an input (N, C, ...) and targets (N, ...), given {shape} and {tuple(target.shape)}.")
+            raise ShapeError(
+                f"{name}: expected an input (N, C, ...) and targets (N, ...), given {shape} and {tuple(target.shape)}. Reshape one."
+            )
         if target.dtype != _INT64:
             raise DTypeError(f"{name}: expected int64 labels, given {target.dtype}. Try target.long().")
         if x.dtype.char not in dtypes.COMPUTED_FLOATS:
@@ -78,11 +80,20 @@ def _check_arguments(name: str, input: Tensor, target: Tensor, weight: Tensor | 
         return
     expected = (shape[0], *shape[2:]) if len(shape) > 1 else ()
     if target.shape != expected:
-        raise ShapeError(f"{name}: expected targets of shape {expected} for the input {shape}, given {target.shape}.")
+        raise ShapeError(
+            f"{name}: expected targets of shape {expected} for the input {shape}, given {target.shape}. {_refit(target.shape, expected)}"
+        )
     if target.array.dtype.kind not in "iu":
         raise DTypeError(f"{name}: expected int labels, given {target.dtype}. Try target.long().")
     if weight is not None and weight.requires_grad and is_grad_enabled():
         raise GradError(f"{name}: with labels the weight has no gradient. Try weight.detach().")
+
+
+def _refit(given: Shape, expected: Shape) -> str:
+    """What would make targets fit."""
+    if given == (*expected, 1):
+        return "Try target.squeeze(-1)."
+    return "Scores are (N, C), with a class in each column; targets are (N,)."
 
 
 def _check_probabilities(shape: Shape, weight: Tensor | None, ignore_index: int) -> None:

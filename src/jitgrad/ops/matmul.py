@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from jitgrad.autograd import ADD, Primitive, Tensor
 from jitgrad.dtypes import COMPUTED_FLOATS, COMPUTED_NUMBERS, refuse_float16
-from jitgrad.errors import DTypeError, ShapeError
+from jitgrad.errors import DTypeError, LayerDTypeError, ShapeError
 from jitgrad.ops.reduce import SUM
 from jitgrad.ops.views import mT, reshape, squeeze, unsqueeze
 from jitgrad.shapes import ALL_DIMS, Shape, broadcast_shapes
@@ -87,22 +88,34 @@ def _linear_shape(xs: Shape, ws: Shape, bs: Shape | None) -> Shape:
     if len(ws) != 2:
         raise ShapeError(f"linear: expected a weight (out_features, in_features), given {ws}.")
     if not xs or xs[-1] != ws[1]:
-        raise ShapeError(f"linear: expected an input (..., {ws[1]}) for the weight {ws}, given {xs}.")
+        raise ShapeError(f"linear: expected an input (..., {ws[1]}) for the weight {ws}, given {xs}. {_fit(xs, ws[1])}")
     if bs is not None and bs != ws[:1]:
         raise ShapeError(f"linear: expected a bias ({ws[0]},) for the weight {ws}, given {bs}.")
     return (*xs[:-1], ws[0])
+
+
+def _fit(xs: Shape, features: int) -> str:
+    """What would make an input have so many features."""
+    for d in range(len(xs) - 2, 0, -1):
+        if prod(xs[d:]) == features:
+            return f"Try x.flatten({d}) before it."
+    if len(xs) > 1 and xs[-2] == features:
+        return "Try x.mT, if rows and columns are exchanged."
+    if not xs:
+        return "Give it a vector, or rows of them."
+    return f"Give the layer in_features={xs[-1]}, or what comes before it {features} outputs."
 
 
 def layer_dtypes(name: str, x: Any, w: Any, b: Any = None) -> None:
     """Raise where a layer would have to promote: input, weight and bias share one float dtype."""
     dtype = x.dtype
     if w.dtype is not dtype and w.dtype != dtype:
-        raise DTypeError(
+        raise LayerDTypeError(
             f"{name}: the input is {dtype} and the weight {w.dtype}, and layers do not promote. "
             f"Try x.to(jg.{w.dtype}), or model.to(jg.{dtype})."
         )
     if b is not None and b.dtype is not dtype and b.dtype != dtype:
-        raise DTypeError(f"{name}: the weight is {dtype} and the bias {b.dtype}: expected equal dtypes.")
+        raise DTypeError(f"{name}: the weight is {dtype} and the bias {b.dtype}: expected equal dtypes. Try model.to(jg.{dtype}).")
     if dtype.char not in "fd":
         raise DTypeError(f"{name}: expected float32 or float64, given {dtype}. Try x.float().")
 
@@ -167,7 +180,10 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
         raise ShapeError(f"bilinear: expected a weight (out_features, in1_features, in2_features), given {ws}.")
     K, I, J = ws
     if not s1 or not s2 or s1[:-1] != s2[:-1] or (s1[-1], s2[-1]) != (I, J):
-        raise ShapeError(f"bilinear: expected inputs (..., {I}) and (..., {J}) for the weight {ws}, given {s1} and {s2}.")
+        raise ShapeError(
+            f"bilinear: expected inputs (..., {I}) and (..., {J}) for the weight {ws}, given {s1} and {s2}. "
+            "Give the layer in1_features and in2_features of their last dims; the others are equal."
+        )
     if bias is not None and bias.shape != (K,):
         raise ShapeError(f"bilinear: expected a bias ({K},) for the weight {ws}, given {bias.shape}.")
     for x in (input1, input2):

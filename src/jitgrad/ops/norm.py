@@ -69,7 +69,10 @@ def layer_norm(
     wanted = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     shape = input.shape
     if not wanted or shape[len(shape) - len(wanted) :] != wanted:
-        raise ShapeError(f"layer_norm: expected an input (..., {', '.join(map(str, wanted))}), given {shape}.")
+        raise ShapeError(
+            f"layer_norm: expected an input (..., {', '.join(map(str, wanted))}), given {shape}. "
+            f"Give the layer normalized_shape={tuple(shape[len(shape) - len(wanted) :])}, or what comes before it that shape."
+        )
     for name, t in (("weight", weight), ("bias", bias)):
         if t is not None:
             if t.shape != wanted:
@@ -108,12 +111,15 @@ def batch_norm(
     """
     shape = input.shape
     if len(shape) < 2:
-        raise ShapeError(f"batch_norm: expected an input (N, C, ...), given {shape}.")
+        raise ShapeError(f"batch_norm: expected an input (N, C, ...), given {shape}. Try x.unsqueeze(0).")
     C = shape[1]
     for name, t in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
         if t is not None:
             if t.shape != (C,):
-                raise ShapeError(f"batch_norm: expected a {name} ({C},) for the input {shape}, given {t.shape}.")
+                raise ShapeError(
+                    f"batch_norm: expected a {name} ({C},) for the input {shape}, given {t.shape}. "
+                    f"Give the layer num_features={C}, or what comes before it {t.numel()} channels."
+                )
             layer_dtypes("batch_norm", input.array, t.array)
     if (running_mean is None) != (running_var is None):
         raise ShapeError("batch_norm: expected both running_mean and running_var, or neither.")
@@ -131,7 +137,7 @@ def batch_norm(
             UPDATE_RUNNING_.apply(running_mean, running_var, batch_mean, batch_var, m, n)
     else:
         if running_mean is None or running_var is None:
-            raise ShapeError("batch_norm: expected running statistics outside training.")
+            raise ShapeError("batch_norm: expected running statistics outside training. Give them, or training=True.")
         rstd = div(1.0, sqrt(add(running_var, eps)))
         xhat = mul(sub(input, reshape(running_mean, column)), reshape(rstd, column))
     y = xhat if weight is None else mul(xhat, reshape(weight, column))

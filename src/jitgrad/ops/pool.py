@@ -19,7 +19,7 @@ _INT64 = dtypes.int64.numpy
 def _pooled(name: str, x: Any, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool) -> Shape:
     xs = tuple(x.shape)
     if len(xs) != 4:
-        raise ShapeError(f"{name}: expected an input (N, C, H, W), given {xs}.")
+        raise ShapeError(f"{name}: expected an input (N, C, H, W), given {xs}. Try x.unsqueeze(0) for one image without a batch.")
     if x.dtype.char not in dtypes.COMPUTED_FLOATS:
         raise DTypeError(f"{name}: expected float32 or float64, given {x.dtype}. Try x.float().")
     if min(kernel) < 1 or min(stride) < 1 or min(dilation) < 1 or min(padding) < 0:
@@ -30,7 +30,9 @@ def _pooled(name: str, x: Any, kernel: Pair, stride: Pair, padding: Pair, dilati
         raise ShapeError(f"{name}: expected padding of at most half the kernel_size {kernel}, given {padding}.")
     sizes = tuple(pool_size(n, k, s, p, d, ceil_mode) for n, k, s, p, d in zip(xs[2:], kernel, stride, padding, dilation, strict=True))
     if min(sizes) < 1:
-        raise ShapeError(f"{name}: the window {kernel} is larger than the input {xs[2:]} with padding {padding}.")
+        raise ShapeError(
+            f"{name}: the window {kernel} is larger than the input {xs[2:]} with padding {padding}. Try a smaller kernel_size."
+        )
     return (*xs[:2], *sizes)
 
 
@@ -135,7 +137,7 @@ def avg_pool2d(
 def _row(name: str, input: Tensor) -> Tensor:
     """(N, C, L) or (C, L) as images of height 1."""
     if input.ndim not in (2, 3):
-        raise ShapeError(f"{name}: expected an input (N, C, L) or (C, L), given {input.shape}.")
+        raise ShapeError(f"{name}: expected an input (N, C, L) or (C, L), given {input.shape}. Reshape it.")
     return unsqueeze(input, -2)
 
 
@@ -185,7 +187,7 @@ def avg_pool1d(
 def _adaptive_infer(x: Any, output_size: Pair) -> tuple[Shape, Any]:
     xs = tuple(x.shape)
     if len(xs) != 4 or min(xs[1:]) < 1:
-        raise ShapeError(f"adaptive_avg_pool2d: expected an input (N, C, H, W) with C, H and W of at least 1, given {xs}.")
+        raise ShapeError(f"adaptive_avg_pool2d: expected an input (N, C, H, W) with C, H and W of at least 1, given {xs}. Reshape it.")
     if min(output_size) < 0:
         raise ShapeError(f"adaptive_avg_pool2d: expected output sizes of at least 0, given {output_size}.")
     if x.dtype.char not in dtypes.COMPUTED_FLOATS:

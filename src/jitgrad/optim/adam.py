@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from jitgrad.autograd import Tensor
 from jitgrad.ops.create import zeros_like
 from jitgrad.ops.optim import adam_
-from jitgrad.optim.optimizer import Optimizer
+from jitgrad.optim.optimizer import Optimizer, Params
 
 
 class Adam(Optimizer):
@@ -17,7 +16,7 @@ class Adam(Optimizer):
     Parameters
     ----------
     params
-        Parameters or groups; see Optimizer.
+        A model, its parameters, or groups; see Optimizer.
     lr, eps, weight_decay
         At least 0; weight_decay p is added to the gradient.
     betas
@@ -42,7 +41,7 @@ class Adam(Optimizer):
     _required = ("step", "exp_avg", "exp_avg_sq")
 
     def __init__(
-        self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        self, params: Params, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
         weight_decay: float = 0, amsgrad: bool = False, *, maximize: bool = False,
     ) -> None:  # fmt: skip
         options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
@@ -94,7 +93,7 @@ class AdamW(Adam):
     _decoupled = True
 
     def __init__(
-        self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        self, params: Params, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
         weight_decay: float = 1e-2, amsgrad: bool = False, *, maximize: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from jitgrad.autograd import Tensor, enable_grad
 from jitgrad.autograd.mode import current_mode, reset_mode, set_mode, with_grad
 from jitgrad.dtypes import COMPUTED_FLOATS
 from jitgrad.errors import DTypeError, GradError, ShapeError, StateDictError
+from jitgrad.nn import Module, _edit_mark
+from jitgrad.nn._edit_mark import ParameterIterator
 from jitgrad.nn._moves import forget_grad
 from jitgrad.optim._state import copied, owned, read_state
+from jitgrad.optim._watch import Watch, follow, look
+
+Params: TypeAlias = Iterable[Any] | Module
 
 
 class Optimizer:
@@ -20,11 +25,28 @@ class Optimizer:
     Parameters
     ----------
     params
-        An iterable of leaf tensors, of (name, tensor) pairs, or of dicts with "params" and options of their own.
+        A model, an iterable of leaf tensors, of (name, tensor) pairs, or of dicts with "params" and options of their own.
     defaults
         Options of groups that do not give them.
 
+    Given a model, or what its ``parameters()`` or ``named_parameters()`` returned, also as "params" of a group, an optimizer notices
+    edits of it: at ``step()`` a parameter that has left the model is an error, and a warning names one that it has gained, where all
+    others had been given and this one wants a gradient. See ``sync``. Of a list nothing is noticed. The model is not kept alive by it,
+    and a copied or unpickled optimizer notices nothing before ``sync``.
     Raises TypeError, ValueError or GradError for what cannot be optimized: no parameters, one twice, one that is not a leaf.
+
+    >>> from jitgrad import nn, optim
+    >>> net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    >>> opt = optim.SGD(net, lr=0.1)
+    >>> net[1] = nn.Linear(3, 2)
+    >>> opt.step()
+    Traceback (most recent call last):
+    ...
+    jitgrad.errors.SurgeryError: SGD.step: 2 parameters have left Sequential since the optimizer was made: 1.weight (1, 3), 1.bias (1,). \
+Nothing was updated. Call optimizer.sync(model): it keeps the state of the others.
+    >>> opt.sync(net)
+    >>> opt.step(), opt.param_groups[0]["param_names"]
+    (None, ['0.weight', '0.bias', '1.weight', '1.bias'])
     """
 
     param_groups: list[dict[str, Any]]
@@ -32,33 +54,38 @@ class Optimizer:
     _state_tensors: tuple[str, ...] = ()  # names of tensors in a parameter's state
     _required: tuple[str, ...] = ()  # of them and of its numbers those that a state has unless it is empty
     _stepped = False  # schedulers warn where they are stepped before the optimizer
+    _watch: Watch | None = None  # of the models whose parameters were given
 
-    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
-        if isinstance(params, (Tensor, str, Mapping)) or not isinstance(params, Iterable):
+    def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
+        model = isinstance(params, Module)
+        if not model and (isinstance(params, (Tensor, str, Mapping)) or not isinstance(params, Iterable)):
             raise TypeError(
-                f"{type(self).__name__}: expected an iterable of tensors or of dicts, given {type(params).__name__}. "
+                f"{type(self).__name__}: expected a model, or an iterable of tensors or of dicts, given {type(params).__name__}. "
                 "Try model.parameters(), or [tensor]."
             )
         self.defaults = defaults
         self.state = defaultdict(dict)
         self.param_groups = []
-        given = list(params)
-        if not given:
-            raise ValueError(
-                f"{type(self).__name__}: no parameters were given. A generator such as model.parameters() is empty after its first use."
-            )
-        for group in given if isinstance(given[0], dict) else [{"params": given}]:
-            self.add_param_group(group)
+        given: Any = params if isinstance(params, (Module, ParameterIterator)) else list(params)
+        if isinstance(given, list) and given and isinstance(given[0], dict):
+            for group in given:
+                self.add_param_group(group)
+            return
+        self.add_param_group({"params": given})
+        if not self.param_groups[0]["params"]:
+            more = "" if model else " A generator such as model.parameters() is empty after its first use."
+            raise ValueError(f"{type(self).__name__}: no parameters were given.{more}")
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Optimize more parameters: a dict with "params" and, where they differ from the defaults, options."""
+        """Optimize more parameters: a dict with "params", which may be a model, and, where they differ from the defaults, options."""
         name = type(self).__name__
         if not isinstance(param_group, dict) or "params" not in param_group:
             raise TypeError(f"{name}: a parameter group is expected to be a dict with 'params', given {param_group!r:.60}.")
         given = param_group["params"]
         if isinstance(given, (set, frozenset)):
             raise TypeError(f"{name}: parameters in a set have no order, which differs from run to run. Use a list.")
-        params = [given] if isinstance(given, Tensor) else list(given)
+        walk = given.named_parameters() if isinstance(given, Module) else given
+        params = [walk] if isinstance(walk, Tensor) else list(walk)
         group = {**self.defaults, **param_group}
         if params and all(isinstance(p, tuple) and len(p) == 2 for p in params):
             group["param_names"] = [n for n, _ in params]
@@ -66,22 +93,58 @@ class Optimizer:
         group["params"] = params
         taken = {id(p) for g in self.param_groups for p in g["params"]}
         for i, p in enumerate(params):
-            if not isinstance(p, Tensor):
-                raise TypeError(f"{name}: parameter {i} is expected to be a Tensor, given {type(p).__name__}.")
-            if not p.is_leaf and not p.retains_grad:
-                raise GradError(
-                    f"{name}: parameter {i} was computed from other tensors and cannot be optimized: expected a leaf. Try x.detach()."
-                )
-            if any(s == 0 and n > 1 for s, n in zip(p.array.strides, p.array.shape, strict=True)):
-                raise GradError(
-                    f"{name}: several elements of parameter {i}, an expanded view of shape {p.shape}, share one place in memory. "
-                    "Try x.detach().clone()."
-                )
+            self._check_parameter(i, p)
             if id(p) in taken:
                 raise ValueError(f"{name}: parameter {i} of shape {p.shape} appears twice: expected each parameter once, in one group.")
             taken.add(id(p))
         self._check(group)
         self.param_groups.append(group)
+        if isinstance(given, (Module, ParameterIterator)):
+            self._watch = self._watch or Watch()
+            self._watch.add(*((given, True) if isinstance(given, Module) else (given.module, given.recurse)), taken)
+
+    def _check_parameter(self, which: Any, p: Any) -> None:
+        """Raise for what cannot be optimized."""
+        name = type(self).__name__
+        if not isinstance(p, Tensor):
+            raise TypeError(f"{name}: parameter {which} is expected to be a Tensor, given {type(p).__name__}.")
+        if not p.is_leaf and not p.retains_grad:
+            raise GradError(
+                f"{name}: parameter {which} was computed from other tensors and cannot be optimized: expected a leaf. Try x.detach()."
+            )
+        if any(s == 0 and n > 1 for s, n in zip(p.array.strides, p.array.shape, strict=True)):
+            raise GradError(
+                f"{name}: several elements of parameter {which}, an expanded view of shape {p.shape}, share one place in memory. "
+                "Try x.detach().clone()."
+            )
+
+    def sync(self, model: Module) -> None:
+        """Follow a model after it was edited: keep the state of the parameters that stayed, drop those that left, take in the new.
+
+        Afterwards the optimizer holds all parameters of the model, in the order in which a new optimizer would, in as many groups as
+        before, so that schedulers go on. Those that stayed keep group and state; a replaced one begins without state, also where name
+        and shape are the old one's. A new one goes into the group of the parameter whose name it has, or of its nearest neighbours by
+        path; where these are in several groups, into that of those called like it, as a bias among biases; where it has none, into the
+        group that has lost all of its own; else into the first. Groups that have "param_names" get the new ones.
+
+        What the optimizer holds beside this model stays. But where it was not made from this model, and has not followed it before, it
+        follows it in the place of those it was made from, be they parts of it or others: their parameters go; and where it was made
+        from lists only, everything goes that is not in the model. To train a part of a model only, give that part.
+
+        Raises TypeError, ValueError or GradError for a model that could not be given to a new optimizer, SurgeryError where several
+        groups have become empty and nothing tells which of them a new parameter belongs to; nothing has changed then.
+
+        >>> from jitgrad import nn, optim
+        >>> net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+        >>> opt = optim.SGD([{"params": net[0].parameters()}, {"params": net[1].parameters(), "lr": 1.0}], lr=0.1)
+        >>> net[1] = nn.Linear(3, 2)
+        >>> opt.sync(net)
+        >>> [p.shape for p in opt.param_groups[1]["params"]]
+        [(2, 3), (2,)]
+        """
+        if not isinstance(model, Module):
+            raise TypeError(f"{type(self).__name__}.sync: expected a model, given {type(model).__name__}.")
+        follow(self, model)
 
     def _check(self, group: dict[str, Any]) -> None:
         """Raise for options out of range; subclasses add theirs."""
@@ -111,11 +174,17 @@ class Optimizer:
                     forget_grad(p, False)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient; returns what closure, called first if given, returns."""
+        """Update every parameter that has a gradient; returns what closure, called first if given, returns.
+
+        Raises SurgeryError (a ValueError), before any update, where a parameter has left the model that was given; see ``sync``.
+        """
         loss = None
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        watch = self._watch
+        if watch is not None and (watch.mark is not _edit_mark.mark or watch.frozen):
+            look(self, watch)
         token = set_mode(with_grad(current_mode(), False))  # no_grad(), at a quarter of its time
         try:
             # Everything that may be refused, before any parameter or state changes.
@@ -185,6 +254,9 @@ class Optimizer:
         return groups
 
     # ---- state
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_watch"}  # a copy has other parameters than the model
+
     def state_dict(self) -> dict[str, Any]:
         """Options and state in plain dicts; parameters are numbered in order, tensors share memory."""
         numbers = {id(p): i for i, p in enumerate(p for g in self.param_groups for p in g["params"])}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from jitgrad.autograd import Tensor
 from jitgrad.ops.create import zeros_like
 from jitgrad.ops.optim import rmsprop_
-from jitgrad.optim.optimizer import Optimizer
+from jitgrad.optim.optimizer import Optimizer, Params
 
 
 class RMSprop(Optimizer):
@@ -17,7 +16,7 @@ class RMSprop(Optimizer):
     Parameters
     ----------
     params
-        Parameters or groups; see Optimizer.
+        A model, its parameters, or groups; see Optimizer.
     lr, eps, weight_decay, momentum
         At least 0; weight_decay p is added to the gradient.
     alpha
@@ -42,7 +41,7 @@ class RMSprop(Optimizer):
     _state_tensors = ("square_avg", "momentum_buffer", "grad_avg")
 
     def __init__(
-        self, params: Iterable[Any], lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0,
+        self, params: Params, lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0,
         momentum: float = 0, centered: bool = False, *, maximize: bool = False,
     ) -> None:  # fmt: skip
         options = {"lr": lr, "momentum": momentum, "alpha": alpha, "eps": eps, "centered": centered, "weight_decay": weight_decay}

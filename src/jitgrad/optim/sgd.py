@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from jitgrad.autograd import Tensor
 from jitgrad.ops.create import zeros_like
 from jitgrad.ops.optim import sgd_
-from jitgrad.optim.optimizer import Optimizer
+from jitgrad.optim.optimizer import Optimizer, Params
 
 
 class SGD(Optimizer):
@@ -17,7 +16,7 @@ class SGD(Optimizer):
     Parameters
     ----------
     params
-        Parameters or groups; see Optimizer.
+        A model, its parameters, or groups; see Optimizer.
     lr, momentum, weight_decay
         At least 0. In the first step b = g.
     dampening, nesterov
@@ -38,7 +37,7 @@ class SGD(Optimizer):
     _state_tensors = ("momentum_buffer",)
 
     def __init__(
-        self, params: Iterable[Any], lr: float = 1e-3, momentum: float = 0, dampening: float = 0, weight_decay: float = 0,
+        self, params: Params, lr: float = 1e-3, momentum: float = 0, dampening: float = 0, weight_decay: float = 0,
         nesterov: bool = False, *, maximize: bool = False,
     ) -> None:  # fmt: skip
         options = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov}
