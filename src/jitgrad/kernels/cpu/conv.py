@@ -29,6 +29,8 @@ BLOCK = 1024  # positions at a time in dot products, whose totals are float64
 WAVE = 1 << 20  # bytes of planes at a time
 MIN_WORK = 1 << 17  # products from which threads pay
 SHARES = 64  # pieces that threads take
+# As literals they would have types of their own, and what is called with them a form for each.
+ZERO, ONE = np.int64(0), np.int64(1)
 
 Pair = tuple[int, int]
 # (N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups, phases in use (A, B), plane of an image (HP, WP)
@@ -64,15 +66,15 @@ def _conv2d(x, w, bias, y, planes, packed, table, sums, geometry, images):
     offsets(table, images, geometry)
     pack(w, packed, groups)
     parts = (groups, F // groups, (C // groups) * A * B * images * HP * WP)
-    window = ((0, OH, 0, OW), (1, 1, 0, 0))
+    window = ((ZERO, OH, ZERO, OW), (ONE, ONE, ZERO, ZERO))
     flat = x.reshape(x.size)
     planes[min(planes.size, C * A * B * images * HP * WP) :] = 0
     for image in range(0, N, images):
         here = min(images, N - image)
         if planes.size:
-            fill(x, planes, 0, ((image, here, images), (A, B)), ((C, H, W), stride, padding), (HP, WP))
-        lead = 0 if planes.size else image * C * H * W
-        count = ((image, here, lead), (0, table.size, table.size), parts, window)
+            fill(x, planes, ZERO, ((image, here, images), (A, B)), ((C, H, W), stride, padding), (HP, WP))
+        lead = ZERO if planes.size else image * C * H * W
+        count = ((image, here, lead), (ZERO, table.size, table.size), parts, window)
         products(planes if planes.size else flat, table, packed, bias, y, sums, count, ((F, OH, OW), (HP, WP)))
 
 
@@ -96,7 +98,7 @@ def _conv2d_grad_x(g, w, gx, planes, packed, table, sums, geometry, images):
     for image in range(0, N, images):
         here = min(images, N - image)
         if planes.size:
-            fill(g, planes, lead, ((image, here, images), (1, 1)), ((F, OH, OW), (1, 1), (0, 0)), (HP, WP))
+            fill(g, planes, lead, ((image, here, images), (ONE, ONE)), ((F, OH, OW), (ONE, ONE), (ZERO, ZERO)), (HP, WP))
         for phase in range(A * B):
             a, b = divmod(phase, B)
             top, left = max(0, (PH - a + SH - 1) // SH), max(0, (PW - b + SW - 1) // SW)
@@ -125,8 +127,8 @@ def _conv2d_grad_w_turned(g, x, gw, outputs, planes, turned, sums, geometry, ima
     blocks, pieces = (filters + TAP_ROWS - 1) // TAP_ROWS, (line + width - 1) // width
     for image in range(0, N, images):
         here = min(images, N - image)
-        fill(g, outputs, 0, ((image, here, images), (1, 1)), ((F, OH, OW), (1, 1), (0, 0)), (HP, WP))
-        fill(x, planes, 0, ((image, here, images), (1, 1)), ((C, H, W), stride, padding), (HP, WP))
+        fill(g, outputs, ZERO, ((image, here, images), (ONE, ONE)), ((F, OH, OW), (ONE, ONE), (ZERO, ZERO)), (HP, WP))
+        fill(x, planes, ZERO, ((image, here, images), (ONE, ONE)), ((C, H, W), stride, padding), (HP, WP))
         for group in range(groups):
             turn(planes[group * channels * size :], turned[group * channels * size :], channels, size)
         run = here * HP * WP
@@ -169,8 +171,8 @@ def _conv2d_grad_w(g, x, gw, outputs, planes, table, totals, geometry, images):
     pitch = (C // groups) * A * B * images * HP * WP
     for image in range(0, N, images):
         here = min(images, N - image)
-        fill(g, outputs, 0, ((image, here, images), (1, 1)), ((F, OH, OW), (1, 1), (0, 0)), (HP, WP))
-        fill(x, planes, 0, ((image, here, images), (A, B)), ((C, H, W), stride, padding), (HP, WP))
+        fill(g, outputs, ZERO, ((image, here, images), (ONE, ONE)), ((F, OH, OW), (ONE, ONE), (ZERO, ZERO)), (HP, WP))
+        fill(x, planes, ZERO, ((image, here, images), (A, B)), ((C, H, W), stride, padding), (HP, WP))
         run = here * HP * WP
         for task in prange(groups * blocks * pieces):
             rest, piece = divmod(np.int64(task), pieces)
