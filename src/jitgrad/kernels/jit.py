@@ -6,6 +6,7 @@ A kernel is compiled when it is first called with a signature, kept on disk (see
 
 from __future__ import annotations
 
+import dis
 import hashlib
 import linecache
 import os
@@ -114,10 +115,28 @@ def njit(function: Function | None = None, *, fastmath: frozenset[str] = EXACT, 
 
 
 def parallel_form(kernel: Any) -> Any:
-    """The same body with its `prange` loops spread over threads; call it only where `pays` says so."""
+    """The same body with its `prange` loops, and those of kernels that it calls, spread over threads; call it only where `pays` says so."""
     if DISABLED:
         return kernel
-    return Kernel(kernel.py_func, targetoptions={**kernel.targetoptions, "parallel": True})
+    function = kernel.py_func
+    threaded = {name: parallel_form(k) for name, k in _called(function).items() if _has_prange(k.py_func)}
+    if threaded:
+        function = types.FunctionType(function.__code__, {**function.__globals__, **threaded}, function.__name__)
+    return Kernel(function, targetoptions={**kernel.targetoptions, "parallel": True})
+
+
+def _called(function: Function) -> dict[str, Any]:
+    """The kernels that a function calls, by name; names alone may be those of attributes."""
+    named = {name: function.__globals__.get(name) for name in function.__code__.co_names}
+    found = {name: k for name, k in named.items() if isinstance(k, Kernel)}
+    if found:
+        loaded = {i.argval for i in dis.get_instructions(function) if i.opname == "LOAD_GLOBAL"}
+        found = {name: k for name, k in found.items() if name in loaded}
+    return found
+
+
+def _has_prange(function: Function) -> bool:
+    return "prange" in function.__code__.co_names or any(_has_prange(k.py_func) for k in _called(function).values())
 
 
 class _Direct(dict[Any, Function]):
