@@ -30,7 +30,9 @@ def test_sync_keeps_survivors_and_begins_anew_for_the_new(make: Any) -> None:
     moments = opt.state[weight]["exp_avg"]
     m[1] = nn.Linear(3, 5)
     m.insert(0, nn.Linear(2, 2))
-    assert opt.sync(m) is None
+    synced = opt.sync(m)
+    assert synced == (("0.weight", "0.bias", "2.weight", "2.bias"), ("1.weight", "1.bias"), ())
+    assert repr(synced) == "Synced: added 0.weight, 0.bias, 2.weight, 2.bias; dropped 1.weight, 1.bias"
     assert opt.state[weight]["exp_avg"] is moments and old not in opt.state and set(opt.state) == {weight, m[1].bias}
     trained(opt, m)
     assert [opt.state[p]["step"] for p in m.parameters()] == [1, 1, 3, 3, 1, 1]

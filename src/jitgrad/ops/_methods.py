@@ -254,7 +254,7 @@ def _only_leaves(x: Tensor, done: str, instead: str) -> None:
 
 def _rebound(cls: type, t: Tensor) -> Tensor:
     """What t is, as an object of a class of tensors."""
-    y: Tensor = object.__new__(cls)
+    y: Tensor = cls.__new__(cls)
     for name in ("array", "node", "base", "stamp"):
         setattr(y, name, getattr(t, name))
     return y

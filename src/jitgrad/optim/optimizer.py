@@ -13,8 +13,9 @@ from jitgrad.errors import DTypeError, GradError, ShapeError, StateDictError
 from jitgrad.nn import Module, _edits
 from jitgrad.nn._edits import Walk
 from jitgrad.nn._moves import forget_grad
+from jitgrad.optim._follow import Synced, follow
 from jitgrad.optim._state import copied, owned, read_state
-from jitgrad.optim._watch import Watch, follow, look
+from jitgrad.optim._watch import Watch, look, model_of
 
 Params: TypeAlias = Iterable[Any] | Module
 
@@ -99,9 +100,12 @@ Nothing was updated. Call optimizer.sync(model): it keeps the state of the other
             taken.add(id(p))
         self._check(group)
         self.param_groups.append(group)
+        watch = self._watch = self._watch or Watch()
+        watch.given(params)
         if isinstance(given, (Module, Walk)):
-            self._watch = self._watch or Watch()
-            self._watch.add(*((given, True) if isinstance(given, Module) else (given.module, given.recurse)), taken)
+            watch.add(*((given, True) if isinstance(given, Module) else (given.module, given.recurse)), taken)
+        elif (model := model_of(params)) is not None:
+            watch.add(model, True, taken, guessed=True)
 
     def _check_parameter(self, which: Any, p: Any) -> None:
         """Raise for what cannot be optimized."""
@@ -118,7 +122,7 @@ Nothing was updated. Call optimizer.sync(model): it keeps the state of the other
                 "Try x.detach().clone()."
             )
 
-    def sync(self, model: Module) -> None:
+    def sync(self, model: Module) -> Synced:
         """Follow a model after it was edited: keep the state of the parameters that stayed, drop those that left, take in the new.
 
         Afterwards the optimizer holds all parameters of the model, in the order in which a new optimizer would, in as many groups as
@@ -144,7 +148,7 @@ Nothing was updated. Call optimizer.sync(model): it keeps the state of the other
         """
         if not isinstance(model, Module):
             raise TypeError(f"{type(self).__name__}.sync: expected a model, given {type(model).__name__}.")
-        follow(self, model)
+        return follow(self, model)
 
     def _check(self, group: dict[str, Any]) -> None:
         """Raise for options out of range; subclasses add theirs."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from jitgrad._html import block, element, faint
 from jitgrad.autograd import Tensor
 from jitgrad.errors import DeviceError, DTypeError, JitgradError, ShapeError, SurgeryError
+from jitgrad.nn._edits import Members
 from jitgrad.nn._listed import Listed
 from jitgrad.nn._trace import Trace, tensors_in
 from jitgrad.nn.containers import ModuleDict
@@ -160,6 +161,7 @@ class Edit:
     def __init__(self, model: Module, what: str, example: Example | None) -> None:
         self.model, self.what, self.example = model, what, example
         self.before = entries(model)
+        self.members = Members(model)
         self.modules = list(model.modules())  # held, so that their ids stay theirs
         self.inside = set(map(id, self.modules))
         self.parameters_before = count_parameters(model.modules())
@@ -274,6 +276,7 @@ class Change:
         for s in self._steps:
             s.settle(inside)
         self.resized = tuple(s.text for s in self._steps if isinstance(s, Resized) and s.stayed)
+        edit.members.changed()
         after: list[Entry] = entries(edit.model)
         self.lines: tuple[Line, ...] = tuple(compare(edit.before, after))
 
@@ -295,8 +298,10 @@ class Change:
         since = list(dict.fromkeys(words for s in self._steps if (words := s.since(inside))))
         if since:
             raise SurgeryError(f"{self.what}: cannot be undone, as the model has been edited since: {'; '.join(since)}. Undo that first.")
+        members = Members(self.model)
         for s in reversed(self._steps):
             s.undo()
+        members.changed()
         self.undone = True
 
     def _head(self) -> str:
