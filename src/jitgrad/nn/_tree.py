@@ -199,7 +199,7 @@ class Tree:
         return Walk(cast("Module", self), recurse, self._named("_parameters", prefix, recurse, remove_duplicate))
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
-        """Parameters, each once: what an optimizer takes, which then notices when one leaves the module or comes in."""
+        """Parameters, each once: what an optimizer takes, alone or in a list, and then notices when one leaves the module or comes in."""
         return Walk(cast("Module", self), recurse, (p for _, p in self.named_parameters(recurse=recurse)))
 
     def named_buffers(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:

@@ -43,13 +43,13 @@ def follow(optimizer: Optimizer, model: Module) -> Synced:
     own, model = _own(watch, model)
     here: Here = {id(p): (path, p) for path, p in model.named_parameters()}
     inside = {id(m) for m in model.modules()}
-    others = [w for w in watch.modules if own is not None and (m := w.module()) is not None and id(m) not in inside]
+    followed = _followed(watch, own)
+    others = [w for w in watch.modules if w not in followed and (m := w.module()) is not None and id(m) not in inside]
     elsewhere = {id(p) for w in others for p in w.module().parameters(recurse=w.recurse)}  # type: ignore[union-attr]
-    followed = watch.modules if own is None else [own]
     may_go = {i for w in followed for i in w.given} - elsewhere
     may_go |= {id(p) for g in groups for p in g["params"] if _out(p, watch)} - {i for w in others for i in w.given}
     kept = [[p for p in g["params"] if id(p) in here or (followed and id(p) not in may_go)] for g in groups]
-    wanted = _wanted(optimizer._watch, own, here, [p for g in groups for p in g["params"]])
+    wanted = _wanted(optimizer._watch, optimizer._whole, own, here, [p for g in groups for p in g["params"]])
     if not wanted and not any(kept):
         raise SurgeryError(
             f"{what}: the optimizer has no parameter of this {type(model).__name__}, and none of them is newer than the optimizer: "
@@ -96,18 +96,29 @@ def _own(watch: Watch, model: Module) -> tuple[Watched | None, Module]:
     return around[0] if around else (own, model)
 
 
+def _followed(watch: Watch, own: Watched | None) -> list[Watched]:
+    """What of the watched is followed: the model; where it was not watched, those that are trained no more, or else all of them."""
+    gone = [w for w in watch.modules if w.missed or (m := w.module()) is None or m in _edits.out]
+    return [own] if own is not None else gone or watch.modules
+
+
 def _out(p: Tensor, watch: Watch) -> bool:
     """Whether surgery took a parameter out of a model after it was given."""
     return isinstance(p, Parameter) and p._left is not None and watch.known.get(id(p)) is not p._left
 
 
-def _wanted(watch: Watch | None, own: Watched | None, here: Here, params: list[Tensor]) -> list[tuple[str, Parameter]]:
+def _wanted(
+    watch: Watch | None, whole: frozenset[str], own: Watched | None, here: Here, params: list[Tensor]
+) -> list[tuple[str, Parameter]]:  # fmt: skip
     """What of a model is to be taken in: all of it where all was given, else what is new and wants gradients, not what was left out."""
     held = {id(p) for p in params}
     missing = {i: found for i, found in here.items() if i not in held}
     if watch is None:
-        return [(path, p) for path, p in missing.values() if p.requires_grad and _around(path, here, held)]
-    followed = watch.modules if own is None else [own]
+        known = {path: True for i, (path, _) in here.items() if i in held}
+        if not whole.isdisjoint(known):
+            return list(missing.values())
+        return [(path, p) for path, p in missing.values() if p.requires_grad and _nearest(path, known)]
+    followed = _followed(watch, own)
     paths = {path for path, _ in here.values()}
     if any(w.whole and (w is own or {path for path, _ in w.given.values()} == paths) for w in followed):
         return list(missing.values())
@@ -132,13 +143,6 @@ def _nearest(path: str, known: dict[str, bool]) -> list[bool]:
     steps = path.split(".")
     beginnings = (".".join(steps[:k]) + "." for k in range(len(steps) - 1, 0, -1))
     return next((found for start in beginnings if (found := [is_so for p, is_so in known.items() if p.startswith(start)])), [])
-
-
-def _around(path: str, here: Here, held: set[int]) -> bool:
-    """Whether what stands around a path is held: all that a copy of an optimizer can go by."""
-    known = {p: True for i, (p, _) in here.items() if i in held}
-    first = path.split(".")[0]
-    return bool(_nearest(path, known)) or all(p in known for p, _ in here.values() if p.split(".")[0] != first)
 
 
 def _paths(group: dict[str, Any], modules: Iterable[Watched]) -> dict[int, str]:
