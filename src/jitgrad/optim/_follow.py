@@ -56,14 +56,14 @@ def follow(optimizer: Optimizer, model: Module) -> Synced:
             "nothing tells which to train. Nothing was changed. Make a new optimizer."
         )
     homes = _Homes(groups, kept, here, watch.modules)
-    for path, p in wanted:
-        optimizer._check_parameter(path, p)
+    for path, new_one in wanted:
+        optimizer._check_parameter(path, new_one)
         if (home := homes.of(path)) is None:
             raise SurgeryError(
                 f"{what}: groups {homes.emptied} have lost all their parameters, and nothing tells to which "
                 f"of them {path} belongs. Nothing was changed. Make a new optimizer."
             )
-        kept[home].append(p)
+        kept[home].append(new_one)
     order = {i: k for k, i in enumerate(here)}
     for params in kept:
         params.sort(key=lambda p: order.get(id(p), len(order)))
@@ -157,9 +157,7 @@ def _paths(group: dict[str, Any], modules: Iterable[Watched]) -> dict[int, str]:
 class _Homes:
     """Where in the groups new parameters belong, by the paths of those that are or were there."""
 
-    def __init__(
-        self, groups: list[dict[str, Any]], kept: list[list[Tensor]], here: dict[int, tuple[str, Tensor]], modules: list[Watched]
-    ) -> None:
+    def __init__(self, groups: list[dict[str, Any]], kept: list[list[Tensor]], here: Here, modules: list[Watched]) -> None:
         self.near: dict[tuple[str, ...], set[int]] = defaultdict(set)  # groups by the beginning of a path
         self.alike: dict[tuple[tuple[str, ...], str], set[int]] = defaultdict(set)  # and by its last name too
         for number, group in enumerate(groups):
