@@ -50,7 +50,9 @@ def editing(statements: str) -> Callable[[Any], None]:
 
 
 def said(opt: optim.Optimizer) -> str | None:
-    """What the next step says: the first name that has left, or +the first that was gained."""
+    """What a step with gradients says: the first name that has left, or +the first that was gained."""
+    for p in [p for g in opt.param_groups for p in g["params"] if p.requires_grad and p.grad is None]:
+        p.grad = jg.zeros_like(p)
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         try:

@@ -15,7 +15,7 @@ from edited_model import Net, editing, layer, new, said
 import jitgrad as jg
 from jitgrad import nn, optim
 from jitgrad.errors import SurgeryError
-from jitgrad.nn import _edit_mark
+from jitgrad.nn import _edit_mark, surgery
 
 # The edit, and the first name that has left, or that was gained (+); None: nothing that an optimizer should speak of.
 EDITS: dict[str, str | None] = {
@@ -190,13 +190,154 @@ def test_parts_in_groups() -> None:
     assert said(opt) == "x.weight"
 
 
-def test_of_lists_and_rests_nothing_is_said() -> None:
-    m = Net()
-    for given in (list(m.parameters()), (p for p in m.parameters()), filter(None, m.named_parameters())):
-        opt = optim.SGD(given, lr=0.1)
-        m.more = new()
+LISTS: dict[str, tuple[Callable[[Any], Any], str | None]] = {
+    # What is given, and what is said of a parameter that is gained; one that left is an error always.
+    "list": (lambda m: list(m.parameters()), "+more"),
+    "generator": (lambda m: (p for p in m.parameters()), "+more"),
+    "pairs": (lambda m: filter(None, m.named_parameters()), "+more"),
+    "trained": (lambda m: [p for p in m.requires_grad_(True).parameters() if p.requires_grad], "+more"),
+    "some": (lambda m: [p for p in m.parameters() if p is not m.scale], None),
+    "head": (lambda m: [p for n, p in m.named_parameters() if n.startswith("head")], None),
+    "groups": (lambda m: [{"params": list(m.parameters())[k::2]} for k in (0, 1)], "+more"),
+    "parts": (lambda m: [{"params": [p for p in m.parameters() if p.ndim == k]} for k in (2, 1)], "+more"),
+}
+
+
+@pytest.mark.parametrize("given", LISTS)
+def test_lists_are_of_the_model_that_was_asked_for_them(given: str) -> None:
+    m, other = Net(), Net()
+    make, gained = LISTS[given]
+    list(other.parameters())
+    opt = optim.SGD(make(m), lr=0.1)
+    other.head = layer()
+    assert said(opt) is None
+    m.more = new()
+    assert said(opt) == gained
+    kept, m.head = m.head, layer()
+    assert said(opt) == "head.weight"
+    m.head = kept
+    assert said(opt) is None
+
+
+def test_what_a_list_is_not_said_to_have_lost() -> None:
+    def gan(m: Any) -> Any:
+        other = Net()
+        opt = optim.SGD([*m.parameters(), *other.parameters()], lr=0.1)
+        other.head = layer()
+        return opt, other
+
+    def rebuilt(m: Any) -> Any:
+        rest = nn.Sequential(*list(m.children())[:2])
+        opt = optim.SGD(list(rest.parameters()), lr=0.1)
+        m.seq = layer()
+        return opt, rest
+
+    def alone(m: Any) -> Any:
+        head = m.head
+        opt = optim.SGD(list(head.parameters()), lr=0.1)
+        m.head = nn.Identity()
+        return opt, head
+
+    def shared(m: Any) -> Any:
+        twin = nn.Sequential(m.head)
+        opt = optim.SGD(list(twin.parameters()), lr=0.1)
         m.head = layer()
-        assert said(opt) is None
+        return opt, twin
+
+    def loose(m: Any) -> Any:
+        opt = optim.SGD([*m.parameters(), new()], lr=0.1)
+        m.head = layer()
+        return opt, None
+
+    for case in (gan, rebuilt, alone, shared, loose):
+        m = Net()
+        list(m.parameters())
+        opt, kept = case(m)
+        assert said(opt) is None, (case.__name__, kept)
+
+
+TAKEN: dict[str, Callable[[Any], Any]] = {
+    "walk": lambda m: m.head.parameters(),
+    "module": lambda m: m.head,
+    "list": lambda m: list(m.head.parameters()),
+    "tensors": lambda m: [m.head.weight, m.head.bias],
+    "two": lambda m: [m.head.weight, m.seq[0].weight],
+    "group": lambda m: [{"params": [m.scale]}, {"params": m.head.parameters()}],
+    "model": lambda m: m,
+    "all": lambda m: list(m.parameters()),
+}
+
+
+@pytest.mark.parametrize("given", TAKEN)
+def test_what_surgery_takes_out_has_left_whatever_was_given(given: str) -> None:
+    m = Net()
+    opt = optim.SGD(TAKEN[given](m), lr=0.1)
+    old = m.head
+    change = surgery.replace(m, "head", nn.Linear(1, 1))
+    assert said(opt) == "head.weight" and said(opt) == "head.weight"
+    change.undo()
+    assert said(opt) is None
+    surgery.replace(m, "head", nn.Linear(1, 1))
+    assert said(opt) == "head.weight"
+    user = nn.Sequential(old)  # registered again
+    assert said(opt) == ("head.weight" if given in ("model", "all") else None), user  # m has lost it all the same
+    again = optim.SGD(old.parameters(), lr=0.1)  # somebody wants what has left
+    m.more = layer()
+    assert said(again) is None
+
+
+def test_what_else_surgery_says_of_an_optimizer() -> None:
+    m = Net()
+    first, seq = m.seq[0], optim.SGD([m.seq[2].weight], lr=0.1)
+    surgery.remove(m, "seq.0")
+    assert said(seq) is None and first not in list(m.modules())
+    whole = optim.SGD(list(m.parameters()), lr=0.1)
+    change = surgery.replace(m, "head", nn.Linear(1, 1))
+    with pytest.raises(
+        SurgeryError, match=r"2 parameters have left Net .*: head.weight \(1, 1\) and head.bias .* Call optimizer.sync\(model\): it"
+    ):
+        whole.step()
+    whole.sync(m)
+    assert said(whole) is None
+    change.undo()
+    assert said(whole) == "head.weight"
+    part = optim.SGD(m.head.parameters(), lr=0.1)
+    surgery.replace(m, "head", nn.Linear(1, 1))
+    with pytest.raises(SurgeryError, match=r"Call optimizer.sync\(model.head\): it"):
+        part.step()
+    moved = optim.SGD(m.list[0].parameters(), lr=0.1)
+    both = nn.ModuleList([m, nn.Sequential(m.list[0])])
+    list(both.parameters())
+    change = surgery.replace(m, "list.0", nn.Linear(1, 1))
+    assert said(moved) is None  # another model has it
+
+
+def test_a_head_without_gradients() -> None:
+    m: Any = nn.Module()
+    m.body, m.fc = layer(), layer()
+    opt = optim.SGD(m.fc.parameters(), lr=0.1)
+    old, m.fc = m.fc, layer()
+    with pytest.warns(
+        UserWarning, match=r"SGD.step: no parameter of the Linear that was given has a gradient.*sync with .* model.fc\."
+    ) as heard:
+        opt.step()
+    assert len(heard) == 1 and heard[0].filename == __file__
+    m.other = layer()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        opt.step()  # once
+        frozen = optim.SGD(old.requires_grad_(False).parameters(), lr=0.1)
+        m.third = layer()
+        frozen.step()
+    list(m.parameters())
+    guessed = optim.SGD(list(m.fc.parameters()), lr=0.1)
+    old, m.fc = m.fc, layer()
+    with pytest.warns(UserWarning, match=r"fc.weight \(1, 1\) and fc.bias \(1,\)\. .* Call optimizer.sync\(model.fc\)\."):
+        guessed.step()
+
+
+def test_rests() -> None:
+    m = Net()
     walk = m.parameters()
     first = next(walk)
     opt = optim.SGD(walk, lr=0.1)  # not all were given: what is gained is no news, but what leaves is

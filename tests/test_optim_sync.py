@@ -11,6 +11,7 @@ from edited_model import Net, editing, layer, new, said
 import jitgrad as jg
 from jitgrad import nn, optim
 from jitgrad.errors import GradError, SurgeryError
+from jitgrad.nn import surgery
 from jitgrad.optim import lr_scheduler
 
 
@@ -30,7 +31,9 @@ def test_sync_keeps_survivors_and_begins_anew_for_the_new(make: Any) -> None:
     moments = opt.state[weight]["exp_avg"]
     m[1] = nn.Linear(3, 5)
     m.insert(0, nn.Linear(2, 2))
-    assert opt.sync(m) is None
+    synced = opt.sync(m)
+    assert synced == (("0.weight", "0.bias", "2.weight", "2.bias"), ("1.weight", "1.bias"), ())
+    assert repr(synced) == "Synced: added 0.weight, 0.bias, 2.weight, 2.bias; dropped 1.weight, 1.bias"
     assert opt.state[weight]["exp_avg"] is moments and old not in opt.state and set(opt.state) == {weight, m[1].bias}
     trained(opt, m)
     assert [opt.state[p]["step"] for p in m.parameters()] == [1, 1, 3, 3, 1, 1]
@@ -87,6 +90,82 @@ def test_groups_of_new_parameters(how: str, edit: str, homes: dict[str, int]) ->
     opt.step()
     scheduler.step()
     assert [g["lr"] for g in opt.param_groups] == [0.125, 0.25]
+
+
+def head_of(m: Any) -> Any:
+    return [p for n, p in m.named_parameters() if n.startswith("fc")]
+
+
+def trainable(m: Any) -> Any:
+    m.body.requires_grad_(False)
+    return [p for p in m.parameters() if p.requires_grad]
+
+
+# What is given of a model with a body and a head, the edit, what sync takes as the model, and the first names it adds, drops, leaves out.
+LEFT_OUT: list[tuple[Any, str, str, str, str, str]] = [
+    (lambda m: m.fc.parameters(), "pass", "m", "", "", "body.0.weight"),
+    (lambda m: m.fc.parameters(), "m.fc = layer()", "m", "fc.weight", "weight", "body.0.weight"),
+    (lambda m: m.fc.parameters(), "m.fc = layer()", "m.fc", "weight", "weight", ""),
+    (lambda m: m.fc.parameters(), "surgery.replace(m, 'fc', older)", "m", "fc.weight", "weight", "body.0.weight"),
+    (lambda m: m.fc.parameters(), "surgery.replace(m, 'fc', older)", "m.fc", "weight", "weight", ""),
+    (head_of, "pass", "m", "", "", "body.0.weight"),
+    (head_of, "m.fc = older", "m", "fc.weight", "fc.weight", "body.0.weight"),
+    (head_of, "m.fc = older", "m.fc", "fc.weight", "fc.weight", "body.0.weight"),
+    (head_of, "m.fc = nn.Sequential(older)", "m", "fc.0.weight", "fc.weight", "body.0.weight"),
+    (head_of, "m.body.append(layer())", "m", "", "", "body.0.weight"),
+    (head_of, "m.body[0] = layer()", "m", "", "", "body.0.weight"),
+    (head_of, "m.more = older", "m", "more.weight", "", "body.0.weight"),
+    (head_of, "m.more = older.requires_grad_(False)", "m", "", "", "body.0.weight"),
+    (trainable, "pass", "m", "", "", "body.0.weight"),
+    (trainable, "m.body.requires_grad_()", "m", "", "", "body.0.weight"),
+    (trainable, "m.body[0] = layer()", "m", "body.0.weight", "", "body.1.weight"),
+    (trainable, "m.body.append(older)", "m", "body.2.weight", "", "body.0.weight"),
+    (lambda m: m, "m.fc = older.requires_grad_(False)", "m", "fc.weight", "fc.weight", ""),
+    (lambda m: m, "m.fc = older", "m.fc", "fc.weight", "fc.weight", ""),
+    (lambda m: list(m.parameters()), "m.more = older", "m", "more.weight", "", ""),
+    (lambda m: [{"params": m.body.parameters()}, {"params": m.fc}], "surgery.replace(m, 'fc', older)", "m.fc", "weight", "weight", ""),
+    (lambda m: [{"params": m.body.parameters()}, {"params": m.fc}], "m.body.append(older)", "m", "body.2.weight", "", ""),
+]
+
+
+@pytest.mark.parametrize("case", range(len(LEFT_OUT)))
+def test_sync_leaves_out_what_was_left_out(case: int) -> None:
+    give, edit, what, *expected = LEFT_OUT[case]
+    m: Any = nn.Module()
+    m.body, m.fc = nn.Sequential(layer(), layer()), layer()
+    names = {"m": m, "older": layer(), "layer": layer, "nn": nn, "surgery": surgery, "kept": list(m.modules())}
+    opt = optim.SGD(give(m), lr=0.1)
+    exec(edit, names)
+    before = sum(len(g["params"]) for g in opt.param_groups)
+    synced = opt.sync(eval(what, names))
+    assert [(*paths, "")[0] for paths in synced] == expected
+    assert sum(len(g["params"]) for g in opt.param_groups) == before + len(synced.added) - len(synced.dropped)
+    assert said(opt) is None
+    assert not opt.sync(m).added or what == "m.fc"
+
+
+def test_sync_of_copies_and_of_models_it_does_not_know() -> None:
+    m: Any = nn.Module()
+    m.body, m.fc = nn.Sequential(layer(), layer()), layer()
+    twin, opt = copy.deepcopy((m, optim.SGD(m.fc.parameters(), lr=0.1)))
+    assert opt.sync(twin).added == ()
+    twin, opt = copy.deepcopy((m, optim.SGD(m, lr=0.1)))
+    twin.fc = layer()
+    twin.body.append(layer())
+    assert opt.sync(twin).added == ("body.2.weight", "body.2.bias", "fc.weight", "fc.bias")
+    older, opt = layer(), optim.SGD(m.fc.parameters(), lr=0.1)
+    m.fc = older
+    with pytest.raises(SurgeryError, match=r"SGD.sync: the optimizer has no parameter of this Module, and none .* Make a new optimizer"):
+        opt.sync(m)
+    assert len(opt.param_groups[0]["params"]) == 2
+
+
+def test_what_sync_did_is_readable() -> None:
+    m = nn.Sequential(*(layer() for _ in range(6)))
+    opt = optim.SGD(m[0].parameters(), lr=0.1)
+    assert repr(opt.sync(m)) == (
+        "Synced: nothing has changed\n  left out: 1.weight, 1.bias, 2.weight, 2.bias, 3.weight, 3.bias, 4.weight, 4.bias, 5.weight and 1 more"
+    )
 
 
 def test_sync_leaves_other_models_alone() -> None:

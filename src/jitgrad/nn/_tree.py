@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from jitgrad.autograd import Tensor
 from jitgrad.errors import ArgumentError
-from jitgrad.nn._edit_mark import ParameterIterator, edited
+from jitgrad.nn._edit_mark import ParameterIterator, asked, edited, registered
 from jitgrad.nn._hidden import warn_of_hidden
 from jitgrad.nn._paths import no_entry, steps_of
 from jitgrad.nn.parameter import Buffer, Parameter
@@ -120,6 +120,8 @@ class Tree:
         if param is not None and not isinstance(param, Parameter):
             raise TypeError(f"parameter {name!r}: expected a Parameter or None, given {type(param).__name__}. Try nn.Parameter(x).")
         self._parameters[name] = param
+        if param is not None:
+            param._left = None
         edited()
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
@@ -193,10 +195,11 @@ class Tree:
         """Parameters with their dotted paths; a shared one once, under its first. Warns of those in plain lists and dicts."""
         if recurse:
             warn_of_hidden(self)
+        asked(cast("Module", self))
         return ParameterIterator(cast("Module", self), recurse, self._named("_parameters", prefix, recurse, remove_duplicate))
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
-        """Parameters, each once: what an optimizer takes, which then notices when one leaves the module or comes in."""
+        """Parameters, each once: what an optimizer takes, alone or in a list, and then notices when one leaves the module or comes in."""
         return ParameterIterator(cast("Module", self), recurse, (p for _, p in self.named_parameters(recurse=recurse)))
 
     def named_buffers(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
@@ -288,4 +291,5 @@ def check_child(parent: Module, where: str, child: Any) -> Module:
         raise TypeError(f"{where}: expected a Module, given {type(child).__name__}.")
     if child is parent or (child._modules and any(m is parent for m in child.modules())):
         raise ArgumentError(f"{where}: a {type(parent).__name__} cannot be inside itself.")
+    registered(cast("Module", child))
     return cast("Module", child)

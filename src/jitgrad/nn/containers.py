@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Self, TypeVar, overload
 
 from jitgrad.errors import ArgumentError, JitgradError, NoForwardError
-from jitgrad.nn._edit_mark import edited
+from jitgrad.nn._edit_mark import edited, registered
 from jitgrad.nn._hooks import call_with_hooks
 from jitgrad.nn._listed import POSITION, Entry, Listed, positions
 from jitgrad.nn._mapped import Mapped
@@ -227,6 +227,7 @@ class Sequential(_Modules[Module]):
             more = " Try Sequential(*layers)." if isinstance(module, Iterable) else ""
             if not isinstance(module, Module):
                 raise TypeError(f"Sequential: expected modules, given {type(module).__name__} at {i}.{more}")
+            registered(module)
             self._modules[str(i)] = module
 
     def insert(self, index: Any, module: Any = None, *, after: str | None = None, name: str | None = None) -> Self:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from jitgrad.autograd import Tensor, detach, tensor_repr
+from jitgrad.autograd.node import tick
+
+if TYPE_CHECKING:
+    from jitgrad.nn._edit_mark import Left
 
 
 class Parameter(Tensor):
@@ -26,7 +30,15 @@ class Parameter(Tensor):
     [3.0, 3.0]
     """
 
-    __slots__ = ()
+    __slots__ = ("_born", "_left")
+    _born: int  # when it was made, copies too: optimizers tell by it what is new
+    _left: Left | None  # where surgery took it from, unless it is registered somewhere again
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        self = object.__new__(cls)
+        self._born = tick()
+        self._left = None
+        return self
 
     def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
         if not isinstance(data, Tensor):

@@ -40,6 +40,8 @@ class _Kept(Module):
             if table is not home:
                 table.pop(name, None)
         home[name] = value
+        if home is self._parameters:
+            value._left = None
         edited()
 
     def _forget(self, name: str) -> None:

@@ -252,9 +252,9 @@ def _only_leaves(x: Tensor, done: str, instead: str) -> None:
         raise RuntimeError(f"only leaves can be {done}: this tensor was computed from others. Use {instead}.")
 
 
-def _rebound(cls: type, t: Tensor) -> Tensor:
+def _rebound(cls: type[Tensor], t: Tensor) -> Tensor:
     """What t is, as an object of a class of tensors."""
-    y: Tensor = object.__new__(cls)
+    y: Tensor = cls.__new__(cls)  # what a Parameter notes when it is made, too
     for name in ("array", "node", "base", "stamp"):
         setattr(y, name, getattr(t, name))
     return y

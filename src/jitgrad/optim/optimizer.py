@@ -13,8 +13,9 @@ from jitgrad.errors import DTypeError, GradError, ShapeError, StateDictError
 from jitgrad.nn import Module, _edit_mark
 from jitgrad.nn._edit_mark import ParameterIterator
 from jitgrad.nn._moves import forget_grad
+from jitgrad.optim._follow import Synced, follow
 from jitgrad.optim._state import copied, owned, read_state
-from jitgrad.optim._watch import Watch, follow, look
+from jitgrad.optim._watch import Watch, look, model_of
 
 Params: TypeAlias = Iterable[Any] | Module
 
@@ -31,8 +32,10 @@ class Optimizer:
 
     Given a model, or what its ``parameters()`` or ``named_parameters()`` returned, also as "params" of a group, an optimizer notices
     edits of it: at ``step()`` a parameter that has left the model is an error, and a warning names one that it has gained, where all
-    others had been given and this one wants a gradient. See ``sync``. Of a list nothing is noticed. The model is not kept alive by it,
-    and a copied or unpickled optimizer notices nothing before ``sync``.
+    others had been given and this one wants a gradient. Parameters in a list are taken for those of the largest model that has all of
+    them and whose ``parameters()`` were asked for. What ``nn.surgery`` took out of a model is an error whatever was given; where after
+    another edit none of a module's parameters has a gradient, a warning says so. See ``sync``. The model is not kept alive by it, and
+    a copied or unpickled optimizer notices nothing before ``sync``.
     Raises TypeError, ValueError or GradError for what cannot be optimized: no parameters, one twice, one that is not a leaf.
 
     >>> from jitgrad import nn, optim
@@ -45,6 +48,7 @@ class Optimizer:
     jitgrad.errors.SurgeryError: SGD.step: 2 parameters have left Sequential since the optimizer was made: 1.weight (1, 3), 1.bias (1,). \
 Nothing was updated. Call optimizer.sync(model): it keeps the state of the others.
     >>> opt.sync(net)
+    Synced: added 1.weight, 1.bias; dropped 1.weight, 1.bias
     >>> opt.step(), opt.param_groups[0]["param_names"]
     (None, ['0.weight', '0.bias', '1.weight', '1.bias'])
     """
@@ -55,6 +59,7 @@ Nothing was updated. Call optimizer.sync(model): it keeps the state of the other
     _required: tuple[str, ...] = ()  # of them and of its numbers those that a state has unless it is empty
     _stepped = False  # schedulers warn where they are stepped before the optimizer
     _watch: Watch | None = None  # of the models whose parameters were given
+    _whole: frozenset[str] = frozenset()  # in a copy: paths in the models all of whose parameters were given
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         model = isinstance(params, Module)
@@ -99,9 +104,12 @@ Nothing was updated. Call optimizer.sync(model): it keeps the state of the other
             taken.add(id(p))
         self._check(group)
         self.param_groups.append(group)
+        watch = self._watch = self._watch or Watch()
+        watch.given(params)
         if isinstance(given, (Module, ParameterIterator)):
-            self._watch = self._watch or Watch()
-            self._watch.add(*((given, True) if isinstance(given, Module) else (given.module, given.recurse)), taken)
+            watch.add(*((given, True) if isinstance(given, Module) else (given.module, given.recurse)), taken)
+        elif (model := model_of(params)) is not None:
+            watch.add(model, True, taken, guessed=True)
 
     def _check_parameter(self, which: Any, p: Any) -> None:
         """Raise for what cannot be optimized."""
@@ -118,33 +126,41 @@ Nothing was updated. Call optimizer.sync(model): it keeps the state of the other
                 "Try x.detach().clone()."
             )
 
-    def sync(self, model: Module) -> None:
+    def sync(self, model: Module) -> Synced:
         """Follow a model after it was edited: keep the state of the parameters that stayed, drop those that left, take in the new.
 
-        Afterwards the optimizer holds all parameters of the model, in the order in which a new optimizer would, in as many groups as
-        before, so that schedulers go on. Those that stayed keep group and state; a replaced one begins without state, also where name
-        and shape are the old one's. A new one goes into the group of the parameter whose name it has, or of its nearest neighbours by
-        path; where these are in several groups, into that of those called like it, as a bias among biases; where it has none, into the
-        group that has lost all of its own; else into the first. Groups that have "param_names" get the new ones.
+        Where the optimizer had all parameters of the model, it has all of them again. Else it takes in those that want gradients and
+        stand where one has left, or are younger than the optimizer or its last ``sync``, or have come into a module that was given;
+        not what was left out when it was made, nor what takes the place of that or comes beside it, unless it was frozen then. A copied
+        or unpickled optimizer that had not all takes in what wants gradients and has its nearest neighbours by path in it.
 
-        What the optimizer holds beside this model stays. But where it was not made from this model, and has not followed it before, it
-        follows it in the place of those it was made from, be they parts of it or others: their parameters go; and where it was made
-        from lists only, everything goes that is not in the model. To train a part of a model only, give that part.
+        The parameters are in the order in which a new optimizer would have them, in as many groups as before, so that schedulers go on.
+        Those that stayed keep group and state; a replaced one begins without state, also where name and shape are the old one's. A new
+        one goes into the group of the parameter whose name it has, or of its nearest neighbours by path; where these are in several
+        groups, into that of those called like it, as a bias among biases; where it has none, into the group that has lost all of its
+        own; else into the first. Groups that have "param_names" get the new ones.
+
+        What the optimizer holds beside this model stays. A part of a model that it follows stands for that model. Where it was not made
+        from this model, and has not followed it before, it follows it in the place of those it was made from that nothing trains any
+        more, or else of all of them: their parameters go; where it was made from lists of no known model, everything that is not in
+        this one goes. Returns the paths that it ``added``, ``dropped`` and has ``left_out``.
 
         Raises TypeError, ValueError or GradError for a model that could not be given to a new optimizer, SurgeryError where several
-        groups have become empty and nothing tells which of them a new parameter belongs to; nothing has changed then.
+        groups have become empty and nothing tells which of them a new parameter belongs to, or which parameters of a model that it does
+        not know are to be trained; nothing has changed then.
 
         >>> from jitgrad import nn, optim
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
         >>> opt = optim.SGD([{"params": net[0].parameters()}, {"params": net[1].parameters(), "lr": 1.0}], lr=0.1)
         >>> net[1] = nn.Linear(3, 2)
         >>> opt.sync(net)
+        Synced: added 1.weight, 1.bias; dropped weight, bias
         >>> [p.shape for p in opt.param_groups[1]["params"]]
         [(2, 3), (2,)]
         """
         if not isinstance(model, Module):
             raise TypeError(f"{type(self).__name__}.sync: expected a model, given {type(model).__name__}.")
-        follow(self, model)
+        return follow(self, model)
 
     def _check(self, group: dict[str, Any]) -> None:
         """Raise for options out of range; subclasses add theirs."""
@@ -176,7 +192,7 @@ Nothing was updated. Call optimizer.sync(model): it keeps the state of the other
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient; returns what closure, called first if given, returns.
 
-        Raises SurgeryError (a ValueError), before any update, where a parameter has left the model that was given; see ``sync``.
+        Raises SurgeryError (a ValueError), before any update, where a parameter has left its model; see ``sync``.
         """
         loss = None
         if closure is not None:
@@ -255,7 +271,11 @@ Nothing was updated. Call optimizer.sync(model): it keeps the state of the other
 
     # ---- state
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_watch"}  # a copy has other parameters than the model
+        # A copy has other parameters than the model.
+        whole = (
+            self._whole.union(path for w in self._watch.modules if w.whole for path, _ in w.given.values()) if self._watch else self._whole
+        )
+        return {**{k: v for k, v in self.__dict__.items() if k != "_watch"}, "_whole": whole}
 
     def state_dict(self) -> dict[str, Any]:
         """Options and state in plain dicts; parameters are numbered in order, tensors share memory."""

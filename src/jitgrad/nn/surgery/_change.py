@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from jitgrad._html import block, element, faint
 from jitgrad.autograd import Tensor
 from jitgrad.errors import DeviceError, DTypeError, JitgradError, ShapeError, SurgeryError
-from jitgrad.nn._edit_mark import edited
+from jitgrad.nn._edit_mark import Members, edited
 from jitgrad.nn._listed import Listed
 from jitgrad.nn._trace import Trace, tensors_in
 from jitgrad.nn._tree import count, every_parameter
@@ -173,6 +173,7 @@ class Edit:
         self.rng_state = get_rng_state()
         self.before = entries(model)
         self.tied = tied(model)
+        self.members = Members(model)
         self.modules = list(model.modules())  # held, so that their ids stay theirs
         self.inside = set(map(id, self.modules))
         self.parameters_before, self.trainable_before = _counts(model)
@@ -291,6 +292,7 @@ class Change:
         for s in self._steps:
             s.settle(inside)
         self.resized = tuple(s.text for s in self._steps if isinstance(s, ResizeLayer) and s.stayed)
+        edit.members.changed()
         after: list[Entry] = entries(edit.model)
         self.lines: tuple[Difference, ...] = tuple(compare(edit.before, after))
 
@@ -318,8 +320,10 @@ class Change:
         since = self._since()
         if since:
             raise SurgeryError(f"{self.what}: cannot be undone, as the model has been edited since: {'; '.join(since)}. Undo that first.")
+        members = Members(self.model)
         for s in reversed(self._steps):
             s.undo()
+        members.changed()
         self.undone = True
 
     def _since(self) -> list[str]:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from jitgrad.errors import SurgeryError
+from jitgrad.nn._edit_mark import Members
 from jitgrad.nn._hidden import warn_of_hidden
 from jitgrad.nn._place import short_name
 from jitgrad.nn.module import Module
@@ -99,6 +100,7 @@ class _WayBack:
             self.change.undo()
             return ""
         missed: list[PutModule] = []
+        members = Members(self.model)
         for new, puts in self.puts.items():
             inside = {m for s in puts if s.old is not None for m in s.old.modules()}
             now = [(p, n) for p, n in _standing(self.model) if p._modules[n] is new and p not in inside]
@@ -109,6 +111,7 @@ class _WayBack:
         for s in self.change._steps:
             if isinstance(s, SetModes):
                 s.undo()
+        members.changed()
         return f"temporarily: {'; '.join(map(_missed, missed))}. All else is as it was before." if missed else ""
 
 
