@@ -418,7 +418,7 @@ REFUSED: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (lambda m: surgery.remove(m, "a"), SurgeryError, r"whose forward would miss it. Try surgery.replace\(model, 'a', nn.Identity\(\)\)"),
     (lambda m: surgery.remove(m, "same.0"), SurgeryError, "same.0 is also twin.0"),
     (lambda m: surgery.swap(m, "a", "a"), SurgeryError, "a and a are one module"),
-    (lambda m: surgery.swap(m, "a", "b", example=S), SurgeryError, 
+    (lambda m: surgery.swap(m, "a", "b", example=S), SurgeryError,
      r"swap 'a' and 'b': b \(Linear\(6, 2\), now a\) no longer fits: .* Swap layers whose sizes are the same.$"),
     (lambda m: surgery.swap(m, nn.Linear, "b"), ArgumentError, "Linear means 3 places: a, b and same.0. Give the path of one"),
     (lambda m: surgery.swap(m, ["same", "twin"], "b"), ArgumentError, "means 2 places"),

@@ -60,8 +60,8 @@ def _ties(edit: Edit, old: Module) -> list[Tie]:
     """The outputs in a module that this edit has resized already, as they must equal those of a layer replaced before."""
     inside = set(old.modules())
     found: dict[tuple[Module, str], Tie] = {}
-    for s in edit.steps:
-        for name in _OUTPUTS if isinstance(s, ResizeLayer) and s.module in inside else ():
+    for s in [s for s in edit.steps if isinstance(s, ResizeLayer) and s.module in inside]:
+        for name in _OUTPUTS:
             if name in s.before:
                 found[s.module, name] = s, name, found.get((s.module, name), (s, name, s.before[name]))[2]
     return list(found.values())
@@ -97,8 +97,8 @@ def _one_size(edit: Edit, operation: Operation, ties: list[Tie], changes: Shapes
         for t, shape in changes:
             if t.ndim >= -dim and t.shape[dim] == now != shape[dim]:
                 raise SurgeryError(
-                    f"{edit.what}: the outputs of {s.cause} and {s.path} must be of one size, as they meet (in an addition, say): with "
-                    f"{s.cause} {s.path} has become {now}, and what is put in at {operation.path} gives {shape[dim]}.\n"
+                    f"{edit.what}: the outputs of {s.cause} and {s.path} must be of one size, as they meet (in an addition, say): "
+                    f"the new {s.cause} has made it {now} already, and what is put in at {operation.path} would make it {shape[dim]}.\n"
                     "  Nothing was changed. Replace only one of them, which the other follows, or give the same size for both."
                 )
 

@@ -273,8 +273,8 @@ class Change:
     moved), ``path``, ``layer``, ``parameters``, ``count`` and, where it moved, ``to``; ``paths`` the paths in it; ``resized`` the modules
     that were made to fit, in words; ``parameters_before`` and ``parameters_after`` the counts of the whole model, ``trainable_before`` and
     ``trainable_after`` those of what wants gradients; ``output_before`` and ``output_after`` the shapes of its output, in words, where an
-    example was given (before: "" where only the edited model takes it), and ``batch_changed`` whether its batch size, dim 0, is another; ``notes`` what else is to be known, such as tied
-    weights that no longer are. It holds what the edit took away.
+    example was given (before: "" where only the edited model takes it), and ``batch_changed`` whether its batch size, dim 0, is another;
+    ``notes`` what else is to be known, such as tied weights that no longer are. It holds what the edit took away.
 
     >>> from jitgrad import nn
     >>> from jitgrad.nn import surgery
@@ -351,8 +351,8 @@ class Change:
             total.append(f"trainable: {self.trainable_before:,} -> {self.trainable_after:,}")
         if self.output_after:
             a_out, b_out = self.output_before, self.output_after
-            before = "" if a_out == b_out else f"{a_out} -> " if a_out else "the example did not fit before -> "
-            total.append(f"output: {before}{b_out}" + ", as before" * (a_out == b_out))
+            changed = f"output: {a_out} -> {b_out}" if a_out else f"output: {b_out}; before, the example did not fit"
+            total.append(f"output: {b_out}, as before" if a_out == b_out else changed)
         return total + [f"note: {text}" for text in self.notes]
 
     def __repr__(self) -> str:

@@ -46,7 +46,7 @@ class Example:
 
 
 class Where(NamedTuple):
-    """Where an error came from: the layer, unless it was the model's own forward, its path, itself in words, a text line with the code's."""
+    """Where an error came from: the layer, unless it was the model's own forward, its path, its words, and the line of the code."""
 
     module: Module | None
     path: str

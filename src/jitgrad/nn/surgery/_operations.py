@@ -129,7 +129,7 @@ class Removal:
 
     fix = "Try adapt=True, which resizes what follows, or take that layer out too."
     replaces = False
-    new = None
+    new: Module | None = None
 
     def __init__(self, slot: Slot) -> None:
         self.slot = slot

@@ -148,11 +148,12 @@ class Maker:
                 raise
             given = f"given {self.new.__name__}, which takes Tensors" if of_tensors else f"it raised {type(error).__name__}: {error}"
             name = self.new.__name__.replace("_", "") if of_tensors else ""
-            layer = next((n for n, kind in vars(activation).items() if n.lower() == name and inspect.isclass(kind)), "GELU")
+            layer = next((n for n, kind in vars(activation).items() if n.lower() == name and inspect.isclass(kind)), "")
+            fix = f"lambda old: nn.{layer}()" if layer else "a function that makes one, such as lambda old: nn.GELU()"
             raise TypeError(
                 f"{self.what}: expected a Module or a function that is called with each old module and returns a Module; "
                 f"for {slot.path} ({short_name(slot.module)}) {given}".rstrip(".")
-                + f". Try lambda old: nn.{layer}()."
+                + f". Try {fix}."
             ) from error
 
 
