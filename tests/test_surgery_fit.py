@@ -93,6 +93,15 @@ def test_embeddings_that_are_added_get_one_size_once() -> None:
 
 
 # ---- what is refused, and in which words
+class Branches(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.short = nn.Sequential(nn.Conv2d(3, 3, 3), nn.Conv2d(3, 3, 3)), nn.Conv2d(3, 3, 5)
+
+    def forward(self, x: Any) -> Any:
+        return self.body(x) + self.short(x)
+
+
 def line() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
 
@@ -106,11 +115,13 @@ SAID: list[tuple[str, Callable[[], nn.Module], Callable[[Any], Any], list[str]]]
     ("padding forgotten", ResNet, lambda m: fit(m, "blocks.0.conv1", nn.Conv2d(4, 4, 5)), [
         "the new Conv2d(4, 4, (5, 5)) changes the size of the image at blocks.0.conv1 from 8 x 8 to 4 x 4, which does not fit in "
         "blocks.0 (the forward of Block): shapes (2, 4, 4, 4) and (2, 4, 8, 8) do not broadcast",
-        "test_surgery_fit.py:", "Try padding=2, which keeps 8 x 8."]),
+        "test_surgery_fit.py:", "Try padding=2, which gives 8 x 8 again."]),
     ("and another width", ResNet, lambda m: fit(m, "blocks.0.conv1", nn.Conv2d(4, 7, (5, 3), padding=(0, 1))), [
-        "from 8 x 8 to 4 x 8, which does not fit in blocks.0", "Try padding=(2, 1), which keeps 8 x 8."]),
+        "from 8 x 8 to 4 x 8, which does not fit in blocks.0", "Try padding=(2, 1), which gives 8 x 8 again."]),
     ("a stride", ResNet, lambda m: fit(m, "blocks.0.conv1", nn.Conv2d(4, 4, 3, stride=2, padding=1)), [
-        "from 8 x 8 to 4 x 4", "Give it the stride and padding that keep 8 x 8."]),
+        "from 8 x 8 to 4 x 4", "Give it the stride and padding that give 8 x 8 again."]),
+    ("an image's size without a new layer", Branches, lambda m: surgery.remove(m, "body.1", example=X, adapt=True), [
+        "the image size 4 cannot become 6: an operation here gives 4.", "in conv2d of short"]),
     ("adapt before", ResNet, lambda m: fit(m, "fc", nn.Linear(6, 3), example=(2, 4, 8, 8)), [
         "the example does not fit ResNet as it is, before any edit: stem.0", "With adapt=True it must fit before the edit",
         "leave adapt=True out"]),

@@ -141,5 +141,5 @@ def _padding(new: Module, old_size: tuple[int, ...], new_size: tuple[int, ...]) 
     if isinstance(new, _Conv) and not isinstance(new.padding, str) and set(new.stride) == {1} and not any(n % 2 for n in missing):
         wanted = [p + n // 2 for p, n in zip(new.padding, missing, strict=True)]
         if min(wanted) >= 0:
-            return f"Try padding={wanted[0] if len(set(wanted)) == 1 else tuple(wanted)}, which keeps {_by(old_size)}."
-    return f"Give it the stride and padding that keep {_by(old_size)}."
+            return f"Try padding={wanted[0] if len(set(wanted)) == 1 else tuple(wanted)}, which gives {_by(old_size)} again."
+    return f"Give it the stride and padding that give {_by(old_size)} again."

@@ -36,7 +36,8 @@ def replace(
         refused where a layer no longer fits. One that only the edited model takes, such as images of other channels, will do without
         adapt.
     adapt
-        Whether layers that follow are resized where they no longer fit; several modules are replaced one after the other then.
+        Whether layers that follow are resized where they no longer fit; several modules are replaced one after the other then, and a
+        function meets each with the input that it has got by then and the output size that it had before the edit.
     keep
         What a resized layer keeps: "overlap", the weights that both sizes have, or "none".
     shared

@@ -333,7 +333,7 @@ class Follow:
             if a.new is None and not a.parts and not settled:
                 a.new = shape[d] if shape[d] != a.size else None
             elif new_size(a) != shape[d]:
-                self._raise(a, f"an operation here gives {shape[d]}", op)
+                self._raise(a, f"an operation here gives {shape[d]}", op, what="image size")
 
     def _static(self, op: Op, inputs: Sequence[Spec | None]) -> Sequence[Any]:
         weight = inputs[1] if id(op) in self.grouped else None
@@ -365,11 +365,11 @@ class Follow:
                     why = f"it is dim {use.dim} of {use.name!r} of {owner}, and only layers of jitgrad.nn can be resized"
                     self._raise(w, why, fix=f"Put a layer in between that gives {root(w).size} again, or {AT_ONCE}")
 
-    def _raise(self, w: Width, why: str, op: Op | None = None, fix: str = "") -> None:
+    def _raise(self, w: Width, why: str, op: Op | None = None, fix: str = "", what: str = "width") -> None:
         size = root(w).size
         place = self.place(op) if op is not None else ""
         raise CannotFollow(
-            f"the width {size} cannot become {new_size(w)}: {why}.", place, fix or f"Put a layer in between that gives {size} again."
+            f"the {what} {size} cannot become {new_size(w)}: {why}.", place, fix or f"Put a layer in between that gives {size} again."
         )
 
     def place(self, op: Op) -> str:
