@@ -164,7 +164,8 @@ def test_what_sync_did_is_readable() -> None:
     m = nn.Sequential(*(layer() for _ in range(6)))
     opt = optim.SGD(m[0].parameters(), lr=0.1)
     assert repr(opt.sync(m)) == (
-        "Synced: nothing has changed\n  left out: 1.weight, 1.bias, 2.weight, 2.bias, 3.weight, 3.bias, 4.weight, 4.bias, 5.weight and 1 more"
+        "Synced: nothing has changed\n"
+        "  left out: 1.weight, 1.bias, 2.weight, 2.bias, 3.weight, 3.bias, 4.weight, 4.bias, 5.weight and 1 more"
     )
 
 

@@ -409,7 +409,7 @@ REFUSED: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (lambda m: surgery.insert_before(m, m.same[0], nn.ReLU(), name="x.y"), KeyError, "without dots"),
     (lambda m: surgery.insert_before(m, m.same[0], m.same), SurgeryError, "contains the Sequential it is to be part of"),
     (lambda m: surgery.insert_before(m, "a", one(nn.Linear, 4, 5), wrap=True, example=S), SurgeryError,
-     r"a.1 \(Linear\(4, 6\)\) no longer fits"),
+     r"a \(Linear\(4, 6\), now a.1\) no longer fits: .* or a layer that gives the sizes of what it takes."),
     (lambda m: surgery.insert_before(m, "a", nn.ReLU()), SurgeryError, r"Sequential\(new, old\)"),
     *((lambda m, f=f, name=name: f(m, "a", nn.ReLU(), wrap=True, name=name), ArgumentError, f"a name of digits .* given {name!r}")
       for f in (surgery.insert_before, surgery.insert_after) for name in ("0", "1", "7")),
@@ -418,7 +418,8 @@ REFUSED: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (lambda m: surgery.remove(m, "a"), SurgeryError, r"whose forward would miss it. Try surgery.replace\(model, 'a', nn.Identity\(\)\)"),
     (lambda m: surgery.remove(m, "same.0"), SurgeryError, "same.0 is also twin.0"),
     (lambda m: surgery.swap(m, "a", "a"), SurgeryError, "a and a are one module"),
-    (lambda m: surgery.swap(m, "a", "b", example=S), SurgeryError, r"swap 'a' and 'b': a \(Linear\(6, 2\)\) no longer fits"),
+    (lambda m: surgery.swap(m, "a", "b", example=S), SurgeryError,
+     r"swap 'a' and 'b': b \(Linear\(6, 2\), now a\) no longer fits: .* Swap layers whose sizes are the same.$"),
     (lambda m: surgery.swap(m, nn.Linear, "b"), ArgumentError, "Linear means 3 places: a, b and same.0. Give the path of one"),
     (lambda m: surgery.swap(m, ["same", "twin"], "b"), ArgumentError, "means 2 places"),
     (lambda m: surgery.swap(m, "same.0", "b"), SurgeryError, "same.0 is also twin.0"),

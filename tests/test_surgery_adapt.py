@@ -22,7 +22,8 @@ def test_adapt_resizes_what_follows_and_undo_gives_the_parameters_back() -> None
     change = surgery.replace(model, 4, lambda old: nn.Linear(old.in_features, old.out_features + 5), example=(1, 3, 8, 8), adapt=True)
     assert change.resized == ("nested.1: Linear(16, 8) -> Linear(21, 8)",) and change.output_after == "(1, 8)"
     assert model.nested[1].weight[:, :16].tolist() == kept and model(jg.zeros(2, 3, 8, 8)).shape == (2, 8)
-    assert "  resized to fit: nested.1: Linear(16, 8) -> Linear(21, 8)" in str(change).splitlines()
+    assert "  + nested.1  Linear(21, 8)   176  weight (8, 21), bias (8,)" in str(change).splitlines()
+    assert "resized" not in str(change) + change._repr_html_()  # the diff says it
     change.undo()
     assert state(model) == before
     change = surgery.replace(model, 4, lambda old: nn.Linear(32, 21), example=(1, 3, 8, 8), adapt=True, keep="none")

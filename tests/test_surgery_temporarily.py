@@ -37,7 +37,11 @@ def test_temporarily() -> None:
 BLOCKS: list[tuple[str, Callable[[Any], Any], Callable[[Any], list[Any]]]] = [
     ("moved", lambda net: net.insert(0, nn.GELU()), lambda net: list(net)[1:]),
     ("exchanged", lambda net: surgery.swap(net, 1, 2), lambda net: [net[0], net[2], net[1]]),
-    ("wrapped", lambda net: surgery.insert_after(net, 0, nn.GELU(), wrap=True), lambda net: [net[0][0], *net[1:]]),
+    (
+        "wrapped",
+        lambda net: surgery.replace(net, 0, lambda old: nn.Sequential(old, nn.GELU()), shared="here"),
+        lambda net: [net[0][0], *net[1:]],
+    ),
     ("copied", lambda net: net.append(net[1]), lambda net: list(net)[:3]),
     ("taken away", lambda net: net.pop(2), lambda net: [*net, OLD[2]]),
 ]

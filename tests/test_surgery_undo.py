@@ -96,6 +96,25 @@ def test_an_optimizer_goes_on_after_undo() -> None:
     assert model.b.weight.tolist() != before
 
 
+def test_an_optimizer_that_was_synced_before_undo_is_synced_again() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    optimizer = jg.optim.Adam(model)
+
+    def step() -> None:
+        model(jg.ones(1, 2)).sum().backward()
+        optimizer.step()
+
+    step()
+    change = surgery.replace(model, 0, nn.Linear(2, 3))
+    optimizer.sync(model)
+    change.undo()
+    with pytest.raises(SurgeryError, match="2 parameters have left"):
+        step()
+    optimizer.sync(model)
+    step()
+    assert sorted(float(s["step"]) for s in optimizer.state_dict()["state"].values()) == [1, 1, 2, 2]  # what came back begins anew
+
+
 def test_a_change_and_its_model_are_freed_without_the_collector() -> None:
     gc.disable()
     try:

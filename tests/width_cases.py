@@ -299,18 +299,18 @@ REFUSALS = {
     ),
     "image too small": Refusal(
         lambda: nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 5)), "0", lambda: nn.Conv2d(1, 1, 6), values(1, 1, 8, 8),
-        ["what follows would fail: conv2d: the kernel 5 x 5", "larger than the input", "in conv2d of 1 (Conv2d(1, 1, (5, 5)))"],
-        "Keep the sizes that it had there",
+        ["changes the size of the image at 0 from 6 x 6 to 3 x 3, which does not fit in 1 (Conv2d(1, 1, (5, 5)))", "larger than the input"],
+        "Give it the stride and padding that give 6 x 6 again.",
     ),
     "images that no longer meet": Refusal(
         lambda: Forward(lambda m, x: m.a(x) + m.b(x), a=nn.Conv2d(1, 2, 3), b=nn.Conv2d(1, 2, 3)),
         "a", lambda: nn.Conv2d(1, 2, 5), values(1, 1, 8, 8),
-        ["the width 6 cannot become 4: an operation here gives 6", "in conv2d of b"],
+        ["changes the size of the image at a from 6 x 6 to 4 x 4", "do not broadcast"], "Try padding=1, which gives 6 x 6 again.",
     ),
     "images that go round": Refusal(
         lambda: Forward(goes_round, a=nn.Conv2d(1, 2, 3), b=nn.Conv2d(2, 2, 3, padding=1), c=nn.Conv2d(2, 2, 3, padding=1)),
         "b", lambda: nn.Conv2d(2, 2, 5, padding=1), values(1, 1, 8, 8),
-        ["the width 6 cannot become 4: an operation here gives 6", "in conv2d of a"],
+        ["changes the size of the image at b from 6 x 6 to 4 x 4", "do not broadcast"], "Try padding=2, which gives 6 x 6 again.",
     ),
     "own buffer": Refusal(
         lambda: nn.Sequential(nn.Linear(3, 6), OwnNorm()), "0", lambda: nn.Linear(3, 7), values(2, 3), ["dim 0 of 'mean' of 1 (OwnNorm)"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -15,7 +15,8 @@ from jitgrad.nn._trace import Trace, tensors_in
 from jitgrad.nn._tree import count, every_parameter
 from jitgrad.nn.module import Module
 from jitgrad.nn.surgery._diff import Difference, Entry, compare, diff_html, diff_text, entries, tied, untied
-from jitgrad.nn.surgery._fit import Example, said, shapes_text, where
+from jitgrad.nn.surgery._fit import Example, Where, said, shapes_text, where
+from jitgrad.nn.surgery._resize import Resize
 from jitgrad.ops.random import get_rng_state, set_rng_state
 
 
@@ -148,9 +149,10 @@ class SetRequiresGrad:
 class ResizeLayer:
     """A module with parameters of other sizes."""
 
-    def __init__(self, path: str, module: Module, text: str, apply: Callable[[str], Callable[[], None]], keep: str) -> None:
-        self.path, self.module, self.text = path, module, text
-        self.back = apply(keep)
+    def __init__(self, resize: Resize, keep: str, cause: str) -> None:
+        self.path, self.module, self.text, self.cause = resize.path, resize.module, resize.text, cause
+        self.before = {name: vars(resize.module)[name] for name in resize.attributes}
+        self.back = resize.apply(keep)
 
     def settle(self, inside: set[int]) -> None:
         self.stayed = id(self.module) in inside  # a later part of the edit may have replaced it
@@ -178,7 +180,10 @@ class Edit:
         self.inside = set(map(id, self.modules))
         self.parameters_before, self.trainable_before = _counts(model)
         self.steps: list[Step] = []
-        self.trace = None if example is None else example.run_first(model)
+        self.trace: Trace | None = None
+        self.misfit: SurgeryError | None = None  # where the model did not take the example before: it may do so afterwards
+        if example is not None:
+            self.trace, self.misfit = example.run_first(model)
         self.output_before = "" if self.trace is None else shapes_text(self.trace.calls[0].output)
         self.batch_before = self.batch_after = _batch(self.trace)
         self.output_after = ""
@@ -212,14 +217,14 @@ class Edit:
         if error is None:
             self.trace = trace
             self.output_after = shapes_text(trace.calls[0].output)
-            self.batch_after = _batch(trace)
+            self.batch_after = _batch(trace) if self.misfit is None else self.batch_before
         return trace, error
 
     def refuse(self, error: Exception, trace: Trace, fix: str) -> SurgeryError:
         """What is to be raised where the edited model does not take the example."""
         at = where(error, trace)
         came = at.module is not None and id(at.module) not in self.inside
-        misfit = f"the new {at.name} does not fit there" if came else f"{at.name} no longer fits"
+        misfit = f"the new {at.name} does not fit there" if came else f"{self._as_before(at)} no longer fits"
         if isinstance(error, (DTypeError, DeviceError)):
             fix = "Give the new layer the dtype and device of those around it first: new.to(...)."
         elif not isinstance(error, ShapeError):
@@ -230,10 +235,19 @@ class Edit:
             error.__traceback__ = None  # its message says all, and the way to it through the dry run is thirty frames long
         return SurgeryError(f"{self.what}: {misfit}: {said(error)}{at.line}\n  Nothing was changed. {fix}".rstrip())
 
+    def _as_before(self, at: Where) -> str:
+        """The name of a layer by its path before the edit."""
+        paths = [e.path for e in self.before if at.module is not None and e.module == id(at.module)]
+        if not paths or at.path in paths:
+            return at.name
+        return f"{paths[0]} ({at.layer}, now {at.path})"
+
     def check(self, fix: str) -> None:
         """SurgeryError where there is an example that the edited model does not take."""
         if self.example is not None:
             trace, error = self.fits()
+            if error is not None and self.misfit is not None:
+                raise self.misfit from self.misfit.__cause__
             if error is not None:
                 raise self.refuse(error, trace, fix) from error
 
@@ -260,8 +274,8 @@ class Change:
     moved), ``path``, ``layer``, ``parameters``, ``count`` and, where it moved, ``to``; ``paths`` the paths in it; ``resized`` the modules
     that were made to fit, in words; ``parameters_before`` and ``parameters_after`` the counts of the whole model, ``trainable_before`` and
     ``trainable_after`` those of what wants gradients; ``output_before`` and ``output_after`` the shapes of its output, in words, where an
-    example was given, and ``batch_changed`` whether its batch size, dim 0, is another; ``notes`` what else is to be known, such as tied
-    weights that no longer are. It holds what the edit took away.
+    example was given (before: "" where only the edited model takes it), and ``batch_changed`` whether its batch size, dim 0, is another;
+    ``notes`` what else is to be known, such as tied weights that no longer are. It holds what the edit took away.
 
     >>> from jitgrad import nn
     >>> from jitgrad.nn import surgery
@@ -336,13 +350,13 @@ class Change:
 
     def _totals(self) -> list[str]:
         a, b = self.parameters_before, self.parameters_after
-        total = [f"resized to fit: {text}" for text in self.resized]
-        total.append(f"parameters: {a:,}, as before" if a == b else f"parameters: {a:,} -> {b:,} ({b - a:+,})")
+        total = [f"parameters: {a:,}, as before" if a == b else f"parameters: {a:,} -> {b:,} ({b - a:+,})"]
         if self.trainable_before - self.trainable_after != a - b:
             total.append(f"trainable: {self.trainable_before:,} -> {self.trainable_after:,}")
         if self.output_after:
             a_out, b_out = self.output_before, self.output_after
-            total.append(f"output: {a_out}, as before" if a_out == b_out else f"output: {a_out} -> {b_out}")
+            changed = f"output: {a_out} -> {b_out}" if a_out else f"output: {b_out}; before, the example did not fit"
+            total.append(f"output: {b_out}, as before" if a_out == b_out else changed)
         return total + [f"note: {text}" for text in self.notes]
 
     def __repr__(self) -> str:

@@ -127,8 +127,9 @@ def _parameters(model: Module) -> list[tuple[str, Module, str, Parameter]]:
 
 
 def _line(sign: str, e: Entry, to: str = "", other: Entry | None = None) -> Difference:
-    """A line on an entry; beside another that would read the same it says more."""
-    layer = e.full if other is not None and (e.layer, e.parameters) == (other.layer, other.parameters) else e.layer
+    """A line on an entry; beside another that would read the same it says more, where that tells them apart."""
+    alike = other is not None and (e.layer, e.parameters) == (other.layer, other.parameters) and e.full != other.full
+    layer = e.full if alike else e.layer
     notes = (f" ({e.frozen})" if e.frozen and sign != "~" else "") + (f" (shared with {e.shared or 'the model'})" if e.shared else "")
     return Difference(sign, e.path or "the model", layer + notes, e.parameters, e.count, to)
 

@@ -12,7 +12,7 @@ from jitgrad.nn.module import Module
 from jitgrad.nn.surgery._address import Key, checked, find_some, key_text
 from jitgrad.nn.surgery._change import Change, Edit, PutModule, SetRequiresGrad
 from jitgrad.nn.surgery._fit import Example
-from jitgrad.nn.surgery._operations import FIX, Fitting, Insertion, Operation, Removal, Replacement, carry_out
+from jitgrad.nn.surgery._operations import Fitting, Insertion, Operation, Removal, Replacement, carry_out
 from jitgrad.nn.surgery._slots import Maker, Slot, check_new, one_of, same_modules, same_slots, slots
 
 
@@ -33,9 +33,11 @@ def replace(
     example
         An input of the model: a Tensor, the shape of one in float32, a tuple of arguments or a dict of keyword arguments. The model
         runs on shapes alone before and after the edit (with values where its forward asks for them), and hooks run too; the edit is
-        refused where a layer no longer fits.
+        refused where a layer no longer fits. One that only the edited model takes, such as images of other channels, will do without
+        adapt.
     adapt
-        Whether layers that follow are resized where they no longer fit; several modules are replaced one after the other then.
+        Whether layers that follow are resized where they no longer fit; several modules are replaced one after the other then, and a
+        function meets each with the input that it has got by then and the output size that it had before the edit.
     keep
         What a resized layer keeps: "overlap", the weights that both sizes have, or "none".
     shared
@@ -92,7 +94,7 @@ def insert_before(
     name
         A name for the new module, instead of its position.
     wrap
-        Put ``Sequential(new, old)`` in the place of the old module; this works anywhere.
+        Where there is no Sequential around, put ``Sequential(new, old)`` in the place of the old module; this works anywhere.
 
     Raises SurgeryError, without wrap, for an attribute of a module with a forward of its own, and for a ModuleDict.
 
@@ -120,7 +122,7 @@ def insert_after(
     model, key, new, name, example, adapt, keep
         As in insert_before.
     wrap
-        Put ``Sequential(old, new)`` in the place of the old module; this works anywhere.
+        Where there is no Sequential around, put ``Sequential(old, new)`` in the place of the old module; this works anywhere.
 
     Raises SurgeryError, without wrap, for an attribute of a module with a forward of its own, and for a ModuleDict.
 
@@ -150,7 +152,12 @@ def _insert(model: Module, key: Key, new: Any, after: bool, name: str | None, wr
                 f"Give wrap=True, which puts {order} in its place, or call the new layer in the forward of {_caller(slot)}."
             )
     maker = Maker(new, len(found), what)
-    return carry_out(model, what, [Insertion(slot, maker, after, name, wrap) for slot in found], fitting)
+    return carry_out(model, what, [Insertion(s, maker, after, name, wrap and not _in_order(s)) for s in found], fitting)
+
+
+def _in_order(slot: Slot) -> bool:
+    """Whether what stands beside a module is called next to it: in a list of modules only its own forward knows."""
+    return isinstance(slot.parent, Sequential) and type(slot.parent).forward is Sequential.forward
 
 
 def _caller(slot: Slot) -> str:
@@ -224,7 +231,7 @@ def swap(model: Module, a: Key, b: Key, *, example: Any = None) -> Change:
     with Edit(model, what, None if example is None else Example(model, example)) as edit:
         for slot, new in ((one, other.module), (other, one.module)):
             edit.steps.append(PutModule(slot.path, slot.parent, slot.name, new))
-        edit.check(FIX.replace("Try adapt=True, which resizes what follows, or a layer", "Swap layers"))
+        edit.check("Swap layers whose sizes are the same.")
         return edit.change()
 
 
@@ -236,7 +243,7 @@ def _only(model: Module, key: Key, what: str) -> Slot:
     return found[0]
 
 
-def freeze(model: Module, key: Key) -> Change:
+def freeze(model: Module, key: Key = "") -> Change:
     """Let the parameters of the modules that a key means, and of all below them, go without gradients.
 
     Parameters
@@ -244,7 +251,7 @@ def freeze(model: Module, key: Key) -> Change:
     model
         The model, which is edited in place.
     key
-        What is frozen, see get; "" is the whole model.
+        What is frozen, see get; "", which is what it is unless given, is the whole model.
 
     Running statistics of norms go on changing in training mode; ``eval()`` holds them.
 
@@ -261,7 +268,7 @@ def freeze(model: Module, key: Key) -> Change:
     return _set_grads(model, key, False, f"freeze {key_text(key)}")
 
 
-def unfreeze(model: Module, key: Key) -> Change:
+def unfreeze(model: Module, key: Key = "") -> Change:
     """Let the parameters of the modules that a key means, and of all below them, have gradients again.
 
     Parameters
@@ -269,7 +276,7 @@ def unfreeze(model: Module, key: Key) -> Change:
     model
         The model, which is edited in place.
     key
-        What becomes trainable, see get; "" is the whole model.
+        What becomes trainable, see get; "", which is what it is unless given, is the whole model.
 
     >>> from jitgrad import nn
     >>> from jitgrad.nn import surgery

@@ -31,24 +31,32 @@ class Example:
         """A trace of the model on this example, and what it raised."""
         return traced(model, self.given)
 
-    def run_first(self, model: Module) -> Trace:
-        """A trace of the model as it is; SurgeryError where the example does not fit it."""
+    def run_first(self, model: Module) -> tuple[Trace, None] | tuple[None, SurgeryError]:
+        """A trace of the model as it is, or what is to be raised where the example does not fit it."""
         trace, error = self.run(model)
-        if error is not None:
-            at = where(error, trace)
-            raise SurgeryError(
-                f"the example does not fit {type(model).__name__} as it is, before any edit: {at.name}: {said(error)}{at.line}\n"
-                "  Nothing was changed. Give an example that the model takes."
-            ) from error
-        return trace
+        if error is None:
+            return trace, None
+        at = where(error, trace)
+        misfit = SurgeryError(
+            f"the example does not fit {type(model).__name__} as it is, before any edit: {at.name}: {said(error)}{at.line}\n"
+            "  Nothing was changed. Give an example that the model takes."
+        )
+        misfit.__cause__ = error
+        return None, misfit
 
 
 class Where(NamedTuple):
-    """Where an error came from: the layer, unless it was the model's own forward, its name, and a text line with the line of code."""
+    """Where an error came from: the layer, unless it was the model's own forward, its path, its words, and the line of the code."""
 
     module: Module | None
-    name: str
+    path: str
+    layer: str
     line: str
+
+    @property
+    def name(self) -> str:
+        """Path and layer."""
+        return f"{self.path} ({self.layer})" if self.path else self.layer
 
 
 def where(error: Exception, trace: Trace) -> Where:
@@ -57,9 +65,9 @@ def where(error: Exception, trace: Trace) -> Where:
     text = f"\n  at {line}" if line is not None else ""
     call = trace.failed_call(error)
     if call is None or not call.path:
-        return Where(None, f"the forward of {type(trace.model).__name__}", text)
+        return Where(None, "", f"the forward of {type(trace.model).__name__}", text)
     name = short_name(call.module) if not call.module._modules else f"the forward of {type(call.module).__name__}"
-    return Where(call.module, f"{call.path} ({name})", text)
+    return Where(call.module, call.path, name, text)
 
 
 def said(error: BaseException) -> str:

@@ -12,17 +12,30 @@ from jitgrad.nn._place import short_name
 from jitgrad.nn._trace import Call, Trace, tensors_in
 from jitgrad.nn.containers import ModuleDict, Sequential
 from jitgrad.nn.module import Module
-from jitgrad.nn.surgery import _widths
-from jitgrad.nn.surgery._change import Change, Edit, ResizeLayer, SetModes
+from jitgrad.nn.surgery._adapting import adapted
+from jitgrad.nn.surgery._change import Change, Edit, SetModes
 from jitgrad.nn.surgery._fit import Example, said, shapes_text
 from jitgrad.nn.surgery._slots import Maker, Slot, one_of
 
 Shapes = list[tuple[Tensor, tuple[int, ...]]]
+ADAPT_BEFORE = "With adapt=True it must fit before the edit; one that fits the edited model only is for a check: leave adapt=True out."
 FIX = "Try adapt=True, which resizes what follows, or a layer whose sizes are those of the old one."
 
 
 class Operation(Protocol):
-    """One part of an edit."""
+    """One part of an edit: what comes, if anything, beside or in the place of which module; fix says what helps where it does not fit."""
+
+    fix: str
+    replaces: bool
+    new: Module | None
+
+    @property
+    def module(self) -> Module:
+        """The module that is there before."""
+
+    @property
+    def path(self) -> str:
+        """Where it stands."""
 
     def make(self) -> None:
         """Make the new module, if there is one."""
@@ -40,9 +53,12 @@ class Operation(Protocol):
 class Replacement:
     """A new module in all slots of an old one."""
 
+    fix = FIX
+    replaces = True
+
     def __init__(self, found: list[Slot], maker: Maker) -> None:
         self.found, self.maker = found, maker
-        self.old = found[0].module
+        self.module, self.path = found[0].module, found[0].path
         self.new: Module | None = None
 
     def make(self) -> None:
@@ -63,14 +79,18 @@ class Replacement:
 
     def gone(self) -> set[Module]:
         assert self.new is not None
-        return set(self.old.modules()) - set(self.new.modules())
+        return set(self.module.modules()) - set(self.new.modules())
 
 
 class Insertion:
     """A new module beside an old one, in its list or in a Sequential of the two."""
 
+    fix = "Try adapt=True, which resizes what follows, or a layer that gives the sizes of what it takes."
+    replaces = False
+
     def __init__(self, slot: Slot, maker: Maker, after: bool, name: str | None, wrap: bool) -> None:
         self.slot, self.maker, self.after, self.name, self.wrap = slot, maker, after, name, wrap
+        self.module, self.path = slot.module, slot.path
         self.new: Module | None = None
 
     def make(self) -> None:
@@ -107,8 +127,13 @@ class Insertion:
 class Removal:
     """A module taken out of its container."""
 
+    fix = "Try adapt=True, which resizes what follows, or take that layer out too."
+    replaces = False
+    new: Module | None = None
+
     def __init__(self, slot: Slot) -> None:
         self.slot = slot
+        self.module, self.path = slot.module, slot.path
 
     def make(self) -> None:
         pass
@@ -149,37 +174,17 @@ def carry_out(model: Module, what: str, operations: Sequence[Operation], fitting
     order = operations if all(isinstance(o, Replacement) for o in operations) else operations[::-1]
     with Edit(model, what, fitting.example) as edit:
         if fitting.adapt:
+            if edit.misfit is not None:
+                raise SurgeryError(f"{edit.misfit} {ADAPT_BEFORE}") from edit.misfit.__cause__
             for operation in order:
-                _adapted(edit, operation, fitting.keep)
+                adapted(edit, operation, fitting.keep)
         else:
             for operation in operations:
                 operation.make()
             for operation in order:
                 operation.write(edit)
-            edit.check(FIX)
+            edit.check(next((o.fix for o in operations), FIX))
         return edit.change()
-
-
-def _adapted(edit: Edit, operation: Operation, keep: str) -> None:
-    """Write one operation, and resize what follows; also where all fits as it is, as a size written in a reshape may hide a misfit."""
-    before = edit.trace
-    assert before is not None
-    operation.make()
-    changes = operation.changes(before, edit.what)
-    try:
-        plan = _widths.plan(before, changes, operation.gone()) if changes else None
-    except _widths.CannotFollow as stop:
-        place = f"\n  in {stop.place}" if stop.place else ""
-        raise SurgeryError(f"{edit.what}: {stop.why}{place}\n  Nothing was changed. {stop.fix}") from stop.__cause__
-    for r in plan.resizes if plan is not None else ():
-        edit.steps.append(ResizeLayer(r.path, r.module, r.text, r.apply, keep))
-    operation.write(edit)
-    after, error = edit.fits()
-    written = plan.written(after) if plan is not None else None
-    if written is not None:
-        raise SurgeryError(f"{edit.what}: {written}\n  Nothing was changed.") from error
-    if error is not None:
-        raise edit.refuse(error, after, "adapt=True could not follow to there: edit that layer too.") from error
 
 
 def _calls(trace: Trace, found: Sequence[Slot], what: str) -> list[Call]:

@@ -68,6 +68,8 @@ class Resize:
         New sizes by attribute (and place in it).
     tensors
         By the name of a parameter or buffer: its new shape and, for each dim, which units stay.
+
+    ``attributes`` are those of the layer that it will have.
     """
 
     def __init__(
@@ -76,16 +78,16 @@ class Resize:
         self.path = path
         self.module = module
         self._tensors = tensors
-        self._attributes: dict[str, Any] = {}
+        self.attributes: dict[str, Any] = {}
         for (name, i), size in sizes.items():
-            before = self._attributes.get(name, module.__dict__[name])
-            self._attributes[name] = size if i is None else (*before[:i], size, *before[i + 1 :])
+            before = self.attributes.get(name, module.__dict__[name])
+            self.attributes[name] = size if i is None else (*before[:i], size, *before[i + 1 :])
         self.text = self._words()
 
     def _words(self) -> str:
         own = self.module.__dict__
-        before, had = short_name(self.module), {name: own[name] for name in self._attributes}
-        own.update(self._attributes)
+        before, had = short_name(self.module), {name: own[name] for name in self.attributes}
+        own.update(self.attributes)
         try:
             return f"{self.path}: {before} -> {short_name(self.module)}"
         finally:
@@ -104,7 +106,7 @@ class Resize:
             raise ArgumentError(f"adapt: keep is expected to be 'overlap' or 'none', given {keep!r}.")
         m = self.module
         parameters, buffers = dict(m._parameters), dict(m._buffers)
-        attributes = {name: m.__dict__[name] for name in self._attributes}
+        attributes = {name: m.__dict__[name] for name in self.attributes}
 
         def undo() -> None:
             m._parameters.clear()
@@ -115,7 +117,7 @@ class Resize:
             edited()
 
         try:
-            m.__dict__.update(self._attributes)
+            m.__dict__.update(self.attributes)
             # All are new while they are drawn, so that those of before are not written to.
             m._parameters.update({name: self._like(name, p) for name, p in parameters.items() if p is not None})
             m._buffers.update({name: self._like(name, b) for name, b in buffers.items() if b is not None})

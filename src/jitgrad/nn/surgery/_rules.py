@@ -133,6 +133,9 @@ def _conv(f: Follow, op: Op, xs: list[Any]) -> list[Dims]:
         f.same(op, w[0], b[0])
     if groups == 1:
         f.same(op, x[1], w[1])
+    elif groups == root(x[1]).size == root(w[0]).size and f.has_outputs(op, w[0]):  # depthwise: each channel is a group
+        f.same(op, x[1], w[0])
+        f.depthwise(op, w[0])
     else:
         why = f"a convolution with groups={groups} cuts its channels into groups of fixed sizes"
         f.refuse(op, [x[1], w[0], w[1]], why, f"Give that convolution groups=1 first, or {AT_ONCE}")

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jitgrad._words import listed
-from jitgrad.errors import ArgumentError, SurgeryError
+from jitgrad.errors import ArgumentError, InputTypeError, SurgeryError
+from jitgrad.nn import activation
 from jitgrad.nn._place import short_name
 from jitgrad.nn.module import Module
 from jitgrad.nn.surgery._address import Key, Place, find_some, places
@@ -128,7 +129,7 @@ class Maker:
             self.given += 1
             made: Any = self.new if self.given == 1 else copy.deepcopy(self.new)
         else:
-            made = self.new(slot.module)
+            made = self._made(slot)
         if not isinstance(made, Module):
             raise TypeError(f"{self.what}: the function is expected to return a Module, for {slot.path} it returned {_kind(made)}.")
         if _holds(made, slot.parent):
@@ -136,6 +137,24 @@ class Maker:
                 f"{self.what}: the new {type(made).__name__} for {slot.path} contains the {type(slot.parent).__name__} it is to be part of."
             )
         return made
+
+    def _made(self, slot: Slot) -> Any:
+        """What the function gives; where it takes Tensors, as ``F.gelu`` does, the error says that it is given a module."""
+        try:
+            return self.new(slot.module)
+        except Exception as error:
+            of_tensors = str(getattr(self.new, "__module__", "")).startswith(("jitgrad.ops.", "jitgrad.nn.functional"))
+            if not of_tensors and not isinstance(error, InputTypeError):
+                raise
+            given = f"given {self.new.__name__}, which takes Tensors" if of_tensors else f"it raised {type(error).__name__}: {error}"
+            name = self.new.__name__.replace("_", "") if of_tensors else ""
+            layer = next((n for n, kind in vars(activation).items() if n.lower() == name and inspect.isclass(kind)), "")
+            fix = f"lambda old: nn.{layer}()" if layer else "a function that makes one, such as lambda old: nn.GELU()"
+            raise TypeError(
+                f"{self.what}: expected a Module or a function that is called with each old module and returns a Module; "
+                f"for {slot.path} ({short_name(slot.module)}) {given}".rstrip(".")
+                + f". Try {fix}."
+            ) from error
 
 
 def _kind(made: Any) -> str:

@@ -9,9 +9,10 @@ from typing import Any, overload
 from jitgrad import dtypes
 from jitgrad._html import block, faint, table
 from jitgrad._words import aligned, listed
-from jitgrad.errors import OutOfRangeError
+from jitgrad.errors import OutOfRangeError, UnknownPathError
 from jitgrad.nn._dry import Arguments, traced
 from jitgrad.nn._hidden import warn_of_hidden
+from jitgrad.nn._paths import did_you_mean
 from jitgrad.nn._place import short_name
 from jitgrad.nn._trace import Trace
 from jitgrad.nn._tree import count, every_parameter
@@ -37,7 +38,7 @@ class Row:
 
 
 class Table(Sequence[Row]):
-    """The layers of a model in order: ``table[4].path``, ``len(table)``; printed it is a table."""
+    """The layers of a model in order: ``table[4].path``, ``table["fc"]``, ``len(table)``; printed it is a table."""
 
     def __init__(self, model: Module, rows: Sequence[Row], with_output: bool) -> None:
         self._rows = tuple(rows)
@@ -53,14 +54,26 @@ class Table(Sequence[Row]):
         return iter(self._rows)
 
     @overload
-    def __getitem__(self, index: int) -> Row: ...
+    def __getitem__(self, index: int | str) -> Row: ...
     @overload
     def __getitem__(self, index: slice) -> tuple[Row, ...]: ...
-    def __getitem__(self, index: int | slice) -> Row | tuple[Row, ...]:
-        """A row, negative ones from the end; for a slice a tuple of rows."""
+    def __getitem__(self, index: int | slice | str) -> Row | tuple[Row, ...]:
+        """A row by its number, negative ones from the end, or by its path; for a slice a tuple of rows."""
+        if isinstance(index, str):
+            return self._by_path(index)
         if not isinstance(index, slice) and hasattr(index, "__index__") and not -len(self) <= index < len(self):
             raise OutOfRangeError(f"layer {index} is out of range: {self._title} has {_several(len(self), 'layer')}.")
         return self._rows[index]
+
+    def _by_path(self, path: str) -> Row:
+        found = next((r for r in self._rows if r.path == path), None)
+        if found is not None:
+            return found
+        inside = [r.path for r in self._rows if r.path.startswith(f"{path}.")]
+        if inside:
+            raise UnknownPathError(f"{path!r} is no layer of {self._title}, and has no row; its layers have: {listed(inside)}.")
+        guess = did_you_mean(path, [r.path for r in self._rows])
+        raise UnknownPathError(f"there is no layer {path!r} in {self._title}.{guess}")
 
     def _columns(self) -> list[str]:
         return ["path", "layer", "parameters", *(["output"] if self._with_output else [])]

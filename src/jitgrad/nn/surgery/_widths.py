@@ -7,7 +7,7 @@ reaches all that must follow. Method: Fang et al., DepGraph: Towards Any Structu
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jitgrad.autograd import Line, Tensor
 from jitgrad.autograd.primitive import Spec
@@ -118,6 +118,7 @@ class Follow:
         self.attributes: dict[tuple[Module, str, int | None], Width] = {}
         self.owners: dict[int, list[str]] = {}  # names of parameters and buffers, by id
         self.derivations: dict[int, list[tuple[Width, int]]] = {}  # by the id of the operation: widths, and dims of its output
+        self.grouped: set[int] = set()  # by the id of the operation: convolutions with as many groups as channels
         self.refusals: list[tuple[Op, list[Width], str, str]] = []
         self.met: dict[Width, Op] = {}  # where a width that changes has become one with a width that cannot
         self.found: list[Width] = []
@@ -293,6 +294,18 @@ class Follow:
             for a, w in zip(dims, x[1:2] if is_batch_norm(op) else x[len(x) - len(dims) :], strict=True):
                 self.same(op, w, self._attribute(call.module, call.path, a, root(w).size))
 
+    def has_outputs(self, op: Op, channels: Width) -> bool:
+        """Whether a width is the out_channels of the layer that is called for the operation."""
+        own = self.attributes.get((op.call.module, "out_channels", None)) if op.call is not None else None
+        return own is not None and root(own) is root(channels)
+
+    def depthwise(self, op: Op, channels: Width) -> None:
+        """The layer's input channels and groups are its channels."""
+        assert op.call is not None
+        self.grouped.add(id(op))
+        for name in ("in_channels", "groups"):
+            self.same(op, channels, self._attribute(op.call.module, op.call.path, (name, None), root(channels).size))
+
     # ---- what follows
     def fix_inputs_of_gone(self) -> None:
         """The layer that is put in takes what its predecessor took."""
@@ -310,7 +323,7 @@ class Follow:
         """Sizes of images after the edit, from those before; when all are settled, whether they agree."""
         inputs = [None if t is None else self._spec(t) for t in op.inputs]
         try:
-            described = op.prim.infer(*op.prim.grouped(inputs), *op.p)
+            described = op.prim.infer(*op.prim.grouped(inputs), *self._static(op, inputs))
         except JitgradError as error:
             fix = "Keep the sizes that it had there, or edit that layer too."
             raise CannotFollow(f"what follows would fail: {error.args[0]}", self.place(op), fix) from error
@@ -320,7 +333,11 @@ class Follow:
             if a.new is None and not a.parts and not settled:
                 a.new = shape[d] if shape[d] != a.size else None
             elif new_size(a) != shape[d]:
-                self._raise(a, f"an operation here gives {shape[d]}", op)
+                self._raise(a, f"an operation here gives {shape[d]}", op, what="image size")
+
+    def _static(self, op: Op, inputs: Sequence[Spec | None]) -> Sequence[Any]:
+        weight = inputs[1] if id(op) in self.grouped else None
+        return op.p if weight is None else (*op.p[:3], weight.shape[0], *op.p[4:])
 
     def _spec(self, t: Tensor) -> Spec:
         return Spec(tuple([new_size(w) for w in self.dims[id(t)]]), t.array.dtype)
@@ -348,11 +365,11 @@ class Follow:
                     why = f"it is dim {use.dim} of {use.name!r} of {owner}, and only layers of jitgrad.nn can be resized"
                     self._raise(w, why, fix=f"Put a layer in between that gives {root(w).size} again, or {AT_ONCE}")
 
-    def _raise(self, w: Width, why: str, op: Op | None = None, fix: str = "") -> None:
+    def _raise(self, w: Width, why: str, op: Op | None = None, fix: str = "", what: str = "width") -> None:
         size = root(w).size
         place = self.place(op) if op is not None else ""
         raise CannotFollow(
-            f"the width {size} cannot become {new_size(w)}: {why}.", place, fix or f"Put a layer in between that gives {size} again."
+            f"the {what} {size} cannot become {new_size(w)}: {why}.", place, fix or f"Put a layer in between that gives {size} again."
         )
 
     def place(self, op: Op) -> str:
