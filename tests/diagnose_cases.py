@@ -31,12 +31,12 @@ def x(*shape: int) -> Any:
     return jg.randn(*shape, generator=jg.Generator().manual_seed(1))
 
 
-def fc(a: int = 4, b: int = 4, **kwargs: Any) -> nn.Linear:
+def fc(a: int = 4, b: int = 4, scale: float = 0.5, **kwargs: Any) -> nn.Linear:
     layer = nn.Linear(a, b, **kwargs)
     draw = jg.Generator().manual_seed(a + 7 * b)
     with jg.no_grad():
         for p in layer.parameters():
-            p.copy_(jg.randn(*p.shape, generator=draw) * 0.5)
+            p.copy_(jg.randn(*p.shape, generator=draw) * scale)
     return layer
 
 
@@ -205,9 +205,36 @@ def loop(m: Any, x: Any) -> Any:
     return x
 
 
+def overwrites(m: Any, x: Any) -> Any:
+    y = jg.exp(x)
+    y.add_(1)  # overwritten
+    return y
+
+
+def overwrites_a_row(m: Any, x: Any) -> Any:
+    y = jg.sigmoid(x)
+    y[0].mul_(2)  # a row
+    return y
+
+
+class Broken(jg.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return x * 1
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g * (1 / 0)  # no division
+
+
+def repeated(n: int, layer: Callable[[], nn.Module]) -> nn.Module:
+    return nn.Sequential(*[layer() for _ in range(n)])
+
+
 shared = fc()
 hidden_model = lambda parts: Net(loop, layers=parts)
 C = nn.CrossEntropyLoss()
+B = F.binary_cross_entropy_with_logits
 labels = jg.tensor([0, 1, 2, 3])
 
 # (name, model, args, loss, kind, severity, path, words of the text, words of the line, words of the fix)
@@ -353,7 +380,25 @@ FINDS: list[tuple[str, Any, Any, Any, str, str, str, str, str, str]] = [
     ("the input is ignored", lambda: Net(lambda m, x: m.a(jg.ones(2, 4)), a=fc()), (x(2, 4),), None,
      "constant", "warning", "", "does not depend on the input", "", "use the input in forward"),
     ("softmax before cross entropy", lambda: nn.Sequential(fc(), nn.Softmax(1)), (x(4, 4),), lambda y: C(y, labels),
-     "softmax", "note", "1", "was given the output of softmax in 1", "", "leave out"),
+     "softmax", "warning", "1", "cross_entropy takes logits, and was given the output of softmax in 1 (Softmax()): it applies a softmax",
+     "", "leave out the softmax"),
+    ("softmax in the loss", lambda: fc(), (x(4, 4),), lambda y: C(jg.softmax(y, 1), labels),
+     "softmax", "warning", "", "the output of softmax in the loss", "C(jg.softmax", "leave out the softmax"),
+    ("softmax before soft labels", lambda: nn.Sequential(fc(), nn.Softmax(1)), (x(4, 4),), lambda y: C(y, jg.softmax(x(4, 4), 1)),
+     "softmax", "warning", "1", "cross_entropy takes logits", "", "leave out"),
+    ("softmax before smoothed labels", lambda: nn.Sequential(fc(), nn.Softmax(1)), (x(4, 4),),
+     lambda y: F.cross_entropy(y, labels, label_smoothing=0.1), "softmax", "warning", "1", "cross_entropy takes logits", "", "leave out"),
+    ("log_softmax before cross entropy", lambda: nn.Sequential(fc(), nn.LogSoftmax(1)), (x(4, 4),), lambda y: C(y, labels),
+     "softmax", "note", "1", "the second log_softmax changes nothing", "", "leave out the log_softmax, or use nll_loss"),
+    ("relu before cross entropy", lambda: nn.Sequential(fc(), nn.ReLU()), (x(4, 4),), lambda y: C(y, labels),
+     "softmax", "note", "1", "cross_entropy takes logits of any sign, and was given the output of relu in 1", "", "leave out the relu"),
+    ("sigmoid before the loss with logits", lambda: nn.Sequential(fc(), nn.Sigmoid()), (x(4, 4),), lambda y: B(y, jg.ones(4, 4)),
+     "softmax", "warning", "1", "binary_cross_entropy_with_logits takes logits, and was given the output of sigmoid in 1", "",
+     "leave out the sigmoid"),
+    ("sigmoid before the loss with logits, weighted", lambda: nn.Sequential(fc(4, 1), nn.Sigmoid(), nn.Flatten(0)), (x(4, 4),),
+     lambda y: B(y, jg.ones(4), pos_weight=jg.tensor(2.0)), "softmax", "warning", "1", "_with_logits takes logits", "", "leave out"),
+    ("relu before the loss with logits", lambda: nn.Sequential(fc(), nn.ReLU()), (x(4, 4),), lambda y: B(y, jg.ones(4, 4)),
+     "softmax", "note", "1", "logits of any sign, and was given the output of relu", "", "leave out the relu"),
     ("an error", lambda: nn.Sequential(fc(), fc(5, 2)), (x(2, 4),), None,
      "error", "error", "1", "1 (Linear(5, 2)) of Sequential, input (2, 4) float32", "", "give the layer in_features=4"),
     ("a mistake in forward", lambda: Net(lambda m, x: m.a(x).no_such_thing, a=fc()), (x(2, 4),), None,
@@ -368,8 +413,20 @@ FINDS: list[tuple[str, Any, Any, Any, str, str, str, str, str, str]] = [
      "error", "error", "", "returned a float", "", "item()"),
     ("a loss of many numbers", lambda: fc(), (x(2, 4),), lambda y: y * y, "error", "error", "", "of shape (2, 4)", "", "mean()"),
     ("an error in backward", lambda: Net(lambda m, x: (h := jg.exp(m.a(x)), h.add_(1))[0], a=fc()), (x(2, 4),), None,
-     "error", "error", "", "backward failed: backward of exp: a tensor that it kept was overwritten", "",
-     "use the op without the trailing underscore"),
+     "error", "error", "", "backward failed: backward of exp: a tensor that it kept was overwritten later by add_.\n    in exp",
+     "h.add_(1)", "use the op without the trailing underscore, or clone() the tensor before writing to it"),
+    ("an error in backward, in a layer", lambda: nn.Sequential(fc(), Net(overwrites)), (x(2, 4),), square,
+     "error", "error", "1", "    in exp in 1 (Net), at diagnose_cases.py", "# overwritten", "clone()"),
+    ("an error in backward, by a view", lambda: nn.Sequential(fc(), Net(overwrites_a_row)), (x(2, 4),), square,
+     "error", "error", "1", "    in sigmoid in 1 (Net), at diagnose_cases.py", "# a row", "clone()"),
+    ("a mistake in a backward", lambda: nn.Sequential(fc(), Net(lambda m, x: Broken.apply(x))), (x(2, 4),), square,
+     "error", "error", "1", "backward failed: ZeroDivisionError: ", "# no division", ""),
+    ("sigmoids, 30 times", lambda: repeated(30, lambda: nn.Sequential(fc(8, 8), nn.Sigmoid())), (x(16, 8),), square,
+     "vanishing gradient", "warning", "0.0", "for the weight of 0.0 (Linear(8, 8)), the first of 30 layers, and", "", "residual"),
+    ("sigmoids, 120 times", lambda: repeated(120, lambda: nn.Sequential(fc(8, 8), nn.Sigmoid())), (x(16, 8),), square,
+     "vanishing gradient", "warning", "0.0", "is 0 for the weight of 0.0 (Linear(8, 8))", "", "normalization"),
+    ("large weights, 20 times", lambda: repeated(20, lambda: fc(8, 8, scale=10)), (x(16, 8),), lambda y: y.mean(),
+     "exploding gradient", "warning", "0", "the gradients explode: their root mean square is", "", "a smaller init"),
 ]  # fmt: skip
 
 
