@@ -217,6 +217,24 @@ def overwrites_a_row(m: Any, x: Any) -> Any:
     return y
 
 
+def makes(m: Any, x: Any) -> Any:
+    layer = nn.Linear(4, 8)  # made here
+    return layer(x)
+
+
+def makes_once(m: Any, x: Any) -> Any:
+    if not hasattr(m, "b"):
+        m.b = nn.Linear(4, 4)  # once
+    return m.b(m.a(x))
+
+
+def zeros(**kwargs: Any) -> nn.Linear:
+    layer = nn.Linear(4, 4, **kwargs)
+    for p in layer.parameters():
+        nn.init.zeros_(p)
+    return layer
+
+
 class Broken(jg.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:
@@ -324,7 +342,40 @@ FINDS: list[tuple[str, Any, Any, Any, str, str, str, str, str, str]] = [
     ("zero by sign", lambda: Net(by_sign, a=fc(), b=fc()), (x(2, 4),), None,
      "zero gradient", "warning", "a (weight, bias)", "sign is flat", "# sign", "smooth"),
     ("zero by zero weights", lambda: Net(lambda m, x: x + F.linear(m.a(x), m.w), a=fc(), w=nn.Parameter(jg.zeros(4, 4))), (x(2, 4),), None,
-     "zero gradient", "note", "a (weight, bias)", "linear multiplies by weights that are all 0", "", ""),
+     "zero gradient", "note", "a (weight, bias)", "linear multiplies by w, which is all 0.", "", "draw w anew"),
+    ("zero layers before a loss that pulls", lambda: nn.Sequential(zeros(), zeros(), zeros()), (x(4, 4),), lambda y: C(y, labels),
+     "zero gradient", "warning", "0 (weight, bias) and 1 (weight, bias)", "multiplies by 2.weight, which is all 0, and stays so", "",
+     "draw 2.weight anew"),
+    ("a zero layer among others", lambda: nn.Sequential(fc(), zeros(), fc()), (x(8, 4),), square,
+     "zero gradient", "note", "0 (weight, bias)", "linear in 1 (Linear(4, 4)) multiplies by 1.weight, which is all 0.", "",
+     "draw 1.weight anew"),
+    ("zero layers without biases", lambda: nn.Sequential(zeros(bias=False), zeros(bias=False)), (x(4, 4),), lambda y: C(y, labels),
+     "zero gradient", "warning", "0.weight", "multiplies by 1.weight, which is all 0, and stays so", "", "draw 1.weight anew"),
+    ("after a zero layer", lambda: nn.Sequential(frozen(zeros(bias=False)), fc(bias=False)), (x(4, 4),), lambda y: C(y, labels),
+     "zero gradient", "warning", "1.weight", "multiplies by an input that is all 0, because 0.weight is.", "", "draw 0.weight anew"),
+    ("a zero layer before a relu", lambda: nn.Sequential(fc(), zeros(), nn.ReLU(), fc()), (x(64, 4),), square,
+     "zero gradient", "warning", "0 (weight, bias) and 1 (weight, bias)", "lets none through, because 1.weight is all 0", "",
+     "draw 1.weight anew"),
+    ("zero by a zero input", lambda: nn.Sequential(fc(bias=False), fc()), (jg.zeros(8, 4),), square,
+     "zero gradient", "note", "0.weight", "linear in 0 (Linear(4, 4)) multiplies by an input that is all 0.", "", "try real data"),
+    ("zero by a constant", lambda: Net(lambda m, x: m.b(x + m.a(x) * jg.zeros(4)), a=fc(), b=fc()), (x(8, 4),), square,
+     "zero gradient", "note", "a (weight, bias)", "mul multiplies by a constant that is all 0.", "", ""),
+    ("saturated", lambda: nn.Sequential(fc(), nn.Sigmoid(), fc()), (jg.sign(x(8, 4)) * 1e6,), square,
+     "zero gradient", "warning", "0 (weight, bias)", "sigmoid in 1 (Sigmoid()) is saturated", "", "make its input smaller"),
+    ("a slope of 0", lambda: Net(lambda m, x: m.b(jg.clamp(m.a(x), 100, 200) + x), a=fc(), b=fc()), (x(8, 4),), square,
+     "zero gradient", "warning", "a (weight, bias)", "clamp_min is flat at all of these values.", "", "bounds"),
+    ("dropout that drops all", lambda: nn.Sequential(fc(), nn.Dropout(1.0), fc()), (x(8, 4),), square,
+     "dropout", "warning", "1", "1 is Dropout with p=1.0: in training all becomes 0", "", "the share that is dropped"),
+    ("a loss in evaluation mode", lambda: nn.Sequential(fc(), nn.BatchNorm1d(4), nn.Dropout(0.1)).eval(), (x(8, 4),), square,
+     "evaluation", "note", "", "dropout is off and batch norm uses its running statistics", "", "model.train()"),
+    ("a layer made in forward", lambda: nn.Sequential(fc(), Net(makes)), (x(2, 4),), square,
+     "made in forward", "warning", "1", "linear in 1 (Net) used Parameters of shape (8, 4) and (8,) that are made anew in each call and "
+     "never trained", "# made here", "in __init__"),
+    ("a parameter made in forward", lambda: Net(lambda m, x: m.a(x) * nn.Parameter(jg.ones(4)), a=fc()), (x(2, 4),), square,
+     "made in forward", "warning", "", "mul used a Parameter of shape (4,) that is made anew in each call", "nn.Parameter(jg.ones(4))",
+     "in __init__"),
+    ("a layer that forward makes once", lambda: Net(makes_once, a=fc()), (x(2, 4),), square,
+     "made in forward", "note", "", "made in forward: an optimizer made before does not have it", "# once", "before the optimizer"),
     ("zero by a tiny dead relu", lambda: nn.Sequential(dead(-100), nn.ReLU(), fc(16, 2)), (x(1, 4),), None,
      "zero gradient", "note", "0 (weight, bias)", "relu in 1 (ReLU()) is 0 for this whole batch", "", "larger batch"),
     ("a plain list", lambda: hidden_model([fc(), fc()]), (x(2, 4),), None,

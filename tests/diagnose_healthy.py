@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from diagnose_cases import B, C, Net, fc, frozen, labels, loop, square, tied, two_heads, without_grad, x
+from diagnose_cases import B, C, Net, fc, frozen, labels, loop, square, tied, two_heads, without_grad, x, zeros
 
 import jitgrad as jg
 from jitgrad import nn
@@ -151,6 +151,11 @@ def registered_bank() -> nn.Module:
     return model
 
 
+def begins_at_zero(m: Any, x: Any) -> Any:
+    return x + m.b(jg.tanh(m.a(x)))
+
+
+outside = fc()
 IMAGE = (x(4, 3, 8, 8),)
 V = (x(2, 4),)
 HEALTHY: dict[str, tuple[Any, Any, Any, set[str]]] = {
@@ -223,6 +228,14 @@ HEALTHY: dict[str, tuple[Any, Any, Any, set[str]]] = {
     "residual, 30 times": (
         lambda: nn.Sequential(*[Net(lambda m, x: x + m.a(x), a=nn.Sequential(fc(8, 8, scale=0.1), nn.Sigmoid())) for _ in range(30)]),
         (x(16, 8),), square, set()),
+    "zeros at the end of branches": (lambda: nn.Sequential(fc(), *[Net(begins_at_zero, a=fc(), b=zeros()) for _ in range(3)]),
+        (x(8, 4),), square, {"zero gradient"}),
+    "a layer from outside": (lambda: Net(lambda m, x: nn.functional.linear(m.a(x), outside.weight.detach()), a=fc()), V, square, set()),
+    "a constant made in forward": (
+        lambda: Net(lambda m, x: m.a(x) * nn.Parameter(jg.ones(4), requires_grad=False), a=fc()), V, square, set()),
+    "a loss with weights": (lambda: fc(), V, lambda y: square(outside(y)), set()),
+    "dropout of nearly all": (lambda: nn.Sequential(fc(4, 64), nn.Dropout(0.9), fc(64, 4)), (x(64, 4),), square, set()),
+    "a loss in evaluation mode": (lambda: nn.Sequential(fc(), nn.LayerNorm(4)).eval(), (x(8, 4),), square, set()),
     "all frozen": (lambda: frozen(nn.Sequential(fc(), fc())), V, square, {"frozen"}),
 }  # fmt: skip
 

@@ -29,7 +29,7 @@ def not_logits(run: Run) -> Iterator[Finding]:
 
 
 def _loss(op: Op) -> str:
-    """The loss that an operation is of, empty where it is of none: other forms of cross_entropy than the common one begin with log_softmax."""
+    """The loss that an operation is of, empty where it is of none: the rarer forms of cross_entropy begin with log_softmax."""
     if op.prim is CROSS_ENTROPY or (op.prim is LOG_SOFTMAX and op.call is None):
         return "cross_entropy"
     return "binary_cross_entropy_with_logits" if op.prim is LOGISTIC_LOSS else ""

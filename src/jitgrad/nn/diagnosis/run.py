@@ -10,13 +10,14 @@ from jitgrad.errors import InputTypeError
 from jitgrad.nn._hidden import hidden
 from jitgrad.nn._place import short_name
 from jitgrad.nn._trace import tensors_in
+from jitgrad.nn.diagnosis.anew import made_in_forward
 from jitgrad.nn.diagnosis.failed import failure
 from jitgrad.nn.diagnosis.gradients import gradients
 from jitgrad.nn.diagnosis.logits import not_logits
 from jitgrad.nn.diagnosis.reach import reach
 from jitgrad.nn.diagnosis.report import Finding, Report
 from jitgrad.nn.diagnosis.sizes import gradient_sizes
-from jitgrad.nn.diagnosis.structure import hidden_parameters, in_plain_containers, mixed_dtypes, sharing
+from jitgrad.nn.diagnosis.structure import drops_all, evaluated, hidden_parameters, in_plain_containers, mixed_dtypes, sharing
 from jitgrad.nn.diagnosis.values import dead_relus, input_ignored, not_finite
 from jitgrad.nn.diagnosis.watch import Run
 from jitgrad.nn.module import Module
@@ -28,9 +29,11 @@ def diagnose(
     """Run a model once, forward and backward, and report what is wrong with it: by name, with the line and the fix.
 
     Found are: what the model raises; modules that are never called, or whose output never reaches the result; modules and
-    parameters in plain containers, where nothing finds them; parameters without a gradient, or with one that is zero, and why;
-    layers that are shared by mistake; dtypes that do not fit; the operation that made the first NaN or infinity, forwards or on
-    the way back; ReLUs that are 0 for the whole batch; a softmax before cross_entropy.
+    parameters in plain containers, where nothing finds them; layers that forward makes anew; parameters without a gradient, or
+    with one that is zero, and why; gradients that vanish on the way back, or explode; layers that are shared by mistake; dtypes
+    that do not fit; the operation that made the first NaN or infinity, forwards or on the way back, or whose backward failed;
+    ReLUs that are 0 for the whole batch; a softmax before cross_entropy, a sigmoid before the loss with logits; Dropout with
+    p=1; a loss in evaluation mode.
 
     Parameters
     ----------
@@ -87,7 +90,8 @@ def diagnose(
     else:
         text = f"the output, a {run.output_type}, holds no Tensors that could be found: gradients were not looked at."
         findings.append(Finding("not followed", "note", "", text, fix="pass loss=, a function of the output that returns one number"))
-    findings += [*sharing(model), *mixed_dtypes(run), *not_finite(run), *not_logits(run)]
+    findings += [*made_in_forward(run), *sharing(model), *mixed_dtypes(run), *drops_all(model), *evaluated(run)]
+    findings += [*not_finite(run), *not_logits(run)]
     return Report(short_name(model), _merged(findings), _facts(run))
 
 

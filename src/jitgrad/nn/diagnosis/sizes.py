@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from math import inf, log10, sqrt
 from typing import NamedTuple
 
@@ -97,7 +98,7 @@ def _vanishing(layers: list[_Layer]) -> bool:
     if not bottom < _VANISHED * top:
         return False
     between = [size for size in some if bottom <= size <= top]
-    steps = [log10(b) - log10(a) for a, b in zip(between, between[1:], strict=False)]
+    steps = [log10(b) - log10(a) for a, b in pairwise(between)]
     return 2 * max(steps) <= log10(top) - log10(bottom)
 
 

@@ -280,6 +280,16 @@ def named(call: Call) -> str:
     return f"{call.path} ({short_name(call.module)})" if call.path else short_name(call.module)
 
 
+def by_module(paths: list[str]) -> list[str]:
+    """``fc (weight, bias)`` for fc.weight and fc.bias."""
+    modules: dict[str, list[str]] = {}
+    for path in paths:
+        owner, _, name = path.rpartition(".")
+        modules.setdefault(owner, []).append(name)
+    return [f"{owner} ({', '.join(names)})" if owner and len(names) > 1 else f"{owner}.{names[0]}" if owner else ", ".join(names)
+            for owner, names in modules.items()]  # fmt: skip
+
+
 def dropped_value(call: Call) -> str | None:
     """Where a call is a statement of its own, so that nothing takes its value, that line mended: ``x = layer(x)`` for ``layer(x)``."""
     if call.line is None or (call.parent is not None and call.parent.line == call.line):
