@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from diagnose_cases import B, C, Net, fc, frozen, labels, loop, square, tied, two_heads, without_grad, x, zeros
+from diagnose_cases import C, Net, fc, frozen, labels, loop, square, tied, two_heads, without_grad, x
+from diagnose_training_cases import B, zeros
 
 import jitgrad as jg
 from jitgrad import nn
