@@ -54,6 +54,12 @@ class Broken(jg.autograd.Function):
         return g * (1 / 0)  # no division
 
 
+class Wrong(Broken):
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g.sum(0)
+
+
 def repeated(n: int, layer: Callable[[], nn.Module]) -> nn.Module:
     return nn.Sequential(*[layer() for _ in range(n)])
 
@@ -124,6 +130,8 @@ TRAINS_BADLY: list[tuple[str, Any, Any, Any, str, str, str, str, str, str]] = [
      "error", "error", "1", "    in exp in 1 (Net), at diagnose_training_cases.py", "# overwritten", "clone()"),
     ("an error in backward, by a view", lambda: nn.Sequential(fc(), Net(overwrites_a_row)), (x(2, 4),), square,
      "error", "error", "1", "    in sigmoid in 1 (Net), at diagnose_training_cases.py", "# a row", "clone()"),
+    ("a backward of a wrong shape", lambda: nn.Sequential(fc(), Net(lambda m, x: Wrong.apply(x))), (x(2, 4),), square,
+     "error", "error", "1", "expected (2, 4).\n    in Wrong in 1 (Net)", "Wrong.apply(x)", ""),
     ("a mistake in a backward", lambda: nn.Sequential(fc(), Net(lambda m, x: Broken.apply(x))), (x(2, 4),), square,
      "error", "error", "1", "backward failed: ZeroDivisionError: ", "# no division", ""),
     ("sigmoids, 30 times", lambda: repeated(30, lambda: nn.Sequential(fc(8, 8), nn.Sigmoid())), (x(16, 8),), square,

@@ -24,6 +24,9 @@ def failure(run: Run) -> Finding:
     if isinstance(error, LayerDTypeError) and call is not None:
         return _dtype(run, error, call, line, text, fix)
     at = run.watch.failed_op()
+    if run.stage == "backward":
+        # What a backward says of anomaly mode: here the trace knows lines without it.
+        text, fix = (words.partition("\n  in ")[0].partition(". To see the line of the forward")[0] for words in (text, fix))
     if run.stage == "backward" and at is not None:
         return _backward(run, error, run.watch.ops[at], at, line, text, fix)
     if isinstance(error, JitgradError):
@@ -46,7 +49,6 @@ def _backward(run: Run, error: Exception, op: Op, at: int, line: Line | None, te
     """The backward of an operation failed: its layer and line, or the later line that wrote over what it had kept."""
     if not isinstance(error, JitgradError):
         text = f"{type(error).__name__}{': ' * bool(text)}{text}"
-    fix = fix.partition("\n  in ")[0].partition(". To see the line of the forward")[0]
     where = f"\n    in {place_of(op)}"
     path = op.call.path if op.call else ""
     written = _written_later(run, at) if "overwritten later" in text else None
