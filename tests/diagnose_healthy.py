@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from diagnose_cases import C, Net, fc, frozen, labels, loop, square, tied, two_heads, without_grad, x
+from diagnose_training_cases import B, zeros
 
 import jitgrad as jg
 from jitgrad import nn
@@ -151,6 +152,11 @@ def registered_bank() -> nn.Module:
     return model
 
 
+def begins_at_zero(m: Any, x: Any) -> Any:
+    return x + m.b(jg.tanh(m.a(x)))
+
+
+outside = fc()
 IMAGE = (x(4, 3, 8, 8),)
 V = (x(2, 4),)
 HEALTHY: dict[str, tuple[Any, Any, Any, set[str]]] = {
@@ -189,7 +195,15 @@ HEALTHY: dict[str, tuple[Any, Any, Any, set[str]]] = {
     "read by Python": (lambda: Net(reads, a=fc()), V, None, set()),
     "softmax without a loss": (lambda: nn.Sequential(fc(), nn.Softmax(1)), V, None, set()),
     "norm without a loss": (lambda: nn.Sequential(fc(), nn.LayerNorm(4)), (x(8, 4),), None, set()),
-    "log_softmax before cross entropy": (lambda: nn.Sequential(fc(), nn.LogSoftmax(1)), (x(4, 4),), lambda y: C(y, labels), set()),
+    "log_softmax before nll_loss": (
+        lambda: nn.Sequential(fc(), nn.LogSoftmax(1)), (x(4, 4),), lambda y: nn.functional.nll_loss(y, labels), set()),
+    "softmax along other dims": (lambda: nn.Sequential(fc(), nn.Softmax(0)), (x(4, 4),), lambda y: C(y, labels), set()),
+    "a scaled sigmoid as logits": (
+        lambda: Net(lambda m, x: 8 * jg.sigmoid(m.a(x)) - 4, a=fc()), (x(4, 4),), lambda y: B(y, jg.ones(4, 4)), set()),
+    "sigmoid before the loss of probabilities": (
+        lambda: nn.Sequential(fc(), nn.Sigmoid()), (x(4, 4),), lambda y: -jg.log(y).mean(), set()),
+    "a distribution and its log for a divergence": (
+        lambda: fc(), (x(4, 4),), lambda y: (jg.softmax(y, 1) * (jg.log_softmax(y, 1) + 2)).mean(), set()),
     "bias before a norm": (lambda: nn.Sequential(fc(), nn.BatchNorm1d(4), nn.ReLU(), fc()), (x(64, 4),), square, set()),
     "masked logits": (
         lambda: Net(lambda m, x: jg.where(x > 1, float("-inf"), m.a(x)), a=fc()), V, lambda y: jg.exp(y).mean(), set()),
@@ -208,6 +222,21 @@ HEALTHY: dict[str, tuple[Any, Any, Any, set[str]]] = {
     "no tensors": (lambda: Net(lambda m, n: n + 1), (3,), None, set()),
     "keyword": (lambda: Net(lambda m, x, *, scale: m.a(x) * scale, a=fc()), V, None, set()),
     "float16 as a result": (lambda: Net(lambda m, x: m.a(x).half(), a=fc()), V, None, set()),
+    "five sigmoids": (lambda: nn.Sequential(*[nn.Sequential(fc(8, 8), nn.Sigmoid()) for _ in range(5)]), (x(16, 8),), square, set()),
+    "a branch of little weight": (
+        lambda: Net(lambda m, x: x + m.a(x) * 1e-9 + m.b(m.d(m.c(x))), a=fc(), b=fc(), c=fc(), d=fc()), V, square, set()),
+    "large data and a large loss": (lambda: nn.Sequential(fc(), nn.ReLU(), fc()), (x(64, 4) * 1e6,), lambda y: (y * y).sum(), set()),
+    "residual, 30 times": (
+        lambda: nn.Sequential(*[Net(lambda m, x: x + m.a(x), a=nn.Sequential(fc(8, 8, scale=0.1), nn.Sigmoid())) for _ in range(30)]),
+        (x(16, 8),), square, set()),
+    "zeros at the end of branches": (lambda: nn.Sequential(fc(), *[Net(begins_at_zero, a=fc(), b=zeros()) for _ in range(3)]),
+        (x(8, 4),), square, {"zero gradient"}),
+    "a layer from outside": (lambda: Net(lambda m, x: nn.functional.linear(m.a(x), outside.weight.detach()), a=fc()), V, square, set()),
+    "a constant made in forward": (
+        lambda: Net(lambda m, x: m.a(x) * nn.Parameter(jg.ones(4), requires_grad=False), a=fc()), V, square, set()),
+    "a loss with weights": (lambda: fc(), V, lambda y: square(outside(y)), set()),
+    "dropout of nearly all": (lambda: nn.Sequential(fc(4, 64), nn.Dropout(0.9), fc(64, 4)), (x(64, 4),), square, set()),
+    "a loss in evaluation mode": (lambda: nn.Sequential(fc(), nn.LayerNorm(4)).eval(), (x(8, 4),), square, set()),
     "all frozen": (lambda: frozen(nn.Sequential(fc(), fc())), V, square, {"frozen"}),
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from diagnose_cases import FINDS, Net, dead, fc, hidden_model, shared, square, x
 from diagnose_healthy import HEALTHY, V
+from diagnose_training_cases import TRAINS_BADLY
 
 import jitgrad as jg
 from jitgrad import nn
@@ -56,7 +57,7 @@ def test_a_loop_that_does_not_chain_where_shapes_do_not_fit() -> None:
 
 
 # ---- tables
-@pytest.mark.parametrize("case", FINDS, ids=lambda c: c[0])
+@pytest.mark.parametrize("case", [*FINDS, *TRAINS_BADLY], ids=lambda c: c[0])
 def test_finds(case: Any) -> None:
     _, make, args, loss, kind, severity, path, text, line, fix = case
     report = nn.diagnose(make(), *args, loss=loss)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jitgrad.autograd import Line, raised_at
 from jitgrad.errors import JitgradError, LayerDTypeError
-from jitgrad.nn._trace import Call, tensors_in
+from jitgrad.nn._trace import Call, Op, tensors_in
 from jitgrad.nn.diagnosis.report import Finding
 from jitgrad.nn.diagnosis.watch import LossError, Run, named, place_of
 
@@ -23,6 +23,12 @@ def failure(run: Run) -> Finding:
     call = run.watch.failed_call(error) if run.stage == "forward" else None
     if isinstance(error, LayerDTypeError) and call is not None:
         return _dtype(run, error, call, line, text, fix)
+    at = run.watch.failed_op()
+    if run.stage == "backward":
+        # What a backward says of anomaly mode: here the trace knows lines without it.
+        text, fix = (words.partition("\n  in ")[0].partition(". To see the line of the forward")[0] for words in (text, fix))
+    if run.stage == "backward" and at is not None:
+        return _backward(run, error, run.watch.ops[at], at, line, text, fix)
     if isinstance(error, JitgradError):
         where = f"\n    in {error.place}" if error.place else ""
     else:
@@ -37,6 +43,29 @@ def _parts(error: Exception) -> tuple[str, str]:
     what, fix = error.parts()
     fix = fix.removesuffix(".")
     return what, fix[:1].lower() + fix[1:]
+
+
+def _backward(run: Run, error: Exception, op: Op, at: int, line: Line | None, text: str, fix: str) -> Finding:
+    """The backward of an operation failed: its layer and line, or the later line that wrote over what it had kept."""
+    if not isinstance(error, JitgradError):
+        text = f"{type(error).__name__}{': ' * bool(text)}{text}"
+    where = f"\n    in {place_of(op)}"
+    path = op.call.path if op.call else ""
+    written = _written_later(run, at) if "overwritten later" in text else None
+    at_line = line if written is None else written.line
+    if at_line is None:
+        at_line = op.line
+    elif op.line is not None and at_line != op.line:
+        where += f", at {op.line}"
+    return Finding("error", "error", path, f"backward failed: {text}{where}", at_line, fix)
+
+
+def _written_later(run: Run, at: int) -> Op | None:
+    """The last operation that wrote to the memory of what the one at a place in the trace got or made."""
+    op, flow = run.watch.ops[at], run.flow
+    memories = {flow.memory(t) for t in (*op.inputs, *op.outputs) if t is not None}
+    after = [o for o in run.watch.ops[at + 1 :] if o.prim.mutates and any(flow.memory(t) in memories for t in flow.written(o))]
+    return after[-1] if after else None
 
 
 def _dtype(run: Run, error: LayerDTypeError, call: Call, line: Line | None, text: str, fix: str) -> Finding:

@@ -1,18 +1,18 @@
-"""Parameters without a gradient, or with one that is exactly zero, and why."""
+"""Parameters without a gradient, and why; and those that are frozen."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from jitgrad.autograd import Line
 from jitgrad.autograd.function import Call as FunctionCall
 from jitgrad.nn._trace import Op
 from jitgrad.nn.diagnosis.flow import Following, Reaching
 from jitgrad.nn.diagnosis.report import Finding, listed
-from jitgrad.nn.diagnosis.watch import ZERO, Run, named, place_of, worst
+from jitgrad.nn.diagnosis.watch import Run, by_module, named, place_of
+from jitgrad.nn.diagnosis.zeros import zero_gradients
 from jitgrad.nn.parameter import Parameter
-from jitgrad.ops.activation import RELU
 
 if TYPE_CHECKING:
     from jitgrad.nn.module import Module
@@ -27,16 +27,12 @@ class Cause(NamedTuple):
     severity: str = "warning"
 
 
-_FLAT = frozenset({"sign", "floor", "ceil", "round"})
-_ENOUGH = 32  # so many zeros of a relu are no accident
-
-
 def gradients(run: Run, explained: set[int], dead: list[Op]) -> list[Finding]:
     """Findings about the parameters of a run that came to its end.
 
     Missing gradients of the parameters ``explained`` (by id), and zeros that come from the operations ``dead``, are told elsewhere.
     """
-    return [*_missing(run, explained), *_zero(run, dead), *_frozen(run)]
+    return [*_missing(run, explained), *zero_gradients(run, dead), *_frozen(run)]
 
 
 # ---- none
@@ -130,65 +126,6 @@ def _silent_rule(run: Run, way: Following) -> Op | None:
     return None
 
 
-# ---- zero
-def _zero(run: Run, dead: list[Op]) -> Iterator[Finding]:
-    if not all(t.array.size for t in run.inputs):
-        return  # of an empty batch all gradients are zero
-    causes: dict[Any, tuple[str, str, Op | None, str, list[str]]] = {}
-    for path, m in run.model.named_modules():
-        own = {name: p for name, p in m._parameters.items() if p is not None and p.requires_grad and p.array.size}
-        came = [g for p in own.values() if (g := run.gradients.get(id(p))) is not None]
-        # A bias that a normalization takes out again has no effect; its weight does. So all of a module's must be zero.
-        if not came or len(came) < len(own) or any(worst(g) != ZERO for g in came):
-            continue
-        culprit = _culprit(run, next(iter(own.values())))
-        if any(culprit is op for op in dead):
-            continue
-        severity, why, fix = _zero_reason(run, culprit)
-        entry = causes.setdefault(culprit and (culprit.line, culprit.prim.name, severity), (severity, why, culprit, fix, []))
-        entry[4].extend(f"{path}.{name}" if path else name for name in own)
-    for severity, why, culprit, fix, paths in causes.values():
-        names = by_module(paths)
-        text = f"the gradient of {listed(names)} is exactly zero everywhere{why}."
-        yield Finding("zero gradient", severity, listed(names), text, None if culprit is None else culprit.line, fix)
-
-
-def _culprit(run: Run, p: Parameter) -> Op | None:
-    """The operation that got a gradient other than zero and handed on only zeros, on the way to p."""
-    arrived = run.watch.arrived
-    zeros = {id(p)}
-    for op in run.watch.ops:
-        if any(id(t) in zeros for t in op.inputs):
-            came = [arrived[id(y)] for y in op.outputs if id(y) in arrived]
-            if any(state != ZERO for state in came):
-                return op
-            if came:
-                zeros.update(map(id, op.outputs))
-    return None
-
-
-def _zero_reason(run: Run, op: Op | None) -> tuple[str, str, str]:
-    """Severity, reason and fix."""
-    if op is None:
-        return "warning", ": it does not change the loss", "look at what is computed from it"
-    place = place_of(op)
-    if op.prim is RELU:
-        y = op.outputs[0]
-        why = f": {place} is 0 for this whole batch and lets none through"
-        if op.call is None:
-            return "note", why, ""  # a hinge: nothing is left to learn from this batch
-        if y.numel() < _ENOUGH or not run.watch.units[run.watch.ops.index(op)].vary:
-            return "note", why, "try a larger batch of real data"
-        return "warning", why, "try a smaller learning rate, another init, or LeakyReLU"
-    if op.prim.name in _FLAT:
-        return "warning", f": {place} is flat, its derivative is 0", f"use a smooth function in the place of {op.prim.name}"
-    other = next((t for t in op.inputs if t is not None and run.watch.worst_of(t) == ZERO), None)
-    if other is not None:
-        what = "weights that are all 0" if isinstance(other, Parameter) else "an input that is all 0"
-        return "note", f": {place} multiplies by {what}", "" if isinstance(other, Parameter) else "try real data"
-    return "warning", f": {place} hands none on", "look at the values there"
-
-
 # ---- frozen
 def _frozen(run: Run) -> Iterator[Finding]:
     frozen = {path: p for path, p in run.parameters.items() if not p.requires_grad and p.is_floating_point()}
@@ -218,13 +155,3 @@ def _whole(path: str, m: Module, some: set[int], among: set[int], leaves: bool) 
     elif own & some:
         for name, child in m.named_children():
             yield from _whole(f"{path}.{name}" if path else name, child, some, among, leaves)
-
-
-def by_module(paths: list[str]) -> list[str]:
-    """``fc (weight, bias)`` for fc.weight and fc.bias."""
-    modules: dict[str, list[str]] = {}
-    for path in paths:
-        owner, _, name = path.rpartition(".")
-        modules.setdefault(owner, []).append(name)
-    return [f"{owner} ({', '.join(names)})" if owner and len(names) > 1 else f"{owner}.{names[0]}" if owner else ", ".join(names)
-            for owner, names in modules.items()]  # fmt: skip

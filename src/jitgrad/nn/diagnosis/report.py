@@ -24,8 +24,9 @@ class Finding:
     Attributes
     ----------
     kind
-        What it is: "error", "hidden", "shared", "dtype", "never called", "output dropped", "no gradient", "zero gradient", "frozen",
-        "not finite", "dead relu", "constant", "softmax", "not followed".
+        What it is: "error", "hidden", "shared", "dtype", "never called", "output dropped", "made in forward", "no gradient",
+        "zero gradient", "vanishing gradient", "exploding gradient", "frozen", "not finite", "dead relu", "constant", "softmax"
+        (a loss of logits was given something else), "dropout", "evaluation", "not followed".
     severity
         "error", "warning" or "note".
     path

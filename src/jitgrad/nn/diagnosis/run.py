@@ -10,12 +10,15 @@ from jitgrad.errors import InputTypeError
 from jitgrad.nn._hidden import hidden
 from jitgrad.nn._place import short_name
 from jitgrad.nn._trace import tensors_in
+from jitgrad.nn.diagnosis.anew import made_in_forward
 from jitgrad.nn.diagnosis.failed import failure
 from jitgrad.nn.diagnosis.gradients import gradients
+from jitgrad.nn.diagnosis.logits import not_logits
 from jitgrad.nn.diagnosis.reach import reach
 from jitgrad.nn.diagnosis.report import Finding, Report
-from jitgrad.nn.diagnosis.structure import hidden_parameters, in_plain_containers, mixed_dtypes, sharing
-from jitgrad.nn.diagnosis.values import dead_relus, input_ignored, not_finite, softmax_too_many
+from jitgrad.nn.diagnosis.sizes import gradient_sizes
+from jitgrad.nn.diagnosis.structure import drops_all, evaluated, hidden_parameters, in_plain_containers, mixed_dtypes, sharing
+from jitgrad.nn.diagnosis.values import dead_relus, input_ignored, not_finite
 from jitgrad.nn.diagnosis.watch import Run
 from jitgrad.nn.module import Module
 
@@ -26,9 +29,11 @@ def diagnose(
     """Run a model once, forward and backward, and report what is wrong with it: by name, with the line and the fix.
 
     Found are: what the model raises; modules that are never called, or whose output never reaches the result; modules and
-    parameters in plain containers, where nothing finds them; parameters without a gradient, or with one that is zero, and why;
-    layers that are shared by mistake; dtypes that do not fit; the operation that made the first NaN or infinity, forwards or on
-    the way back; ReLUs that are 0 for the whole batch; a softmax before cross_entropy.
+    parameters in plain containers, where nothing finds them; layers that forward makes anew; parameters without a gradient, or
+    with one that is zero, and why; gradients that vanish on the way back, or explode; layers that are shared by mistake; dtypes
+    that do not fit; the operation that made the first NaN or infinity, forwards or on the way back, or whose backward failed;
+    ReLUs that are 0 for the whole batch; a softmax before cross_entropy, a sigmoid before the loss with logits; Dropout with
+    p=1; a loss in evaluation mode.
 
     Parameters
     ----------
@@ -81,10 +86,12 @@ def diagnose(
         explained |= {id(p) for p in beside.values() if id(p) not in used}
         dead = list(dead_relus(run))
         findings += [*gradients(run, explained, [op for op, _ in dead]), *(f for _, f in dead), *input_ignored(run)]
+        findings += gradient_sizes(run)
     else:
         text = f"the output, a {run.output_type}, holds no Tensors that could be found: gradients were not looked at."
         findings.append(Finding("not followed", "note", "", text, fix="pass loss=, a function of the output that returns one number"))
-    findings += [*sharing(model), *mixed_dtypes(run), *not_finite(run), *softmax_too_many(run)]
+    findings += [*made_in_forward(run), *sharing(model), *mixed_dtypes(run), *drops_all(model), *evaluated(run)]
+    findings += [*not_finite(run), *not_logits(run)]
     return Report(short_name(model), _merged(findings), _facts(run))
 
 
@@ -101,8 +108,8 @@ def _check_data(inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
 def _merged(findings: list[Finding]) -> list[Finding]:
     """Without what another finding explains: NaN makes zero gradients, a dropped output a result without the input."""
     kinds = {f.kind for f in findings}
-    causes = {"zero gradient": "not finite", "constant": "output dropped"}
-    return [f for f in findings if causes.get(f.kind) not in kinds]
+    causes = {"zero gradient": {"not finite", "vanishing gradient"}, "constant": {"output dropped"}}
+    return [f for f in findings if not causes.get(f.kind, set()) & kinds]
 
 
 def _facts(run: Run) -> str:

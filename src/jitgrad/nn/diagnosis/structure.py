@@ -1,4 +1,4 @@
-"""What is wrong with a model as it stands, before it runs: hidden modules, sharing, mixed dtypes."""
+"""What is wrong with a model as it stands, before it runs: hidden modules, sharing, mixed dtypes, modes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from jitgrad.nn._hidden import Hidden, in_words
 from jitgrad.nn._place import short_name
 from jitgrad.nn.containers import ModuleDict, ModuleList, Sequential
 from jitgrad.nn.diagnosis.report import Finding, listed
+from jitgrad.nn.dropout import Dropout
+from jitgrad.nn.norm import _BatchNorm
 from jitgrad.nn.parameter import Parameter
 
 if TYPE_CHECKING:
@@ -111,3 +113,27 @@ def mixed_dtypes(run: Run) -> Iterator[Finding]:
             owner = paths[0].rpartition(".")[0]
             fix = f"model.to(jg.{most})" + (f", or model.get_submodule({owner!r}).to(jg.{most})" if owner and not reached else "")
             yield Finding("dtype", "note" if reached else "warning", listed(paths), text, fix="" if reached else fix)
+
+
+def drops_all(model: Module) -> Iterator[Finding]:
+    """Dropout that keeps nothing."""
+    paths = [path for path, m in model.named_modules() if isinstance(m, Dropout) and m.p == 1.0]
+    if paths:
+        several = len(paths) > 1
+        text = (
+            f"{listed([path or 'the model' for path in paths])} {'are' if several else 'is'} Dropout with p=1.0: in training all becomes 0."
+        )
+        yield Finding(
+            "dropout", "warning", listed(paths), text, fix="p is the share that is dropped, not kept: try a smaller one, as p=0.1"
+        )
+
+
+def evaluated(run: Run) -> Iterator[Finding]:
+    """A loss for a model in evaluation mode that has layers for which that matters."""
+    if not run.given_loss or run.model.training:
+        return
+    kinds = {"dropout is off": Dropout, "batch norm uses its running statistics": _BatchNorm}
+    effects = [what for what, kind in kinds.items() if any(isinstance(m, kind) for m in run.model.modules())]
+    if effects:
+        text = f"the model is in evaluation mode: {listed(effects)}."
+        yield Finding("evaluation", "note", "", text, fix="model.train() before training")

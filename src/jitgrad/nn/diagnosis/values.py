@@ -1,4 +1,4 @@
-"""What the values of a run show: where NaN and infinity came from, dead ReLUs, a result that ignores the input, a softmax too many."""
+"""What the values of a run show: where NaN and infinity came from, dead ReLUs, a result that ignores the input."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from jitgrad.autograd import Tensor
 from jitgrad.nn._trace import Op, tensors_in
 from jitgrad.nn.diagnosis.report import Finding, listed
 from jitgrad.nn.diagnosis.watch import FINITE, INF, NAN, ZERO, Run, place_of, worst
-from jitgrad.ops.loss import CROSS_ENTROPY
-from jitgrad.ops.softmax import SOFTMAX
 
 _MANY = 8  # units of which half may be told dead
 _ENOUGH = 32  # values of a unit, or of a layer, from which on zeros are no accident
@@ -156,21 +154,3 @@ def input_ignored(run: Run) -> Iterator[Finding]:
     after = run.flow.following(run.inputs)
     if not any(t in after for t in run.result) and not any(r.tensor in after for r in run.watch.reads):
         yield Finding("constant", "warning", "", "the result does not depend on the input.", fix="use the input in forward")
-
-
-def softmax_too_many(run: Run) -> Iterator[Finding]:
-    """Probabilities given to cross_entropy, which expects logits."""
-    made = {id(y): op for op in run.watch.ops for y in op.outputs}
-    for op in run.watch.ops:
-        if op.prim is CROSS_ENTROPY:
-            before = _behind_views(made, op.inputs[0])
-            if before is not None and before.prim is SOFTMAX:
-                text = f"cross_entropy takes logits, and was given the output of {place_of(before)}: it applies a softmax of its own."
-                yield Finding("softmax", "note", before.call.path if before.call else "", text, before.line, "leave out the softmax")
-
-
-def _behind_views(made: dict[int, Op], t: Tensor | None) -> Op | None:
-    op = made.get(id(t))
-    while op is not None and op.prim.geometry is not None and not op.prim.detaches:
-        op = made.get(id(op.inputs[0]))
-    return op

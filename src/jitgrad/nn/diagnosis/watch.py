@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jitgrad.autograd import Line, Tensor, enable_grad, grad, is_grad_enabled, no_grad, user_line
+from jitgrad.autograd import Line, Listener, Node, Tensor, enable_grad, grad, is_grad_enabled, no_grad, user_line
+from jitgrad.autograd.anomaly import NamingWalk
+from jitgrad.autograd.primitives import OUTPUT_OF
 from jitgrad.nn._place import short_name
 from jitgrad.nn._preserve import preserved
 from jitgrad.nn._trace import Call, Op, Trace, searched, tensors_in
@@ -27,12 +29,17 @@ if TYPE_CHECKING:
 ZERO, FINITE, INF, NAN = range(4)  # the worst that is among the elements of a tensor; ZERO: all are 0
 
 
+def largest(t: Tensor) -> float:
+    """The largest absolute value in a tensor, NaN where there is one; 1 for integers, float16 and tensors without elements."""
+    if not t.is_floating_point() or t.itemsize < 4 or not t.array.size:
+        return 1.0
+    with no_grad():
+        return float(amax(abs_of(t)).item())
+
+
 def worst(t: Tensor) -> int:
     """ZERO, FINITE, INF or NAN. Integers, and float16, which is for storage only, are FINITE."""
-    if not t.is_floating_point() or t.itemsize < 4 or not t.array.size:
-        return FINITE
-    with no_grad():
-        most = amax(abs_of(t)).item()
+    most = largest(t)
     return NAN if most != most else INF if most == inf else FINITE if most else ZERO
 
 
@@ -65,6 +72,8 @@ class Watch(Trace):
         self.differentiated = False  # whether forward itself asked for gradients
         self.arrived: dict[int, int] = {}  # by tensor: the worst of the gradient that came back to it
         self.reads: list[Read] = []
+        self.made_by: dict[Any, int] = {}  # by node of the graph: the operation
+        self.failed: list[Any] = []  # the node whose backward failed
         self._known: dict[tuple[int, int], int] = {}
 
     def heard(self, op: Op) -> None:
@@ -79,10 +88,21 @@ class Watch(Trace):
         self.after.append(max((self.worst_of(y) for y in op.outputs), default=FINITE))
         if op.prim is RELU:
             self.units[i] = _units(op, self._from_linear(op))
+        for y in self._nodes_of(op):
+            self.made_by.setdefault(y, i)
         if not written:
             for y in op.outputs:
                 if y.requires_grad:
                     y.register_hook(self._note_gradient(id(y)))
+
+    def _nodes_of(self, op: Op) -> list[Any]:
+        """The nodes that an operation left in the graph, that of all of several outputs among them."""
+        nodes = [t.node for t in (op.inputs if op.prim.mutates else op.outputs) if t is not None and type(t.node) is Node]
+        return [*nodes, *(n.edges[0] for n in nodes if n.prim is OUTPUT_OF)]
+
+    def failed_op(self) -> int | None:
+        """The place of the operation whose backward failed."""
+        return self.made_by.get(self.failed[0]) if self.failed else None
 
     def read(self, tensor: Tensor) -> None:
         """Values leave for Python."""
@@ -129,6 +149,21 @@ def _units(op: Op, by_last: bool) -> Units:
         vary = lt(amin(x, others), amax(x, others))
         dead = logical_and(le(amax(y, others), 0), vary)
         return Units(y.shape[unit] if known else 0, dead.sum().item(), bool(any_of(vary).item()))
+
+
+class _Backward(Listener):
+    """While it listens, a backward that fails leaves the node at which it did in ``failed``."""
+
+    def __init__(self, failed: list[Any]) -> None:
+        class Noting(NamingWalk):
+            def _chain(self, n: Node, g: Any) -> None:
+                try:
+                    super()._chain(n, g)
+                except Exception:
+                    failed.append(n)
+                    raise
+
+        self.walk = Noting
 
 
 class Run:
@@ -192,7 +227,8 @@ class Run:
             # Without a loss each element has a weight of its own, so that what sums to a constant, as a softmax does, has a gradient.
             draw = Generator().manual_seed(0)
             weights = [None if self.loss is not None else _weights(t, draw) for t in roots]
-            gradients = grad(roots, leaves, weights, allow_unused=True)
+            with _Backward(self.watch.failed):
+                gradients = grad(roots, leaves, weights, allow_unused=True)
             self.gradients = {id(p): g for p, g in zip(leaves, gradients, strict=True)}
         self.stage = ""
 
@@ -242,6 +278,16 @@ _NAMES = {"cast_float": "a cast", "cast": "a cast"}
 def named(call: Call) -> str:
     """``fc (Linear(10, 20))``."""
     return f"{call.path} ({short_name(call.module)})" if call.path else short_name(call.module)
+
+
+def by_module(paths: list[str]) -> list[str]:
+    """``fc (weight, bias)`` for fc.weight and fc.bias."""
+    modules: dict[str, list[str]] = {}
+    for path in paths:
+        owner, _, name = path.rpartition(".")
+        modules.setdefault(owner, []).append(name)
+    return [f"{owner} ({', '.join(names)})" if owner and len(names) > 1 else f"{owner}.{names[0]}" if owner else ", ".join(names)
+            for owner, names in modules.items()]  # fmt: skip
 
 
 def dropped_value(call: Call) -> str | None:
