@@ -33,7 +33,7 @@ def test_sync_keeps_survivors_and_begins_anew_for_the_new(make: Any) -> None:
     m.insert(0, nn.Linear(2, 2))
     synced = opt.sync(m)
     assert synced == (("0.weight", "0.bias", "2.weight", "2.bias"), ("1.weight", "1.bias"), ())
-    assert repr(synced) == "Synced: added 0.weight, 0.bias, 2.weight, 2.bias; dropped 1.weight, 1.bias"
+    assert repr(synced) == "Synced: added 0.weight, 0.bias, 2.weight and 2.bias; dropped 1.weight and 1.bias"
     assert opt.state[weight]["exp_avg"] is moments and old not in opt.state and set(opt.state) == {weight, m[1].bias}
     trained(opt, m)
     assert [opt.state[p]["step"] for p in m.parameters()] == [1, 1, 3, 3, 1, 1]
@@ -164,8 +164,7 @@ def test_what_sync_did_is_readable() -> None:
     m = nn.Sequential(*(layer() for _ in range(6)))
     opt = optim.SGD(m[0].parameters(), lr=0.1)
     assert repr(opt.sync(m)) == (
-        "Synced: nothing has changed\n"
-        "  left out: 1.weight, 1.bias, 2.weight, 2.bias, 3.weight, 3.bias, 4.weight, 4.bias, 5.weight and 1 more"
+        "Synced: nothing has changed\n  left out: 1.weight, 1.bias, 2.weight, 2.bias, 3.weight, 3.bias, 4.weight, 4.bias and 2 more"
     )
 
 

@@ -45,10 +45,10 @@ class Optimizer:
     >>> opt.step()
     Traceback (most recent call last):
     ...
-    jitgrad.errors.SurgeryError: SGD.step: 2 parameters have left Sequential since the optimizer was made: 1.weight (1, 3), 1.bias (1,). \
+    jitgrad.errors.SurgeryError: SGD.step: 2 parameters have left Sequential since the optimizer was made: 1.weight (1, 3) and 1.bias (1,). \
 Nothing was updated. Call optimizer.sync(model): it keeps the state of the others.
     >>> opt.sync(net)
-    Synced: added 1.weight, 1.bias; dropped 1.weight, 1.bias
+    Synced: added 1.weight and 1.bias; dropped 1.weight and 1.bias
     >>> opt.step(), opt.param_groups[0]["param_names"]
     (None, ['0.weight', '0.bias', '1.weight', '1.bias'])
     """
@@ -154,7 +154,7 @@ Nothing was updated. Call optimizer.sync(model): it keeps the state of the other
         >>> opt = optim.SGD([{"params": net[0].parameters()}, {"params": net[1].parameters(), "lr": 1.0}], lr=0.1)
         >>> net[1] = nn.Linear(3, 2)
         >>> opt.sync(net)
-        Synced: added 1.weight, 1.bias; dropped weight, bias
+        Synced: added 1.weight and 1.bias; dropped weight and bias
         >>> [p.shape for p in opt.param_groups[1]["params"]]
         [(2, 3), (2,)]
         """
