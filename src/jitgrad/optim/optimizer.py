@@ -45,8 +45,8 @@ class Optimizer:
     >>> opt.step()
     Traceback (most recent call last):
     ...
-    jitgrad.errors.SurgeryError: SGD.step: 2 parameters have left Sequential since the optimizer was made: 1.weight (1, 3) and 1.bias (1,). \
-Nothing was updated. Call optimizer.sync(model): it keeps the state of the others.
+    jitgrad.errors.SurgeryError: SGD.step: 2 parameters have left Sequential since the optimizer was made: 1.weight (1, 3) \
+and 1.bias (1,). Nothing was updated. Call optimizer.sync(model): it keeps the state of the others.
     >>> opt.sync(net)
     Synced: added 1.weight and 1.bias; dropped 1.weight and 1.bias
     >>> opt.step(), opt.param_groups[0]["param_names"]
