@@ -483,3 +483,12 @@ def test_names_and_tables_from_elsewhere() -> None:
     loss = nn.BCEWithLogitsLoss(weight=jg.ones(3), pos_weight=jg.full((3,), 2.0))
     assert list(loss.state_dict()) == ["weight", "pos_weight"]
     assert loss(jg.zeros(3), jg.ones(3)).item() == pytest.approx(2 * np.log(2))
+
+
+def test_a_convolution_without_filters() -> None:
+    x, w = jg.ones(2, 3, 5, 5, requires_grad=True), jg.ones(0, 3, 3, 3, requires_grad=True)
+    y = nn.functional.conv2d(x, w)
+    y.sum().backward()
+    assert (
+        y.shape == (2, 0, 3, 3) and x.grad is not None and not x.grad.numpy().any() and w.grad is not None and w.grad.shape == (0, 3, 3, 3)
+    )

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from surgery_models import Block, ComplexModel, Net, Sized, everything, state
 
@@ -164,6 +165,7 @@ class Times(nn.Module):
 def test_an_index_takes_what_summary_takes() -> None:
     """Ints are arguments, a tuple of ints is a shape, also the empty one; dtypes and keywords are those of nn.summary."""
     assert surgery.index(Times(), 3)[0].output == surgery.index(Times(), 2, 3)[0].output == "(2,)"
+    assert surgery.index(Times(), (np.int64(4), 1))[0].output == "(4, 2)"
     assert surgery.index(Times(), ())[0].output == "(2,)" and surgery.index(Times(), (4, 1))[0].output == "(4, 2)"
     assert surgery.index(Times(), kwargs={"a": 2, "c": jg.ones(4, 1)})[0].output == "(4, 2)"
     assert surgery.index(Times(), (4, 1), (3, 1, 1), dtype=[jg.int64, jg.float32])[0].output == "(3, 4, 2)"

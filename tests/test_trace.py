@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 from typing import Any
@@ -169,3 +170,16 @@ def test_the_line_of_an_error_is_not_the_finally_below_it() -> None:
         fails()
     assert raised_at(raised.value).text.endswith("# here")  # type: ignore[union-attr]
     assert raised_at(ValueError()) is None
+
+
+def test_what_fails_on_entry_leaves_no_mode_behind() -> None:
+    class Odd(nn.Linear):
+        def register_forward_hook(self, *args: Any, **kwargs: Any) -> Any:
+            raise RuntimeError("no hooks here")
+
+    model = nn.Sequential(nn.Linear(4, 4), Odd(4, 4))
+    for look in (lambda: nn.surgery.index(model, (2, 4)), lambda: nn.summary(model, (2, 4)), lambda: nn.diagnose(model, jg.ones(2, 4))):
+        with contextlib.suppress(RuntimeError):
+            look()
+        assert jg.is_grad_enabled() and model(jg.ones(2, 4)).requires_grad
+        assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())

@@ -14,7 +14,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import BrokenExecutor, Future, TimeoutError as FutureTimeout
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -144,7 +144,12 @@ class Workers:
                 # Without the limit loky would end workers whose memory grows, and the dataset's caches with them.
                 env = {"OMP_NUM_THREADS": "1", "LOKY_MAX_MEMORY_LEAK_SIZE": "1e18"}
                 self.executors[i] = self._executor(1, initializer=start, initargs=(self.payload, i, os.getpid()), env=env)
-            return self.executors[i].submit(work, batch, indices, seed)
+            try:
+                return self.executors[i].submit(work, batch, indices, seed)
+            except BrokenExecutor as error:  # its worker has died: the batches before the one that it was at come first
+                dead: Future[bytes] = Future()
+                dead.set_exception(error)
+                return dead
 
     def close(self) -> None:
         """End all processes, whatever they are at: nothing that they would do now is wanted."""

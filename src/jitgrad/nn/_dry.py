@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jitgrad import dtypes
@@ -24,7 +25,7 @@ T = TypeVar("T")
 
 def is_shape(x: Any) -> bool:
     """Whether an argument is the shape of an input: a tuple of ints."""
-    return isinstance(x, tuple) and all(isinstance(n, int) and not isinstance(n, bool) for n in x)
+    return isinstance(x, tuple) and all(isinstance(n, Integral) and not isinstance(n, bool) for n in x)
 
 
 class Arguments:
@@ -65,7 +66,7 @@ class Arguments:
             return given
         dtype = next(kinds)
         make: Callable[..., Tensor] = randn if dtype.is_floating_point and not dry else zeros
-        return make(given, dtype=dtype, device=self._device)
+        return make(tuple(map(int, given)), dtype=dtype, device=self._device)
 
 
 def _dtypes(dtype: Any, count: int, what: str) -> list[DType]:

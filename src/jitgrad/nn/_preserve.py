@@ -46,8 +46,9 @@ def preserved(model: Tree, *inputs: Any, values: bool = True) -> Iterator[None]:
     finally:
         set_rng_state(rng_state)
         for m, had in zip(modules, attributes, strict=True):
-            m.__dict__.clear()
-            m.__dict__.update(had)
+            m.__dict__.update(had)  # first, so that an interrupted module is never empty
+            for name in m.__dict__.keys() - had.keys():
+                del m.__dict__[name]
         for box, content in zip(boxes, contents, strict=True):
             if content is None:
                 box.clear()

@@ -76,18 +76,24 @@ class Trace(Listener):
     def __enter__(self) -> Trace:
         self._thread = get_ident()
         self._error_before = sys.exception()
-        if self._hears_ops:
-            super().__enter__()
-        for path, m in self.model.named_modules():
-            self._handles.append(m.register_forward_pre_hook(self._before(path), with_kwargs=True))
-            self._handles.append(m.register_forward_hook(self._after, with_kwargs=True, always_call=True))
+        try:
+            for path, m in self.model.named_modules():
+                self._handles.append(m.register_forward_pre_hook(self._before(path), with_kwargs=True))
+                self._handles.append(m.register_forward_hook(self._after, with_kwargs=True, always_call=True))
+            if self._hears_ops:
+                super().__enter__()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-        super().__exit__(*exc)
+        try:
+            super().__exit__(*exc)
+        finally:
+            for handle in self._handles:
+                handle.remove()
+            self._handles.clear()
 
     def __call__(self, prim: Primitive, inputs: Sequence[Tensor | None], p: tuple[Any, ...]) -> Any:
         outputs = self._compute(prim, inputs, p)

@@ -251,7 +251,7 @@ def conv2d_grad_x(g: np.ndarray, w: np.ndarray, x_shape: tuple, stride: Pair, pa
     gx = np.zeros(x_shape, g.dtype)
     if not gx.size:
         return gx
-    parallel = pays(g.size * (w.size // F), MIN_WORK)
+    parallel = pays(g.size * (w.size // max(1, F)), MIN_WORK)
     images, size = _wave(geometry, F, g.itemsize), 0
     if (KH, KW) == stride == (1, 1) and padding == (0, 0):
         images = 1

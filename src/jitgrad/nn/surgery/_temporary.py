@@ -70,10 +70,15 @@ def _replaced(model: Module, edits: Mapping[Key, Any], example: Any, shared: str
     if paths:
         slots(model, paths, "temporarily")
     fitting = Fitting(model, example, False, "overlap", "temporarily")
-    way_back = _WayBack(carry_out(model, "temporarily", operations, fitting))
+    change = carry_out(model, "temporarily", operations, fitting)
+    way_back = None
     try:
+        way_back = _WayBack(change)
         yield model
     except BaseException as error:
+        if way_back is None:
+            change.undo()
+            raise
         stayed = way_back.go()
         if stayed:
             error.add_note(stayed)
