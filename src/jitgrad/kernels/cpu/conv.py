@@ -19,7 +19,7 @@ import numpy as np
 from jitgrad.kernels.cpu.conv_planes import fill, offsets, turn
 from jitgrad.kernels.cpu.conv_tiles import CHUNK, flip, pack, products
 from jitgrad.kernels.cpu.layout import contiguous, or_nothing
-from jitgrad.kernels.cpu.matmul import summed
+from jitgrad.kernels.cpu.matmul import matmul
 from jitgrad.kernels.jit import njit, parallel_form, pays, prange, workspace
 from jitgrad.kernels.simd import TAP_DOT_COLUMNS, TAP_DOT_ROWS, TAP_ROWS, TAP_VECTORS, VECTOR_BYTES, low_tile, tap_dots
 from jitgrad.shapes import conv_size
@@ -270,7 +270,8 @@ def conv2d_grad_w(g: np.ndarray, x: np.ndarray, w_shape: tuple, stride: Pair, pa
     geometry = _geometry(x.shape, w_shape, stride, padding, dilation, groups)
     (N, C, _, _), (F, KH, KW), _, _, _, _, (_, A, B), (HP, WP) = geometry
     if _is_product(w_shape, stride, padding, groups):
-        return summed(contiguous(g).reshape(N, F, -1), contiguous(x).reshape(N, C, -1)).reshape(w_shape)
+        pixels = g.shape[2] * g.shape[3]
+        return matmul(contiguous(g).reshape(N, F, pixels), contiguous(x).reshape(N, C, pixels).swapaxes(1, 2)).sum(0).reshape(w_shape)
     gw = np.empty(w_shape, g.dtype)
     places = C // groups * KH * KW
     parallel = pays(g.size * places, MIN_WORK)

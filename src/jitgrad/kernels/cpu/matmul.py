@@ -238,22 +238,6 @@ def _batch_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return out
 
 
-def shared_left(a: np.ndarray, b: np.ndarray, transposed: bool) -> np.ndarray:
-    """out[n] = a @ b[n], or a.T @ b[n]; a is 2-D, b (N, K, columns), both C-contiguous."""
-    N, K, columns = b.shape
-    out = np.empty((N, a.size // K if K else a.shape[transposed], columns), a.dtype)
-    _run(a, b.reshape(N * K, columns), or_nothing(None, a.dtype), out.reshape(-1, columns), (N, 1, N, transposed, False))
-    return out
-
-
-def summed(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """out = sum of a[n] @ b[n].T over n; a is (N, M, K), b (N, columns, K), both C-contiguous."""
-    N, M, K = a.shape
-    out = np.empty((N, M, b.shape[1]), a.dtype)
-    _run(a.reshape(N * M, K), b.reshape(-1, K), or_nothing(None, a.dtype), out.reshape(N * M, -1), (N, N, N, False, True))
-    return out.sum(0)
-
-
 def _spread(x: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
     """x with its batch dims broadcast; a single matrix stays one."""
     if x.shape[:-2] == batch or prod(x.shape[:-2]) == 1:
