@@ -492,3 +492,11 @@ def test_a_convolution_without_filters() -> None:
     assert (
         y.shape == (2, 0, 3, 3) and x.grad is not None and not x.grad.numpy().any() and w.grad is not None and w.grad.shape == (0, 3, 3, 3)
     )
+
+
+def test_the_weights_gradient_of_no_images_is_zero() -> None:
+    for groups in (1, 2):
+        w = jg.ones(8, 26 // groups, 3, 3, requires_grad=True)
+        np.full(w.numel(), np.nan, np.float32)  # what lies in memory that is given out again
+        nn.functional.conv2d(jg.ones(0, 26, 8, 8), w, padding=1, groups=groups).sum().backward()
+        assert w.grad is not None and not w.grad.numpy().any()

@@ -325,3 +325,13 @@ def test_programs_of_edits_and_back(edits: list[Callable[[nn.Module], surgery.Ch
     for change, before in reversed(done):
         change.undo()
         assert state(model) == before
+
+
+def test_undo_brings_back_what_is_shared_on_purpose() -> None:
+    model = nn.Sequential(*nn.ModuleList([nn.Linear(2, 2)]).repeat(1))
+    model = model.repeat(2, mode="share")
+    assert nn.diagnose(model, jg.ones(3, 2)).ok
+    change = surgery.remove(model, 1)
+    assert len(model) == 1
+    change.undo()
+    assert nn.diagnose(model, jg.ones(3, 2)).ok

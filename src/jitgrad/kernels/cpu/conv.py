@@ -16,7 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from jitgrad.kernels.cpu.conv_planes import fill, offsets, turn
+from jitgrad.kernels.cpu.conv_planes import fill, fill_outputs, offsets, turn
 from jitgrad.kernels.cpu.conv_tiles import CHUNK, flip, pack, products
 from jitgrad.kernels.cpu.layout import contiguous, or_nothing
 from jitgrad.kernels.cpu.matmul import matmul
@@ -98,7 +98,7 @@ def _conv2d_grad_x(g, w, gx, planes, packed, table, sums, geometry, images):
     for image in range(0, N, images):
         here = min(images, N - image)
         if planes.size:
-            fill(g, planes, lead, ((image, here, images), (ONE, ONE)), ((F, OH, OW), (ONE, ONE), (ZERO, ZERO)), (HP, WP))
+            fill_outputs(g, planes, lead, (image, here, images), geometry)
         for phase in range(A * B):
             a, b = divmod(phase, B)
             top, left = max(0, (PH - a + SH - 1) // SH), max(0, (PW - b + SW - 1) // SW)
@@ -116,8 +116,11 @@ _conv2d_grad_x_parallel = parallel_form(_conv2d_grad_x)
 
 @njit
 def _conv2d_grad_w_turned(g, x, gw, outputs, planes, turned, sums, geometry, images):
-    """Where stride and dilation are 1: for each ky, all (kx, c) are one row of the turned planes. `sums` is gw as (f, ky, kx, c)."""
-    (N, C, H, W), (F, KH, KW), (OH, OW), stride, padding, _, (groups, _, _), (HP, WP) = geometry
+    """Where stride and dilation are 1: for each ky, all (kx, c) are one row of the turned planes. `sums` is gw as (f, ky, kx, c).
+
+    It is zero before: without images nothing is written to it.
+    """
+    (N, C, H, W), (F, KH, KW), _, stride, padding, _, (groups, _, _), (HP, WP) = geometry
     filters, channels = F // groups, C // groups
     size = images * HP * WP
     width = TAP_VECTORS * VECTOR_BYTES // planes.itemsize
@@ -127,7 +130,7 @@ def _conv2d_grad_w_turned(g, x, gw, outputs, planes, turned, sums, geometry, ima
     blocks, pieces = (filters + TAP_ROWS - 1) // TAP_ROWS, (line + width - 1) // width
     for image in range(0, N, images):
         here = min(images, N - image)
-        fill(g, outputs, ZERO, ((image, here, images), (ONE, ONE)), ((F, OH, OW), (ONE, ONE), (ZERO, ZERO)), (HP, WP))
+        fill_outputs(g, outputs, ZERO, (image, here, images), geometry)
         fill(x, planes, ZERO, ((image, here, images), (ONE, ONE)), ((C, H, W), stride, padding), (HP, WP))
         for group in range(groups):
             turn(planes[group * channels * size :], turned[group * channels * size :], channels, size)
@@ -171,7 +174,7 @@ def _conv2d_grad_w(g, x, gw, outputs, planes, table, totals, geometry, images):
     pitch = (C // groups) * A * B * images * HP * WP
     for image in range(0, N, images):
         here = min(images, N - image)
-        fill(g, outputs, ZERO, ((image, here, images), (ONE, ONE)), ((F, OH, OW), (ONE, ONE), (ZERO, ZERO)), (HP, WP))
+        fill_outputs(g, outputs, ZERO, (image, here, images), geometry)
         fill(x, planes, ZERO, ((image, here, images), (A, B)), ((C, H, W), stride, padding), (HP, WP))
         run = here * HP * WP
         for task in prange(groups * blocks * pieces):
@@ -281,7 +284,7 @@ def conv2d_grad_w(g: np.ndarray, x: np.ndarray, w_shape: tuple, stride: Pair, pa
         slack = _slack(geometry)
         outputs, planes, turned = _split(g.dtype, F * size, C * size + slack, C * (size + slack))
         run = _conv2d_grad_w_turned_parallel if parallel else _conv2d_grad_w_turned
-        run(contiguous(g), contiguous(x), gw, outputs, planes, turned, np.empty(gw.size, g.dtype), geometry, images)
+        run(contiguous(g), contiguous(x), gw, outputs, planes, turned, np.zeros(gw.size, g.dtype), geometry, images)
         return gw
     outputs, planes = _split(g.dtype, F * images * HP * WP, C * A * B * images * HP * WP + _slack(geometry))
     run = _conv2d_grad_w_parallel if parallel else _conv2d_grad_w

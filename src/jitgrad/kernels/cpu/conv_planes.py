@@ -46,6 +46,14 @@ def fill(x, planes, lead, count, source, layout):
 
 
 @njit
+def fill_outputs(g, planes, lead, count, geometry):
+    """planes[lead + (f, n, r, q)] = g[first + n, f, r, q], and zero outside of g."""
+    _, (F, _, _), (OH, OW), _, _, _, _, plane = geometry
+    zero, one = np.int64(0), np.int64(1)  # not literals, which have types of their own
+    fill(g, planes, lead, (count, (one, one)), ((F, OH, OW), (one, one), (zero, zero)), plane)
+
+
+@njit
 def offsets(table, images, geometry):
     """table[c, ky, kx] = offset of a tap in the planes of one group of channels."""
     (_, C, _, _), (_, KH, KW), _, (SH, SW), _, (DH, DW), (groups, A, B), (HP, WP) = geometry

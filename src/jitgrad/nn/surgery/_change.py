@@ -74,6 +74,7 @@ class EditMembers:
     def __init__(self, path: str, parent: Module) -> None:
         self.path, self.parent = path or "the model", parent
         self.before = list(parent._modules.items())
+        self.shared = vars(parent).get("_shared")  # what a list shares on purpose, which it forgets where it stands there no more
         self.removed: list[Module] = []
         self.training = parent.training
 
@@ -90,6 +91,8 @@ class EditMembers:
     def undo(self) -> None:
         self.parent._modules.clear()
         self.parent._modules.update(self.before)
+        if self.shared is not None:
+            vars(self.parent)["_shared"] = self.shared
         edited()
         for m in self.removed:
             _follow(m, self.parent, self.training)
