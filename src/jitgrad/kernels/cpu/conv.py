@@ -163,7 +163,7 @@ _conv2d_grad_w_turned_parallel = parallel_form(_conv2d_grad_w_turned)
 @njit
 def _conv2d_grad_w(g, x, gw, outputs, planes, table, totals, geometry, images):
     """Dot products of long rows: blocks in the dtype of x, `totals` in float64."""
-    (N, C, H, W), (F, _, _), (OH, OW), stride, padding, _, (groups, A, B), (HP, WP) = geometry
+    (N, C, H, W), (F, _, _), _, stride, padding, _, (groups, A, B), (HP, WP) = geometry
     filters, places = F // groups, table.size
     offsets(table, images, geometry)
     planes[C * A * B * images * HP * WP :] = 0
