@@ -21,7 +21,8 @@ from jitgrad.kernels.cpu.conv_tiles import CHUNK, flip, pack, products
 from jitgrad.kernels.cpu.layout import contiguous, or_nothing
 from jitgrad.kernels.cpu.matmul import matmul
 from jitgrad.kernels.jit import njit, parallel_form, pays, prange, workspace
-from jitgrad.kernels.simd import TAP_DOT_COLUMNS, TAP_DOT_ROWS, TAP_ROWS, TAP_VECTORS, VECTOR_BYTES, low_tile, tap_dots
+from jitgrad.kernels.simd_code import VECTOR_BYTES
+from jitgrad.kernels.simd_conv import TAP_DOT_COLUMNS, TAP_DOT_ROWS, TAP_ROWS, TAP_VECTORS, low_tile, tap_dots
 from jitgrad.shapes import conv_size
 
 TURNED_MIN = 24  # numbers in a row of turned planes from which they fill a tile

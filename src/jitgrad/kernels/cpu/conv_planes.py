@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from jitgrad.kernels.jit import njit, prange
-from jitgrad.kernels.simd import add_row
+from jitgrad.kernels.simd_conv import add_row
 
 
 @njit

@@ -6,7 +6,8 @@ import numpy as np
 
 from jitgrad.kernels.cpu.fma import add_taps
 from jitgrad.kernels.jit import njit, prange
-from jitgrad.kernels.simd import TAP_ROWS, TAP_VECTORS, VECTOR_BYTES, add_row, taps
+from jitgrad.kernels.simd_code import VECTOR_BYTES
+from jitgrad.kernels.simd_conv import TAP_ROWS, TAP_VECTORS, add_row, taps
 
 CHUNK = 480  # positions that one task adds up for TAP_ROWS filters: a multiple of every tile's width
 DEPTH = 128  # taps at a time: their weights stay in L1, and the pages of their channels in the TLB

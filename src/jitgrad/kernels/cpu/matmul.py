@@ -13,7 +13,8 @@ import numpy as np
 
 from jitgrad.kernels.cpu.layout import or_nothing
 from jitgrad.kernels.jit import direct, njit, parallel_form, pays, prange, workspace
-from jitgrad.kernels.simd import DOT_COLUMNS, DOT_ROWS, ROWS, VECTOR_BYTES, VECTORS, dots, tile
+from jitgrad.kernels.simd import DOT_COLUMNS, DOT_ROWS, ROWS, VECTORS, dots, tile
+from jitgrad.kernels.simd_code import VECTOR_BYTES
 from jitgrad.shapes import broadcast_shapes
 
 # What BLIS calls MC and KC.
