@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -82,9 +83,14 @@ def measure(family: str, threads: int, processes: int, only: str) -> list[dict[s
     for key, cell in cells.items():
         chosen = runs[key] if len(runs[key]) <= processes else steadiest(runs[key])
         ratios = [seconds[1] / seconds[0] for seconds in chosen]
-        cell["seconds"] = [median(s) for s in zip(*chosen, strict=True)]
-        cell["ratio"], cell["spread"] = median(ratios), spread(ratios)
+        cell["seconds"] = [float(f"{median(s):.4g}") for s in zip(*chosen, strict=True)]
+        cell["ratio"], cell["spread"] = round(median(ratios), 3), round(spread(ratios), 3)
     return list(cells.values())
+
+
+def compact(saved: dict[str, Any]) -> str:
+    """JSON with a line for each cell."""
+    return re.sub(r"\}, \{", "},\n{", re.sub(r"\n\s+", " ", json.dumps(saved, indent=1))) + "\n"
 
 
 def main() -> None:
@@ -108,7 +114,7 @@ def main() -> None:
         print(report.text(cells, machine))
         if given.save:
             saved.setdefault(str(given.threads), {"machine": machine, "families": {}})["families"][family] = cells
-            given.save.write_text(json.dumps(saved, indent=1))
+            given.save.write_text(compact(saved))
 
 
 if __name__ == "__main__":

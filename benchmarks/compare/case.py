@@ -64,19 +64,19 @@ class Case:
         plain = {n: lib.tensor(a) for n, a in arrays.items()}
         if dtype is not None:
             plain = {n: t.to(dtype) if arrays[n].dtype.kind == "f" else t for n, t in plain.items()}
-        forward = _function(self.call, lib, plain)
+        forward = function(self.call, lib, plain)
         if self.modes == MODES[:1]:
             return {"forward": forward}
         leaves = [n for n, a in arrays.items() if a.dtype.kind == "f"]
         inputs = {n: t.clone().requires_grad_() if n in leaves else t for n, t in plain.items()}
-        run = _function(self.call, lib, inputs)
+        run = function(self.call, lib, inputs)
         shape = tuple(forward().shape)
         g = lib.tensor(np.random.default_rng(1).standard_normal(shape, np.float32) if shape else np.float32(1.0)).to(plain[leaves[0]].dtype)
         return {"forward": forward, "forward+backward": _with_backward(run, g, [inputs[n] for n in leaves])}
 
     def numpy_call(self, arrays: Arrays) -> Call | None:
         """The forward in NumPy, where it has one."""
-        return _function(self.numpy, None, arrays) if self.numpy else None
+        return function(self.numpy, None, arrays) if self.numpy else None
 
     def work(self, mode: str) -> tuple[float, float]:
         """Floating-point operations, and bytes read or written, at least."""
@@ -84,7 +84,7 @@ class Case:
         return self.flops * (1.0 + flops), 4.0 * self.values * (1.0 + values)
 
 
-def _function(text: str, lib: Any, values: Mapping[str, Any]) -> Call:
+def function(text: str, lib: Any, values: Mapping[str, Any]) -> Call:
     """The expression as a function; its names are arguments with defaults, so that it costs no more than the call."""
     space = {"lib": lib, "F": lib.nn.functional if lib else None, "np": np, **values}
     names = [n for n in space if space[n] is not None]

@@ -177,10 +177,10 @@ def tiny() -> Iterator[Case]:
 
 def families() -> dict[str, Callable[[], Sequence[Any]]]:
     """Everything that can be asked for by name."""
-    from benchmarks.compare import steps  # what needs both libraries
+    from benchmarks.compare import modules, steps  # import here, as modules.py imports jitgrad, and this module is read in every process
 
     made: dict[str, Callable[[], Sequence[Any]]] = {
         f.__name__: lambda f=f: list(f())
         for f in (matmul, conv, pool, pointwise, reduce, tiny)  # type: ignore[misc]
     }
-    return made | {"step": lambda: list(steps.steps())}
+    return made | {"step": lambda: list(steps.steps()), "modules": lambda: list(modules.modules())}

@@ -1,15 +1,17 @@
-"""What modules and containers cost beside PyTorch's: calls, attributes, indices, walks. ``python -m benchmarks.compare.modules``
+"""What modules and containers cost: calls, attributes, indices, walks; a family of the runner.
 
-Rounds of the two alternate in one process; each figure is the median over rounds, ratios are the second time / the first.
+By itself, ``python -m benchmarks.compare.modules`` says what it costs that a call can name the place of an error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from statistics import geometric_mean
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.compare.tiny import jg, pair, torch
+import jitgrad as jg
+from benchmarks.compare.case import Arrays, Call, function
+from benchmarks.compare.timing import medians
 from jitgrad.nn._hooks import call_with_hooks
 
 # Name and expression, for either library; what is in it is made by `space`.
@@ -61,14 +63,37 @@ def space(lib: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def expression(text: str, names: dict[str, Any]) -> Callable[[], Any]:
-    """The expression as a function whose names are local to it."""
-    made: dict[str, Any] = {}
-    exec(f"def make({', '.join(names)}):\n  return lambda: {text}", made)
-    return made["make"](**names)  # type: ignore[no-any-return]
+@dataclass(frozen=True)
+class Expression:
+    """An expression about modules."""
+
+    name: str
+    row: str = "modules and containers"
+    modes: tuple[str, ...] = ("call",)
+    exact: bool = False  # there are no numbers to compare
+
+    def arrays(self) -> Arrays:
+        """None."""
+        return {}
+
+    def calls(self, lib: Any, arrays: Arrays, dtype: Any = None) -> dict[str, Call]:
+        """The expression, about modules of its own."""
+        return {"call": function(CASES[self.name], None, space(lib))}
+
+    def numpy_call(self, arrays: Arrays) -> None:
+        """NumPy has no modules."""
+
+    def work(self, mode: str) -> tuple[float, float]:
+        """Not counted."""
+        return 0.0, 0.0
 
 
-def places() -> tuple[float, float]:
+def modules() -> Iterator[Expression]:
+    """The family."""
+    yield from map(Expression, CASES)
+
+
+def main() -> None:
     """A call that would name the place of an error, and the same call without the two clauses that do."""
 
     class Named(jg.nn.Module):
@@ -82,21 +107,8 @@ def places() -> tuple[float, float]:
             return self.forward(*args, **kwargs)
 
     named, bare = Named(), Bare()
-    return pair(lambda: named(1.0), lambda: bare(1.0), 200, 401)  # many short rounds: the two are close
-
-
-def main() -> None:
-    """Print the table."""
-    torch.set_num_threads(1)
-    ours, theirs = space(jg), space(torch)
-    ratios = []
-    print(f"{'':44}{'us':>8}{'torch':>8}{'ratio':>7}")
-    for name, text in CASES.items():
-        a, b = pair(expression(text, ours), expression(text, theirs), 50, 201)  # short rounds, most of them undisturbed
-        ratios.append(b / a)
-        print(f"{name:44}{a:8.3f}{b:8.3f}{b / a:7.2f}")
-    print(f"geometric mean {geometric_mean(ratios):.2f}, smallest {min(ratios):.2f}")
-    a, b = places()
+    seconds = medians([lambda: named(1.0), lambda: bare(1.0)], block=2e-4, rounds=401)  # many short rounds: the two are close
+    a, b = (1e6 * t for t in seconds)
     print(f"a call that names the place of errors: {a:.4f} us, without: {b:.4f}, ratio {b / a:.3f}")
 
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from benchmarks.compare.peak import multiply_adds
 
-BLOCK = 5e-3  # seconds of one library's turn, at least one call
+BLOCK = 3e-3  # seconds of one library's turn, at least one call
 ROUNDS = 7
-LONG = 0.6  # seconds after which a call gets no further turns
+LONG = 0.3  # seconds for each library after which there are no further turns, if there were 3
 
 
-def medians(calls: Sequence[Callable[[], Any]]) -> list[float]:
+def medians(calls: Sequence[Callable[[], Any]], block: float = BLOCK, rounds: int = ROUNDS) -> list[float]:
     """Median seconds a call of each, taking turns.
 
     The first call of a turn is not timed: it waits for the other library's threads to fall asleep and its data to come back to the cache.
@@ -29,11 +29,11 @@ def medians(calls: Sequence[Callable[[], Any]]) -> list[float]:
         start = time.perf_counter()
         call()
         once = time.perf_counter() - start
-        counts.append(max(1, int(BLOCK / max(once, 1e-7))))
+        counts.append(max(1, int(block / max(once, 1e-7))))
     times: list[list[float]] = [[] for _ in calls]
     begun = time.perf_counter()
-    for turn in range(ROUNDS):
-        if turn >= 3 and time.perf_counter() - begun > LONG * len(calls):
+    for turn in range(rounds):
+        if turn >= 3 and time.perf_counter() - begun > LONG * len(calls) and rounds == ROUNDS:
             break
         for call, count, into in zip(calls, counts, times, strict=True):
             call()
@@ -47,13 +47,13 @@ def medians(calls: Sequence[Callable[[], Any]]) -> list[float]:
 
 def rms(values: Sequence[Any], exact: Sequence[Any]) -> float:
     """Root mean square of the error, relative to that of the exact values; for several arrays the largest."""
-    worst = 0.0
+    found = [0.0]
     for v, e in zip(values, exact, strict=True):
         e = np.asarray(e, np.float64)
         size = float(np.sqrt(np.mean(e * e))) or 1.0
         d = np.asarray(v, np.float64) - e
-        worst = max(worst, float(np.sqrt(np.mean(d * d))) / size if e.size else 0.0)
-    return worst
+        found.append(float(np.sqrt(np.mean(d * d))) / size if e.size else 0.0)
+    return float(np.max(found))  # NaN is the largest
 
 
 def peak(threads: int) -> tuple[float, float]:

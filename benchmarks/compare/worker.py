@@ -53,7 +53,7 @@ def main() -> None:
         for mode in case.modes:
             cell: dict[str, Any] = {"name": case.name, "row": case.row, "mode": mode, "work": case.work(mode)}
             if check and case.exact:
-                cell["rms"] = errors(case, arrays, mode)
+                cell["rms"] = [float(f"{e:.2g}") for e in errors(case, arrays, mode)]
             calls = [ours[mode], theirs[mode]] + ([numpy] if numpy and mode == "forward" else [])
             cell["seconds"] = medians(calls)
             print(json.dumps(cell), flush=True)
