@@ -78,6 +78,19 @@ def short(saved: dict[str, Any]) -> Iterator[str]:
                 yield f"- {row}, {mode}, {n} thread{'s' * (n != '1')}, below {bar}: {names}"
 
 
+ULP = 2.0**-23  # of 1.0 in float32
+
+
+def inaccurate(saved: dict[str, Any]) -> str:
+    """Cells whose rms error is over twice PyTorch's and more than the rounding of the result."""
+    cells = {(c["name"], c["mode"]): c["rms"] for n in saved for c in every(saved, n) if "rms" in c}
+    worse = [f"{name}, {mode}: {a:.1e} against {b:.1e}" for (name, mode), (a, b) in cells.items() if a > max(2 * b, ULP)]
+    better = sum(a <= b for a, b in cells.values())
+    return f"Of {len(cells)} cells jitgrad errs no more than PyTorch in {better}, and over twice as much in {len(worse)}" + (
+        ": " + "; ".join(worse) + "." if worse else "."
+    )
+
+
 def family_table(saved: dict[str, Any], family: str) -> Iterator[str]:
     """A line for each case."""
     counts = [n for n in sorted(saved) if family in saved[n]["families"]]
@@ -151,6 +164,7 @@ def parts(saved: dict[str, Any]) -> dict[str, str]:
     return {
         "summary": "\n".join(summary_table(saved)),
         "machine": f"FMA peak and copy bandwidth measured beside: {peaks}.",
+        "accuracy": inaccurate(saved),
         "short": "\n".join(short(saved)),
         "tables": "\n\n".join(tables),
     }
