@@ -122,7 +122,8 @@ def parallel_form(kernel: Any) -> Any:
     threaded = {name: parallel_form(k) for name, k in _called(function).items() if _has_prange(k.py_func)}
     if threaded:
         function = types.FunctionType(function.__code__, {**function.__globals__, **threaded}, function.__name__)
-    return Kernel(function, targetoptions={**kernel.targetoptions, "parallel": True})
+    own = _prange_of_its_own(function)  # Numba warns of a function without one, which then only calls others that have it
+    return Kernel(function, targetoptions={**kernel.targetoptions, "parallel": own})
 
 
 def _called(function: Function) -> dict[str, Any]:
@@ -135,8 +136,12 @@ def _called(function: Function) -> dict[str, Any]:
     return found
 
 
+def _prange_of_its_own(function: Function) -> bool:
+    return "prange" in function.__code__.co_names
+
+
 def _has_prange(function: Function) -> bool:
-    return "prange" in function.__code__.co_names or any(_has_prange(k.py_func) for k in _called(function).values())
+    return _prange_of_its_own(function) or any(_has_prange(k.py_func) for k in _called(function).values())
 
 
 class _Direct(dict[Any, Function]):
