@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from itertools import product
 from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
@@ -29,11 +30,13 @@ class Begin(NamedTuple):
 
 
 def multiply(
-    c: Emitter, size: tuple[int, int], target: Any, factors: Any, b_data: Any, row_of_b: Callable[[Any], Any], K: Any, begin: Begin
+    c: Emitter, size: tuple[int, int], target: Any, factors: Any, b_data: Any, row_of_b: Callable[[Any], Any], K: Any, begin: Begin,
+    fetch: bool = False,
 ) -> None:  # fmt: skip
     """The code of a tile of so many rows and vectors.
 
-    target is data, place, pitch, rows, width; factors are data, place, row and step of a; row_of_b(k) is the place of b's row k.
+    target is data, place, pitch, rows, width; factors are data, place, row and step of a; row_of_b(k) is the place of b's row k;
+    fetch: bring the target to the cache while the sums run, for targets that are far larger than the cache.
     """
     builder = c.builder
     most, vectors = size
@@ -46,6 +49,8 @@ def multiply(
         from_row = [builder.add(at, c.i64(r)) for r in range(most)]
     else:
         from_row = [builder.add(at, builder.mul(i, a_row)) for i in row]
+    for r, v in product(range(most if fetch else 0), range(vectors)):
+        c.prefetch(out_data, builder.add(to, builder.add(builder.mul(row[r], pitch), c.i64(v * c.lanes))))
     with cgutils.for_range(builder, K) as loop:
         place = row_of_b(loop.index)
         bs = [c.load(b_data, builder.add(place, c.i64(v * c.lanes)), masks[v]) for v in range(vectors)]
@@ -155,9 +160,26 @@ class Emitter:
     def store(self, value: Any, data: Any, index: Any, mask: Any) -> None:
         self._call(f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), value, self.vector_at(data, index), self.align, mask)
 
+    def prefetch(self, data: Any, index: Any) -> None:
+        """Asks for the cache line of data[index], to be written."""
+        place = self.builder.bitcast(self.builder.gep(data, [index]), ir.IntType(8).as_pointer())
+        write, soon, is_data = (ir.Constant(ir.IntType(32), value) for value in (1, 3, 1))
+        self._call("llvm.prefetch.p0", ir.VoidType(), place, write, soon, is_data)
+
     def multiply_add(self, x: Any, y: Any, total: Any) -> None:
         """total += x y, rounded once."""
         self.builder.store(self._call(f"llvm.fma.{self.suffix}", self.vector, x, y, self.builder.load(total)), total)
+
+    def transposed(self, rows: list[Any]) -> list[Any]:
+        """The columns of a square of as many rows as lanes."""
+        half = self.lanes // 2
+        # Weaving the first half of the rows with the second, log2(lanes) times, turns every element's row into its lane.
+        first, second = ([start + i // 2 + (i % 2) * self.lanes for i in range(self.lanes)] for start in (0, half))
+        low, high = (ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), places) for places in (first, second))
+        for _ in range(half.bit_length()):
+            pairs = zip(rows[:half], rows[half:], strict=True)
+            rows = [self.builder.shuffle_vector(x, y, places) for x, y in pairs for places in (low, high)]
+        return rows
 
     def horizontal_sums(self, values: list[Any]) -> list[Any]:
         """The sums over the lanes of each vector, in the lanes of new ones; as many vectors as lanes, or a multiple."""
