@@ -82,7 +82,9 @@ def _tile_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
             emit(count)
 
     def emit(count: int) -> None:
-        multiply(c, (ROWS, count), *places, b_data, lambda k: builder.add(start, builder.mul(k, b_pitch)), K, begin, fetch=True)
+        full = c.i64(count * c.lanes)  # packed rows are of whole vectors
+        whole = builder.or_(builder.icmp_signed("==", width, full), builder.icmp_signed("==", b_pitch, full))
+        multiply(c, (ROWS, count), *places, b_data, lambda k: builder.add(start, builder.mul(k, b_pitch)), K, begin, whole, fetch=True)
 
     of_vectors(VECTORS)
     return context.get_dummy_value()

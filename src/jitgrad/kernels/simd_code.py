@@ -31,11 +31,12 @@ class Begin(NamedTuple):
 
 def multiply(
     c: Emitter, size: tuple[int, int], target: Any, factors: Any, b_data: Any, row_of_b: Callable[[Any], Any], K: Any, begin: Begin,
-    fetch: bool = False,
+    whole: Any = None, fetch: bool = False,
 ) -> None:  # fmt: skip
     """The code of a tile of so many rows and vectors.
 
     target is data, place, pitch, rows, width; factors are data, place, row and step of a; row_of_b(k) is the place of b's row k;
+    whole: i1, whether whole vectors of b may be read, whatever the width (masked loads take turns with the multiply-adds);
     fetch: bring the target to the cache while the sums run, for targets that are far larger than the cache.
     """
     builder = c.builder
@@ -51,14 +52,25 @@ def multiply(
         from_row = [builder.add(at, builder.mul(i, a_row)) for i in row]
     for r, v in product(range(most if fetch else 0), range(vectors)):
         c.prefetch(out_data, builder.add(to, builder.add(builder.mul(row[r], pitch), c.i64(v * c.lanes))))
-    with cgutils.for_range(builder, K) as loop:
-        place = row_of_b(loop.index)
-        bs = [c.load(b_data, builder.add(place, c.i64(v * c.lanes)), masks[v]) for v in range(vectors)]
-        step = builder.mul(loop.index, a_step)
-        for r in range(most):
-            factor = c.broadcast(builder.load(builder.gep(a_data, [builder.add(from_row[r], step)])), c.vector)
-            for v in range(vectors):
-                c.multiply_add(factor, bs[v], totals[r * vectors + v])
+
+    def sum_up(masks: list[Any]) -> None:
+        with cgutils.for_range(builder, K) as loop:
+            place = row_of_b(loop.index)
+            bs = [c.load(b_data, builder.add(place, c.i64(v * c.lanes)), masks[v]) for v in range(vectors)]
+            step = builder.mul(loop.index, a_step)
+            for r in range(most):
+                factor = c.broadcast(builder.load(builder.gep(a_data, [builder.add(from_row[r], step)])), c.vector)
+                for v in range(vectors):
+                    c.multiply_add(factor, bs[v], totals[r * vectors + v])
+
+    if whole is None:
+        sum_up(masks)
+    else:
+        with builder.if_else(whole) as (plain, masked):
+            with plain:
+                sum_up([c.everywhere] * vectors)
+            with masked:
+                sum_up([c.everywhere] * (vectors - 1) + masks[-1:])
     with builder.if_then(begin.there):  # added last: sums of stretches of k err less than one sum
         for r in range(most):
             for v in range(vectors):
@@ -87,9 +99,8 @@ def multiply_dots(c: Emitter, size: tuple[int, int], rows: Any, left: Any, right
                 c.multiply_add(x, y, totals[r * size[1] + v])
 
     whole = builder.sdiv(K, c.i64(c.lanes))
-    everything = ir.Constant(c.mask, [1] * c.lanes)
     with cgutils.for_range(builder, whole) as loop:
-        step(builder.mul(loop.index, c.i64(c.lanes)), everything)
+        step(builder.mul(loop.index, c.i64(c.lanes)), c.everywhere)
     done = builder.mul(whole, c.i64(c.lanes))
     with builder.if_then(builder.icmp_signed("<", done, K)):
         step(done, c.lane_mask(builder.sub(K, done), 0))
@@ -110,6 +121,7 @@ class Emitter:
         self.align = ir.Constant(ir.IntType(32), size)
         self.vector = ir.VectorType(self.number, self.lanes)
         self.mask = ir.VectorType(ir.IntType(1), self.lanes)
+        self.everywhere = ir.Constant(self.mask, [1] * self.lanes)
         self.zero = ir.Constant(self.vector, [0.0] * self.lanes)
 
     def of_lanes(self, lanes: int) -> Emitter:

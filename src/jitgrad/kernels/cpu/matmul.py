@@ -31,7 +31,8 @@ from jitgrad.shapes import broadcast_shapes
 MIN_WORK = 1 << 18  # products from which threads pay; below, tiles read b as it lies
 SMALL_DOTS = 1 << 16  # products up to which dot products with the rows of w beat copying w
 FEW = 24  # rows or columns up to which dot products do best where they can
-CACHED = 1 << 20  # bytes of an operand that fit in the L2 cache beside the other one
+FEW_TILES = 64  # rows up to which a b that fits in the L2 cache is not worth a copy
+CACHED, TINY = 1 << 20, 1 << 17  # bytes of a matrix that fit in the L2 cache beside others; and of one in a batch that needs no copy
 
 # form = (batches, matrices in a, matrices in b, a is transposed, b is transposed); one matrix serves a whole batch.
 Form = tuple[int, int, int, bool, bool]
@@ -118,14 +119,14 @@ def _run(a: np.ndarray, b: np.ndarray, bias: np.ndarray, out: np.ndarray, form: 
         _ints(a, b, out, form)
         return out
     a, b, rows, form = _simplest(a, b, out, bias, form)
-    batches, a_count, b_count, a_transposed, b_transposed = form
+    batches, _, b_count, a_transposed, b_transposed = form
     M, N = rows.shape[0] // batches, rows.shape[1]
     threads = pays(b.size * (rows.shape[0] // b_count), MIN_WORK)
     if b_transposed and not a_transposed and min(M, N) < FEW:
         (few_columns_parallel if threads else few_columns)(a, b, bias, rows, form)
     elif M == 1 and not b_transposed:
         (one_row_parallel if threads else one_row)(a, b, bias, rows, form)
-    elif not b_transposed and b.nbytes // b_count <= CACHED and not (a_transposed and a.nbytes // a_count > CACHED):
+    elif not b_transposed and b.nbytes <= b_count * (CACHED if M <= FEW_TILES else TINY if b_count > 1 else 0):
         (in_place_parallel if threads else in_place)(a, b, bias, rows, form)
     else:
         tasks = get_num_threads() if threads else 1

@@ -24,7 +24,7 @@ from jitgrad.kernels.simd_code import VECTOR_BYTES
 DEPTH = 640  # of k at a time, at most; longer sums would round more, shorter ones load and store out more often
 BLOCK = 32  # vectors side by side in a block
 CHUNK = 32  # rows of b copied at a time, of all panels
-COLUMNS = 1024  # of a row that one task works out
+COLUMNS = 2048  # of a row that one task works out
 
 
 @njit(inline=True)
@@ -62,24 +62,24 @@ def in_place(a, b, bias, out, form):
                     k, end = s * K // stretches, (s + 1) * K // stretches
                     first, first_at, pitch = (bias, left, 0) if s == 0 else (out_flat, to, N)
                     at, start = from_a + i * a_row + k * a_step, from_b + k * N + left
-                    tile(out_flat, to, N, min(ROWS, M - i), right - left, first, first_at, pitch, a_flat, at, a_row, a_step, b_flat, start, N, end - k)  # fmt: skip
+                    size = min(ROWS, M - i), right - left
+                    tile(out_flat, to, N, *size, first, first_at, pitch, a_flat, at, a_row, a_step, b_flat, start, N, end - k)
 
 
 @njit
-def _pack_block(b, work, at, b_row, b_step, depth, width):
-    """Copies depth x width numbers of b from b[at] on into panels."""
+def _pack_chunk(b, work, at, b_row, b_step, k, depth, width):
+    """Copies CHUNK rows from row k on of a block, depth x width numbers of b from b[at] on, into the block's panels."""
     lanes = _lanes(b)
     vectors = _cuts(width, lanes)
     panels = _cuts(vectors, VECTORS)
-    for chunk in prange((depth + CHUNK - 1) // CHUNK):
-        k = np.int64(chunk) * CHUNK
-        for panel in range(panels):
-            left, right = panel * vectors // panels * lanes, (panel + 1) * vectors // panels * lanes
-            to, start = left * depth + k * (right - left), at + k * b_row + left * b_step
-            if b_step == 1:
-                pack(work, to, right - left, b, start, b_row, min(right, width) - left, min(CHUNK, depth - k))
-            else:
-                pack_transposed(work, to, right - left, b, start, b_step, min(right, width) - left, min(CHUNK, depth - k))
+    rows = min(CHUNK, depth - k)
+    for panel in range(panels):
+        left, right = panel * vectors // panels * lanes, (panel + 1) * vectors // panels * lanes
+        to, start, columns = left * depth + k * (right - left), at + k * b_row + left * b_step, min(right, width) - left
+        if b_step == 1:
+            pack(work, to, right - left, b, start, b_row, columns, rows)
+        else:
+            pack_transposed(work, to, right - left, b, start, b_step, columns, rows)
 
 
 @njit
@@ -93,7 +93,7 @@ def _multiply_block(a, at, a_row, a_step, M, work, first, first_at, first_pitch,
     for index in prange(tasks):
         task = np.int64(index)
         top, bottom = (task * strips // tasks, (task + 1) * strips // tasks) if by_rows else (0, strips)
-        begin, end = (0, panels) if by_rows else (task * panels // tasks, (task + 1) * panels // tasks)
+        some, end = (0, panels) if by_rows else (task * panels // tasks, (task + 1) * panels // tasks)
         copy = room + task * lanes * DEPTH
         for strip in range(top * lanes, bottom * lanes, lanes):
             rows = min(lanes, M - strip)
@@ -101,12 +101,14 @@ def _multiply_block(a, at, a_row, a_step, M, work, first, first_at, first_pitch,
             if a_row == 1:  # transposed: the numbers of a strip lie far apart
                 pack(work, copy, lanes, a, place, a_step, rows, depth)
                 source, place, step = work, copy, lanes
-            for panel in range(begin, end):
+            for panel in range(some, end):
                 left, right = panel * vectors // panels * lanes, (panel + 1) * vectors // panels * lanes
                 columns = min(right, width) - left
                 for i in range(0, rows, ROWS):
                     line = strip + i
-                    tile(out, to + line * N + left, N, min(ROWS, rows - i), columns, first, first_at + line * first_pitch + left, first_pitch, source, place + i * row, row, step, work, left * depth, right - left, depth)  # fmt: skip
+                    size, place_i = (min(ROWS, rows - i), columns), place + i * row
+                    begin = first, first_at + line * first_pitch + left, first_pitch
+                    tile(out, to + line * N + left, N, *size, *begin, source, place_i, row, step, work, left * depth, right - left, depth)
 
 
 @njit
@@ -130,7 +132,8 @@ def blocked(a, b, bias, out, work, tasks, form):
         first, first_at, pitch = (bias, left, 0) if s == 0 else (out_flat, to, N)
         from_b = (batch if b_count > 1 else 0) * K * N + k * b_row + left * b_step
         from_a = (batch if a_count > 1 else 0) * M * K + k * a_step
-        _pack_block(b_flat, work, from_b, b_row, b_step, end - k, right - left)
+        for chunk in prange(_cuts(end - k, CHUNK)):
+            _pack_chunk(b_flat, work, from_b, b_row, b_step, np.int64(chunk) * CHUNK, end - k, right - left)
         _multiply_block(a_flat, from_a, a_row, a_step, M, work, first, first_at, pitch, out_flat, to, N, end - k, right - left, tasks)
 
 
