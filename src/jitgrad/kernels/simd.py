@@ -1,9 +1,10 @@
 """Vector micro-kernels: what LLVM does not find by itself in a loop. Each has a plain-loop twin, for NUMBA_DISABLE_JIT=1 and for
 x86 without FMA instructions.
 
-A tile is ROWS x COLUMNS numbers of a product, held in vector registers while the sum over k runs: two loads and ROWS
-multiply-adds of two vectors for each k. The sizes follow the registers of the CPU that compiles: 32 of 16 floats with
-AVX-512, 16 of 8 floats before it.
+A tile is ROWS rows of up to VECTORS vectors of a product, held in vector registers while the sum over k runs: for each k the
+vectors of b are loaded, and every row multiplies them by its one number of a. The sizes follow the registers of the CPU that
+compiles: 32 of 16 floats with AVX-512, 16 of 8 floats before it. Three vectors keep 24 (12) sums in flight, for which the loads
+and the rest of the loop never are the bottleneck.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from jitgrad.kernels.jit import DISABLED, njit
 from jitgrad.kernels.simd_code import PLAIN, WIDE, Begin, Emitter, multiply, multiply_dots
 
-ROWS = 12 if WIDE else 4
-VECTORS = 2  # side by side in a tile
+ROWS = 8 if WIDE else 4
+VECTORS = 3  # side by side in a tile, at most
 DOT_ROWS, DOT_COLUMNS = 4 if WIDE else 2, 4  # of a tile of dot products
 
 
@@ -67,7 +69,87 @@ def _tile_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
     begin = Begin(c.array(sig.args[5], first).data, first_at, first_pitch, there)
     places = (c.array(sig.args[0], out).data, to, pitch, rows, width), (c.array(sig.args[8], a).data, at, a_row, a_step)
     b_data = c.array(sig.args[12], b).data
-    multiply(c, (ROWS, VECTORS), *places, b_data, lambda k: builder.add(start, builder.mul(k, b_pitch)), K, begin)
+
+    def of_vectors(count: int) -> None:
+        """One loop for each number of vectors: narrow tiles do no work beside their columns."""
+        if count > 1:
+            with builder.if_else(builder.icmp_signed(">", width, c.i64((count - 1) * c.lanes))) as (enough, fewer):
+                with enough:
+                    emit(count)
+                with fewer:
+                    of_vectors(count - 1)
+        else:
+            emit(count)
+
+    def emit(count: int) -> None:
+        full = c.i64(count * c.lanes)  # packed rows are of whole vectors
+        whole = builder.or_(builder.icmp_signed("==", width, full), builder.icmp_signed("==", b_pitch, full))
+        multiply(c, (ROWS, count), *places, b_data, lambda k: builder.add(start, builder.mul(k, b_pitch)), K, begin, whole, fetch=True)
+
+    of_vectors(VECTORS)
+    return context.get_dummy_value()
+
+
+def _plain_pack(work, to, columns, b, at, b_row, width, K):  # type: ignore[no-untyped-def]
+    for k in range(K):
+        for j in range(columns):
+            work[to + k * columns + j] = b[at + k * b_row + j] if j < width else 0
+
+
+@intrinsic
+def _pack(typingctx, work, to, columns, b, at, b_row, width, K):  # type: ignore[no-untyped-def]
+    """work[to + k columns + j] = b[at + k b_row + j], 0 for j >= width
+
+    for k < K and j < columns, a multiple of the lanes of a vector, at most VECTORS vectors; all arrays flat.
+    """
+    arrays = {0: work, 3: b}
+    return types.void(*(arrays.get(i, types.intp) for i in range(8))), _pack_code
+
+
+def _pack_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+    work, to, columns, b, at, b_row, width, K = args
+    c = Emitter(context, builder, sig.args[0].dtype)
+    work_data, b_data = c.array(sig.args[0], work).data, c.array(sig.args[3], b).data
+    masks = [c.lane_mask(width, v * c.lanes) for v in range(VECTORS)]
+    with cgutils.for_range(builder, K) as loop:
+        row, target = builder.add(at, builder.mul(loop.index, b_row)), builder.add(to, builder.mul(loop.index, columns))
+        for v in range(VECTORS):
+            left = c.i64(v * c.lanes)
+            with builder.if_then(builder.icmp_signed("<", left, columns)):
+                vector = c.load(b_data, builder.add(row, left), masks[v])
+                builder.store(vector, c.vector_at(work_data, builder.add(target, left)), align=c.itemsize)
+    return context.get_dummy_value()
+
+
+def _plain_pack_transposed(work, to, columns, b, at, b_row, width, K):  # type: ignore[no-untyped-def]
+    for k in range(K):
+        for j in range(columns):
+            work[to + k * columns + j] = b[at + min(j, width - 1) * b_row + k]
+
+
+@intrinsic
+def _pack_transposed(typingctx, work, to, columns, b, at, b_row, width, K):  # type: ignore[no-untyped-def]
+    """work[to + k columns + j] = b[at + j b_row + k], of column width - 1 for j >= width; otherwise as pack"""
+    arrays = {0: work, 3: b}
+    return types.void(*(arrays.get(i, types.intp) for i in range(8))), _pack_transposed_code
+
+
+def _pack_transposed_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+    work, to, columns, b, at, b_row, width, K = args
+    c = Emitter(context, builder, sig.args[0].dtype)
+    work_data, b_data = c.array(sig.args[0], work).data, c.array(sig.args[3], b).data
+    lanes = c.i64(c.lanes)
+    squares = builder.sdiv(builder.add(K, c.i64(c.lanes - 1)), lanes)
+    with cgutils.for_range(builder, builder.sdiv(columns, lanes)) as vector, cgutils.for_range(builder, squares) as square:
+        left, k = builder.mul(vector.index, lanes), builder.mul(square.index, lanes)
+        inside = c.lane_mask(builder.sub(K, k), 0)
+        places = [builder.mul(j, b_row) for j in c.clamped(builder.sub(width, left), c.lanes)]
+        corner = builder.add(builder.add(at, k), builder.mul(left, b_row))
+        rows = [c.load(b_data, builder.add(corner, place), inside) for place in places]
+        for i, column in enumerate(c.transposed(rows)):
+            there = c.broadcast(builder.icmp_signed("<", builder.add(k, c.i64(i)), K), c.mask)
+            target = builder.add(to, builder.add(builder.mul(builder.add(k, c.i64(i)), columns), left))
+            c.store(column, work_data, target, there)
     return context.get_dummy_value()
 
 
@@ -110,4 +192,8 @@ def _dots_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
     return context.get_dummy_value()
 
 
-tile, dots = (njit(_plain_tile), njit(_plain_dots)) if PLAIN else (_tile, _dots)
+tile, pack, pack_transposed, dots = (
+    (njit(_plain_tile), njit(_plain_pack), njit(_plain_pack_transposed), njit(_plain_dots))
+    if PLAIN
+    else (_tile, _pack, _pack_transposed, _dots)
+)

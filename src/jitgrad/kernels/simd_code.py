@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from itertools import product
 from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
@@ -29,11 +30,14 @@ class Begin(NamedTuple):
 
 
 def multiply(
-    c: Emitter, size: tuple[int, int], target: Any, factors: Any, b_data: Any, row_of_b: Callable[[Any], Any], K: Any, begin: Begin
+    c: Emitter, size: tuple[int, int], target: Any, factors: Any, b_data: Any, row_of_b: Callable[[Any], Any], K: Any, begin: Begin,
+    whole: Any = None, fetch: bool = False,
 ) -> None:  # fmt: skip
     """The code of a tile of so many rows and vectors.
 
-    target is data, place, pitch, rows, width; factors are data, place, row and step of a; row_of_b(k) is the place of b's row k.
+    target is data, place, pitch, rows, width; factors are data, place, row and step of a; row_of_b(k) is the place of b's row k;
+    whole: i1, whether whole vectors of b may be read, whatever the width (masked loads take turns with the multiply-adds);
+    fetch: bring the target to the cache while the sums run, for targets that are far larger than the cache.
     """
     builder = c.builder
     most, vectors = size
@@ -46,14 +50,27 @@ def multiply(
         from_row = [builder.add(at, c.i64(r)) for r in range(most)]
     else:
         from_row = [builder.add(at, builder.mul(i, a_row)) for i in row]
-    with cgutils.for_range(builder, K) as loop:
-        place = row_of_b(loop.index)
-        bs = [c.load(b_data, builder.add(place, c.i64(v * c.lanes)), masks[v]) for v in range(vectors)]
-        step = builder.mul(loop.index, a_step)
-        for r in range(most):
-            factor = c.broadcast(builder.load(builder.gep(a_data, [builder.add(from_row[r], step)])), c.vector)
-            for v in range(vectors):
-                c.multiply_add(factor, bs[v], totals[r * vectors + v])
+    for r, v in product(range(most if fetch else 0), range(vectors)):
+        c.prefetch(out_data, builder.add(to, builder.add(builder.mul(row[r], pitch), c.i64(v * c.lanes))))
+
+    def sum_up(masks: list[Any]) -> None:
+        with cgutils.for_range(builder, K) as loop:
+            place = row_of_b(loop.index)
+            bs = [c.load(b_data, builder.add(place, c.i64(v * c.lanes)), masks[v]) for v in range(vectors)]
+            step = builder.mul(loop.index, a_step)
+            for r in range(most):
+                factor = c.broadcast(builder.load(builder.gep(a_data, [builder.add(from_row[r], step)])), c.vector)
+                for v in range(vectors):
+                    c.multiply_add(factor, bs[v], totals[r * vectors + v])
+
+    if whole is None:
+        sum_up(masks)
+    else:
+        with builder.if_else(whole) as (plain, masked):
+            with plain:
+                sum_up([c.everywhere] * vectors)
+            with masked:
+                sum_up([c.everywhere] * (vectors - 1) + masks[-1:])
     with builder.if_then(begin.there):  # added last: sums of stretches of k err less than one sum
         for r in range(most):
             for v in range(vectors):
@@ -82,9 +99,8 @@ def multiply_dots(c: Emitter, size: tuple[int, int], rows: Any, left: Any, right
                 c.multiply_add(x, y, totals[r * size[1] + v])
 
     whole = builder.sdiv(K, c.i64(c.lanes))
-    everything = ir.Constant(c.mask, [1] * c.lanes)
     with cgutils.for_range(builder, whole) as loop:
-        step(builder.mul(loop.index, c.i64(c.lanes)), everything)
+        step(builder.mul(loop.index, c.i64(c.lanes)), c.everywhere)
     done = builder.mul(whole, c.i64(c.lanes))
     with builder.if_then(builder.icmp_signed("<", done, K)):
         step(done, c.lane_mask(builder.sub(K, done), 0))
@@ -105,6 +121,7 @@ class Emitter:
         self.align = ir.Constant(ir.IntType(32), size)
         self.vector = ir.VectorType(self.number, self.lanes)
         self.mask = ir.VectorType(ir.IntType(1), self.lanes)
+        self.everywhere = ir.Constant(self.mask, [1] * self.lanes)
         self.zero = ir.Constant(self.vector, [0.0] * self.lanes)
 
     def of_lanes(self, lanes: int) -> Emitter:
@@ -155,9 +172,26 @@ class Emitter:
     def store(self, value: Any, data: Any, index: Any, mask: Any) -> None:
         self._call(f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), value, self.vector_at(data, index), self.align, mask)
 
+    def prefetch(self, data: Any, index: Any) -> None:
+        """Asks for the cache line of data[index], to be written."""
+        place = self.builder.bitcast(self.builder.gep(data, [index]), ir.IntType(8).as_pointer())
+        write, soon, is_data = (ir.Constant(ir.IntType(32), value) for value in (1, 3, 1))
+        self._call("llvm.prefetch.p0", ir.VoidType(), place, write, soon, is_data)
+
     def multiply_add(self, x: Any, y: Any, total: Any) -> None:
         """total += x y, rounded once."""
         self.builder.store(self._call(f"llvm.fma.{self.suffix}", self.vector, x, y, self.builder.load(total)), total)
+
+    def transposed(self, rows: list[Any]) -> list[Any]:
+        """The columns of a square of as many rows as lanes."""
+        half = self.lanes // 2
+        # Weaving the first half of the rows with the second, log2(lanes) times, turns every element's row into its lane.
+        first, second = ([start + i // 2 + (i % 2) * self.lanes for i in range(self.lanes)] for start in (0, half))
+        low, high = (ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), places) for places in (first, second))
+        for _ in range(half.bit_length()):
+            pairs = zip(rows[:half], rows[half:], strict=True)
+            rows = [self.builder.shuffle_vector(x, y, places) for x, y in pairs for places in (low, high)]
+        return rows
 
     def horizontal_sums(self, values: list[Any]) -> list[Any]:
         """The sums over the lanes of each vector, in the lanes of new ones; as many vectors as lanes, or a multiple."""

@@ -1,7 +1,6 @@
 """Matrix products of C-contiguous 2-D operands, each as it is or transposed; a batch is matrices one below the other.
 
-The work is done by the vector tiles of simd.py. Small products go straight to them. Large ones first copy b into panels as
-wide as a tile, so that a tile reads memory in one run, and cut k into stretches for which a panel stays in the L1 cache.
+The work is done by the vector tiles of simd.py. Small products go straight to them, larger ones by way of matmul_blocks.py.
 """
 
 from __future__ import annotations
@@ -12,107 +11,31 @@ from typing import Any
 import numpy as np
 
 from jitgrad.kernels.cpu.layout import or_nothing
-from jitgrad.kernels.jit import direct, njit, parallel_form, pays, prange, workspace
+from jitgrad.kernels.cpu.matmul_blocks import (
+    BLOCK,
+    DEPTH,
+    blocked,
+    blocked_parallel,
+    few_columns,
+    few_columns_parallel,
+    in_place,
+    in_place_parallel,
+    one_row,
+    one_row_parallel,
+)
+from jitgrad.kernels.jit import direct, get_num_threads, njit, pays, workspace
 from jitgrad.kernels.simd import DOT_COLUMNS, DOT_ROWS, ROWS, VECTORS, dots, tile
 from jitgrad.kernels.simd_code import VECTOR_BYTES
 from jitgrad.shapes import broadcast_shapes
 
-# What BLIS calls MC and KC.
-BAND = 8 * ROWS  # rows of a that one task takes over all of b
-DEPTH = 256  # of k at a time: a panel of b of so many rows is 32 kB
 MIN_WORK = 1 << 18  # products from which threads pay; below, tiles read b as it lies
 SMALL_DOTS = 1 << 16  # products up to which dot products with the rows of w beat copying w
-FEW = 2 * ROWS  # rows for which b is not worth a copy
+FEW = 24  # rows or columns up to which dot products do best where they can
+FEW_TILES = 64  # rows up to which a b that fits in the L2 cache is not worth a copy
+CACHED, TINY = 1 << 20, 1 << 17  # bytes of a matrix that fit in the L2 cache beside others; and of one in a batch that needs no copy
 
 # form = (batches, matrices in a, matrices in b, a is transposed, b is transposed); one matrix serves a whole batch.
 Form = tuple[int, int, int, bool, bool]
-
-
-@njit(inline=True)
-def _width(x):
-    """Columns of a tile."""
-    return VECTORS * VECTOR_BYTES // x.itemsize
-
-
-@njit
-def _pack(b, work, to, at, b_row, b_step, K, width):
-    """work[to + k * columns of a tile + j] = b[at + k * b_row + j * b_step], one panel."""
-    # Positions count in uint64: Numba then emits no test for negative ones, and LLVM makes vector code.
-    columns, n = np.uint64(_width(b)), np.uint64(width)
-    target, source, row, step = np.uint64(to), np.uint64(at), np.uint64(b_row), np.uint64(b_step)
-    if b_step == 1:
-        for k in range(np.uint64(K)):
-            for j in range(n):
-                work[target + k * columns + j] = b[source + k * row + j]
-        return
-    for top in range(np.uint64(0), np.uint64(K), np.uint64(16)):  # blocks that suit both directions
-        for j in range(n):
-            for k in range(top, min(top + np.uint64(16), np.uint64(K))):
-                work[target + k * columns + j] = b[source + k * row + j * step]
-
-
-@njit
-def _matmul(a, b, bias, out, work, form):
-    """out = bias + a @ b; `work` takes the panels of b, or is empty and b is read as it lies."""
-    batches, a_count, b_count, a_transposed, b_transposed = form
-    M, N = out.shape[0] // batches, out.shape[1]
-    K = a.shape[0] // a_count if a_transposed else a.shape[1]
-    a_flat, b_flat, out_flat = a.reshape(a.size), b.reshape(b.size), out.reshape(out.size)
-    a_row, a_step = (1, M) if a_transposed else (K, 1)
-    b_row, b_step = (1, K) if b_transposed else (N, 1)
-    columns = _width(out_flat)
-    panels = (N + columns - 1) // columns
-    packed = work.size > 0
-    for task in prange(b_count * panels if packed else 0):
-        batch, panel = divmod(np.int64(task), panels)  # Numba counts parallel loops in uint64
-        left = panel * columns
-        at = batch * K * N + left * b_step
-        _pack(b_flat, work, np.int64(task) * K * columns, at, b_row, b_step, K, min(columns, N - left))
-    bands = (M + BAND - 1) // BAND
-    pieces = 1 if bands * batches > 8 else panels  # few rows: threads share the columns
-    share = (panels + pieces - 1) // pieces
-    for task in prange(batches * bands * pieces):
-        rest, piece = divmod(np.int64(task), pieces)
-        batch, band = divmod(rest, bands)
-        top, bottom = band * BAND, min((band + 1) * BAND, M)
-        from_a = batch * M * K if a_count > 1 else 0
-        from_b = (batch if b_count > 1 else 0) * (panels * columns if packed else N) * K
-        for k in range(0, max(K, 1), DEPTH):
-            depth = min(DEPTH, K - k)
-            for panel in range(piece * share, min((piece + 1) * share, panels)):
-                left = panel * columns
-                start = from_b + ((panel * K + k) * columns if packed else k * N + left)
-                for i in range(top, bottom, ROWS):
-                    to = (batch * M + i) * N + left
-                    at = from_a + i * a_row + k * a_step
-                    first, first_at, first_pitch = (bias, left, 0) if k == 0 else (out_flat, to, N)
-                    rows, width = min(ROWS, bottom - i), min(columns, N - left)
-                    source, pitch = (work, columns) if packed else (b_flat, N)
-                    tile(out_flat, to, N, rows, width, first, first_at, first_pitch, a_flat, at, a_row, a_step, source, start, pitch, depth)
-
-
-_matmul_parallel = parallel_form(_matmul)
-
-
-@njit
-def _few_columns(a, b, bias, out, form):
-    """out = bias + a @ b where dot products do best: b is (N, K)."""
-    batches, a_count, b_count, _, _ = form
-    M, N = out.shape[0] // batches, out.shape[1]
-    K = a.shape[1]
-    a_flat, b_flat, out_flat = a.reshape(a.size), b.reshape(b.size), out.reshape(out.size)
-    bands = (M + DOT_ROWS - 1) // DOT_ROWS
-    for task in prange(batches * bands):
-        batch, band = divmod(np.int64(task), bands)
-        i = band * DOT_ROWS
-        at = (batch * M * K if a_count > 1 else 0) + i * K
-        for j in range(0, N, DOT_COLUMNS):
-            start = (batch * N * K if b_count > 1 else 0) + j * K
-            rows, columns = min(DOT_ROWS, M - i), min(DOT_COLUMNS, N - j)
-            dots(out_flat, (batch * M + i) * N + j, N, rows, columns, bias, j, a_flat, at, K, b_flat, start, K, K)
-
-
-_few_columns_parallel = parallel_form(_few_columns)
 
 
 @njit
@@ -139,11 +62,13 @@ def _tiles(a, a_row, a_step, b, out, K):
     """out = a @ b, all flat but out; b is (K, N)."""
     M, N = out.shape
     flat = out.reshape(out.size)
-    columns = _width(flat)
-    for j in range(0, N, columns):
+    lanes = VECTOR_BYTES // flat.itemsize
+    vectors = (N + lanes - 1) // lanes
+    panels = (vectors + VECTORS - 1) // VECTORS
+    for panel in range(panels):
+        left, right = panel * vectors // panels * lanes, min((panel + 1) * vectors // panels * lanes, N)
         for i in range(0, M, ROWS):
-            rows, width = min(ROWS, M - i), min(columns, N - j)
-            tile(flat, i * N + j, N, rows, width, flat[:0], 0, 0, a, i * a_row, a_row, a_step, b, j, N, K)
+            tile(flat, i * N + left, N, min(ROWS, M - i), right - left, flat[:0], 0, 0, a, i * a_row, a_row, a_step, b, left, N, K)
 
 
 @njit
@@ -190,19 +115,42 @@ def _run(a: np.ndarray, b: np.ndarray, bias: np.ndarray, out: np.ndarray, form: 
     """Fills the 2-D out, which is returned."""
     if not out.size:
         return out
-    threads = pays(b.size * (out.shape[0] // form[2]), MIN_WORK)
-    batches, _, _, a_transposed, b_transposed = form
     if a.dtype.kind != "f":
         _ints(a, b, out, form)
-    elif b_transposed and not a_transposed and min(out.shape[0] // batches, out.shape[1]) < FEW:
-        (_few_columns_parallel if threads else _few_columns)(a, b, bias, out, form)
+        return out
+    a, b, rows, form = _simplest(a, b, out, bias, form)
+    batches, _, b_count, a_transposed, b_transposed = form
+    M, N = rows.shape[0] // batches, rows.shape[1]
+    threads = pays(b.size * (rows.shape[0] // b_count), MIN_WORK)
+    if b_transposed and not a_transposed and min(M, N) < FEW:
+        (few_columns_parallel if threads else few_columns)(a, b, bias, rows, form)
+    elif M == 1 and not b_transposed:
+        (one_row_parallel if threads else one_row)(a, b, bias, rows, form)
+    elif not b_transposed and b.nbytes <= b_count * (CACHED if M <= FEW_TILES else TINY if b_count > 1 else 0):
+        (in_place_parallel if threads else in_place)(a, b, bias, rows, form)
     else:
-        size = 0
-        if b_transposed or out.shape[0] // batches > FEW:
-            columns = VECTORS * VECTOR_BYTES // a.dtype.itemsize
-            size = -(-out.shape[1] // columns) * columns * (b.size // out.shape[1])
-        (_matmul_parallel if threads else _matmul)(a, b, bias, out, workspace(size, b.dtype), form)
+        tasks = get_num_threads() if threads else 1
+        lanes = VECTOR_BYTES // a.dtype.itemsize
+        work = workspace(lanes * DEPTH * (BLOCK + tasks), a.dtype)
+        (blocked_parallel if threads else blocked)(a, b, bias, rows, work, tasks, form)
     return out
+
+
+def _simplest(
+    a: np.ndarray, b: np.ndarray, out: np.ndarray, bias: np.ndarray, form: Form
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, Form]:
+    """The same product as the kernels like it: rows and columns that lie in one run count as transposed where that helps."""
+    batches, a_count, b_count, a_transposed, b_transposed = form
+    if out.shape[0] == batches:  # rows a
+        a, a_transposed = a.reshape((a_count, -1)), False
+    if out.shape[1] == 1:  # columns b
+        b, b_transposed = b.reshape((b_count, -1)), True
+        if a_transposed and not bias.size:  # a column is the row of the transposed product
+            a, b, a_count, b_count, a_transposed, b_transposed = b, a, b_count, a_count, False, False
+            out = out.reshape((batches, -1))
+    if b_count == 1 and batches > 1 and not a_transposed and a_count > 1:  # one tall matrix
+        batches = a_count = 1
+    return a, b, out, (batches, a_count, b_count, a_transposed, b_transposed)
 
 
 def _product(a: np.ndarray, b: np.ndarray, bias: np.ndarray, transposed: bool) -> np.ndarray:
