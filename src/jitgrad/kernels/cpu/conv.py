@@ -1,10 +1,11 @@
-"""Convolution as products with shifted rows: no im2col.
+"""Convolution as products with shifted rows: no im2col of an image.
 
 The padded images are split into SH*SW phases, phase (a, b) holding the pixels (SH*r + a, SW*q + b). In it a filter tap
 (ky, kx) is a constant shift: output (oy, ox) reads row oy + ky*DH//SH, column ox + kx*DW//SW. So with the rows of a plane, and
-the planes of all images, one behind the other, a tap is one offset into a long row, and all three products are made of the
-tiles of simd.py: y[f, j] = sum_t w[f, t] x[offset(t) + j]. Positions j that are no pixel of the output mean nothing: they are
-dropped on store, or hold zeros where they are read.
+the planes of all images, one behind the other, a tap is one offset into a long row, and the products are made of the tiles of
+simd_conv.py: y[f, pixel] = sum_t w[f, t] x[offset(t) + place of the pixel], and likewise the gradient of x. The gradient of w
+sums over pixels: gw[f, (tap, c)] = sum_pixel g[pixel, f] x[place of the pixel + offset(tap), c], of pixels whose channels lie
+side by side.
 
 Where the stride is 1, the padding on the right of a row is the padding on the left of the next. Images are taken in waves whose
 planes stay in the cache.
@@ -16,22 +17,19 @@ from functools import lru_cache
 
 import numpy as np
 
-from jitgrad.kernels.cpu.conv_planes import fill, fill_outputs, offsets, turn
-from jitgrad.kernels.cpu.conv_tiles import CHUNK, flip, pack, products
-from jitgrad.kernels.cpu.layout import contiguous, or_nothing
-from jitgrad.kernels.cpu.matmul import matmul
-from jitgrad.kernels.jit import njit, parallel_form, pays, prange, workspace
+from jitgrad.kernels.cpu.conv_planes import fill, fill_outputs, offsets
+from jitgrad.kernels.cpu.conv_tiles import CHUNK, FEW, ONE, ZERO, flip, pack, place_vectors, products
+from jitgrad.kernels.cpu.layout import contiguous
+from jitgrad.kernels.jit import get_num_threads, njit, parallel_form, pays, prange, workspace
 from jitgrad.kernels.simd_code import VECTOR_BYTES
-from jitgrad.kernels.simd_conv import TAP_DOT_COLUMNS, TAP_DOT_ROWS, TAP_ROWS, TAP_VECTORS, low_tile, tap_dots
+from jitgrad.kernels.simd_conv import ROW_DOTS, ROW_VECTORS, SPOT, TAP_ROWS, TAP_VECTORS, lanes, row_dots, taps, transpose
 from jitgrad.shapes import conv_size
 
-TURNED_MIN = 24  # numbers in a row of turned planes from which they fill a tile
-BLOCK = 1024  # positions at a time in dot products, whose totals are float64
 WAVE = 1 << 20  # bytes of planes at a time
+DEPTH = 512  # taps at a time: their weights stay in L1
+PANEL_DEPTH = 256  # taps of a panel at a time, whose tiles stay in L2
+STRETCH = 192  # pixels at a time in gradients of weights
 MIN_WORK = 1 << 17  # products from which threads pay
-SHARES = 64  # pieces that threads take
-# As literals they would have types of their own, and what is called with them a form for each.
-ZERO, ONE = np.int64(0), np.int64(1)
 
 Pair = tuple[int, int]
 # (N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups, phases in use (A, B), plane of an image (HP, WP)
@@ -61,41 +59,57 @@ def _wave(geometry: Geometry, channels: int, itemsize: int) -> int:
 
 
 @njit
-def _conv2d(x, w, bias, y, planes, packed, table, sums, geometry, images):
-    """`sums`: one row per share of the work, for the chunk in hand. Without `planes` images are read where they lie, one at a time."""
+def _conv2d(x, w, bias, y, planes, packed, table, spots, work, plan, geometry):
+    """Without `planes` images are read where they lie. `plan`: images of a wave, taps at a time, elements of a panel or 0, shares."""
     (N, C, H, W), (F, _, _), (OH, OW), stride, padding, _, (groups, A, B), (HP, WP) = geometry
-    offsets(table, images, geometry)
+    images, depth, panel, shares = plan
+    places = table.size - depth
+    lines, table = table[places:], table[:places]
+    source, channel = ((HP * WP, WP), images * HP * WP) if planes.size else ((C * H * W, W), H * W)
+    offsets(table, (channel, source[1]), geometry)
     pack(w, packed, groups)
-    parts = (groups, F // groups, (C // groups) * A * B * images * HP * WP)
-    window = ((ZERO, OH, ZERO, OW), (ONE, ONE, ZERO, ZERO))
+    _count(lines, w)
     flat = x.reshape(x.size)
-    planes[min(planes.size, C * A * B * images * HP * WP) :] = 0
+    planes[min(planes.size, C * A * B * channel) :] = 0
     for image in range(0, N, images):
         here = min(images, N - image)
         if planes.size:
             fill(x, planes, ZERO, ((image, here, images), (A, B)), ((C, H, W), stride, padding), (HP, WP))
-        lead = ZERO if planes.size else image * C * H * W
-        count = ((image, here, lead), (ZERO, table.size, table.size), parts, window)
-        products(planes if planes.size else flat, table, packed, bias, y, sums, count, ((F, OH, OW), (HP, WP)))
+        numbers = (
+            (ZERO if planes.size else image * C * H * W, image * F * OH * OW), (ZERO, places, places, depth),
+            (groups, F // groups, C // groups * A * B * channel, OH * OW), (panel, shares),
+        )  # fmt: skip
+        target = (F * OH * OW, OW, ONE)
+        data = planes if planes.size else flat
+        products(data, table, packed, bias, y.reshape(y.size), work, spots, lines, numbers, (here, OH, OW), source, target)
 
 
 _conv2d_parallel = parallel_form(_conv2d)
 
 
 @njit
-def _conv2d_grad_x(g, w, gx, planes, packed, table, sums, geometry, images):
-    """gx is zero before. Phase (a, b) of gx adds up the taps that reach it; `table` ends with the phases' starts.
+def _count(lines, w):
+    """Where the rows of a panel begin."""
+    for t in range(lines.size):
+        lines[t] = t * TAP_VECTORS * lanes(w)
 
-    Without `planes` images are read where they lie, one at a time.
+
+@njit
+def _conv2d_grad_x(g, w, zeros, gx, planes, packed, table, spots, work, plan, geometry):
+    """Phase (a, b) of gx adds up the taps that reach it; `table` has room for the taps, the phases' starts and the rows of a panel.
+
+    Without `planes` images are read where they lie. Pixels that no window reaches are zero before.
     """
     (N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), _, (groups, A, B), (HP, WP) = geometry
+    images, depth, panel, shares = plan
     places = F // groups * KH * KW
-    offsets, starts = table[:places], table[places:]
-    lead = max(0, planes.size - F * images * HP * WP)  # zeros, which the first rows reach back into
-    flip(w, packed, offsets, starts, images, geometry)
+    lines, starts, table = table[table.size - depth :], table[places : places + A * B + 1], table[:places]
+    source, channel = ((HP * WP, WP), images * HP * WP) if planes.size else ((F * OH * OW, OW), OH * OW)
+    lead = max(0, planes.size - F * channel)  # zeros, which the first rows reach back into
+    flip(w, packed, table, starts, (channel, source[1]), geometry)
+    _count(lines, w)
     planes[:lead] = 0
-    none, flat = packed[:0], g.reshape(g.size)
-    parts = (groups, C // groups, F // groups * images * HP * WP)
+    flat = g.reshape(g.size)
     for image in range(0, N, images):
         here = min(images, N - image)
         if planes.size:
@@ -105,100 +119,142 @@ def _conv2d_grad_x(g, w, gx, planes, packed, table, sums, geometry, images):
             top, left = max(0, (PH - a + SH - 1) // SH), max(0, (PW - b + SW - 1) // SW)
             bottom, right = min(HP, (H + PH - a + SH - 1) // SH), min(WP, (W + PW - b + SW - 1) // SW)
             if top < bottom and left < right:
-                count = (
-                    (image, here, lead if planes.size else image * F * OH * OW),
-                    (starts[phase], starts[phase + 1], places), parts, ((top, bottom, left, right), (SH, SW, a - PH, b - PW)),
+                shift = (lead if planes.size else image * F * OH * OW) + top * source[1] + left
+                begin = image * C * H * W + (top * SH + a - PH) * W + left * SW + b - PW
+                numbers = (
+                    (shift, begin), (starts[phase], starts[phase + 1], places, depth),
+                    (groups, C // groups, F // groups * channel, H * W), (panel, shares),
                 )  # fmt: skip
-                products(planes if planes.size else flat, offsets, packed, none, gx, sums, count, ((C, H, W), (HP, WP)))
+                data, domain, target = planes if planes.size else flat, (here, bottom - top, right - left), (C * H * W, SH * W, SW)
+                products(data, table, packed, zeros, gx.reshape(gx.size), work, spots, lines, numbers, domain, source, target)
 
 
 _conv2d_grad_x_parallel = parallel_form(_conv2d_grad_x)
 
 
 @njit
-def _conv2d_grad_w_turned(g, x, gw, outputs, planes, turned, sums, geometry, images):
-    """Where stride and dilation are 1: for each ky, all (kx, c) are one row of the turned planes. `sums` is gw as (f, ky, kx, c).
-
-    It is zero before: without images nothing is written to it.
-    """
-    (N, C, H, W), (F, KH, KW), _, stride, padding, _, (groups, _, _), (HP, WP) = geometry
-    filters, channels = F // groups, C // groups
-    size = images * HP * WP
-    width = TAP_VECTORS * VECTOR_BYTES // planes.itemsize
-    line = KW * channels
-    planes[C * size :] = 0
-    turned[C * size :] = 0
-    blocks, pieces = (filters + TAP_ROWS - 1) // TAP_ROWS, (line + width - 1) // width
-    for image in range(0, N, images):
-        here = min(images, N - image)
-        fill_outputs(g, outputs, ZERO, (image, here, images), geometry)
-        fill(x, planes, ZERO, ((image, here, images), (ONE, ONE)), ((C, H, W), stride, padding), (HP, WP))
-        for group in range(groups):
-            turn(planes[group * channels * size :], turned[group * channels * size :], channels, size)
-        run = here * HP * WP
-        for task in prange(groups * blocks * pieces):
-            rest, piece = divmod(np.int64(task), pieces)
-            group, block = divmod(rest, blocks)
-            first = group * filters + block * TAP_ROWS
-            rows = min(TAP_ROWS, filters - block * TAP_ROWS)
-            columns = min(width, line - piece * width)
-            for start in range(0, run, BLOCK):
-                length = min(BLOCK, run - start)
-                for ky in range(KH):
-                    at = (group * size + start + ky * WP) * channels + piece * width
-                    low_tile(
-                        sums, (first * KH + ky) * line + piece * width, KH * line, rows, columns, image + start > 0,
-                        outputs, first * size + start, size, turned, at, channels, length,
-                    )  # fmt: skip
-    result = gw.reshape(gw.size)
-    for f in range(F):
-        for ky in range(KH):
-            for kx in range(KW):
-                for c in range(channels):
-                    result[((f * channels + c) * KH + ky) * KW + kx] = sums[((f * KH + ky) * KW + kx) * channels + c]
-
-
-_conv2d_grad_w_turned_parallel = parallel_form(_conv2d_grad_w_turned)
+def _turn(x, turned, image, here, plane, geometry):
+    """turned[n, r, q, c] = padded x[image + n, c, r, q], where the padding is zero before."""
+    (_, C, H, W), _, _, _, (PH, PW), _, _, _ = geometry
+    HP, WP = plane
+    flat = x.reshape(x.size)
+    few = lanes(x)
+    rows, columns = min(H, HP - PH), min(W, WP - PW)
+    for task in prange(here * max(0, rows)):
+        n, y = divmod(np.int64(task), rows)
+        to, at = ((n * HP + y + PH) * WP + PW) * C, ((image + n) * C * H + y) * W
+        for c in range(0, C, few):
+            for q in range(0, columns, few):
+                transpose(turned, to + q * C + c, C, flat, at + c * H * W + q, H * W, min(few, C - c), min(few, columns - q))
 
 
 @njit
-def _conv2d_grad_w(g, x, gw, outputs, planes, table, totals, geometry, images):
-    """Dot products of long rows: blocks in the dtype of x, `totals` in float64."""
-    (N, C, H, W), (F, _, _), _, stride, padding, _, (groups, A, B), (HP, WP) = geometry
-    filters, places = F // groups, table.size
-    offsets(table, images, geometry)
-    planes[C * A * B * images * HP * WP :] = 0
-    totals[:] = 0.0
-    blocks = (filters + TAP_DOT_ROWS - 1) // TAP_DOT_ROWS
-    pieces = 1 if groups * blocks >= SHARES else min(SHARES // (groups * blocks), (places + TAP_DOT_COLUMNS - 1) // TAP_DOT_COLUMNS)
-    share = ((places + pieces - 1) // pieces + TAP_DOT_COLUMNS - 1) // TAP_DOT_COLUMNS * TAP_DOT_COLUMNS
-    pitch = (C // groups) * A * B * images * HP * WP
+def _pack_outputs(g, packed, image, here, images, geometry):
+    """packed[group, block, n, pixel, i] = g[image + n, block*TAP_ROWS + i of the group, pixel]."""
+    _, (F, _, _), (OH, OW), _, _, _, (groups, _, _), _ = geometry
+    filters, pixels, few = F // groups, OH * OW, lanes(g)
+    blocks = (filters + TAP_ROWS - 1) // TAP_ROWS
+    flat = g.reshape(g.size)
+    for task in prange(groups * blocks * here):
+        rest, n = divmod(np.int64(task), here)
+        group, block = divmod(rest, blocks)
+        to, at = (rest * images + n) * pixels * TAP_ROWS, ((image + n) * F + group * filters + block * TAP_ROWS) * pixels
+        for p in range(0, pixels, few):
+            rows = min(TAP_ROWS, filters - block * TAP_ROWS)
+            transpose(packed, to + p * TAP_ROWS, TAP_ROWS, flat, at + p, pixels, rows, min(few, pixels - p))
+
+
+@njit
+def _place_taps(spots, table, images, plane, few, geometry):
+    """The vectors of weights, which are ordered (ky, kx, c), and where they read the turned planes; table: where the pixels are in those."""
+    (_, C, _, _), (_, KH, KW), (OH, OW), (SH, SW), _, (DH, DW), (groups, _, _), _ = geometry
+    HP, WP = plane
+    for p in range(images * OH * OW):
+        line, ox = divmod(p, OW)
+        n, oy = divmod(line, OH)
+        table[p] = ((n * HP + oy * SH) * WP + ox * SW) * C
+    together = groups == 1 and DW == 1  # the taps of a row of the kernel lie side by side
+    size, parts = (KW * C, 1) if together else (C // groups, KW)
+    count = 0
+    for line in range(KH * parts):
+        ky, kx = divmod(line, parts)
+        for c in range(0, size, few):
+            spots[count * SPOT] = (ky * DH * WP + kx * DW) * C + c
+            spots[count * SPOT + 1] = line * size + c
+            spots[count * SPOT + 2] = min(few, size - c)
+            count += 1
+    spots[count * SPOT :] = 0
+    return count
+
+
+@njit
+def _conv2d_grad_w(g, x, zeros, gw, turned, packed, table, spots, sums, plan, plane, geometry):
+    """`plane` is the size of the padded images; `sums` is gw as (f, ky, kx, c)."""
+    (N, C, _, _), (F, KH, KW), (OH, OW), _, _, _, (groups, _, _), _ = geometry
+    images, shares = plan
+    filters, channels, pixels = F // groups, C // groups, OH * OW
+    line = KH * KW * channels
+    count = _place_taps(spots, table, images, plane, lanes(x), geometry)
+    tiles, blocks = (count + TAP_VECTORS - 1) // TAP_VECTORS, (filters + TAP_ROWS - 1) // TAP_ROWS
+    turned[:] = 0
+    tasks = groups * tiles * blocks
     for image in range(0, N, images):
         here = min(images, N - image)
-        fill_outputs(g, outputs, ZERO, (image, here, images), geometry)
+        _turn(x, turned, image, here, plane, geometry)
+        _pack_outputs(g, packed, image, here, images, geometry)
+        for share in prange(shares):
+            for start in range(0, here * pixels, STRETCH):
+                size = min(STRETCH, here * pixels - start)
+                for task in range(np.int64(share) * tasks // shares, (np.int64(share) + 1) * tasks // shares):
+                    rest, block = divmod(task, blocks)
+                    group, tile = divmod(rest, tiles)
+                    f = group * filters + block * TAP_ROWS
+                    at = ((group * blocks + block) * images * pixels + start) * TAP_ROWS
+                    taps(
+                        sums, f * line, line, min(TAP_ROWS, filters - block * TAP_ROWS), image + start > 0, zeros, ZERO,
+                        packed, at, turned, group * channels, spots, tile * TAP_VECTORS * SPOT, table, start, size,
+                    )  # fmt: skip
+    result, size = gw.reshape(gw.size), KH * KW
+    for f in prange(F):
+        for c in range(0, channels, lanes(x)):
+            for tap in range(0, size, lanes(x)):
+                to, at = (np.int64(f) * channels + c) * size + tap, np.int64(f) * line + tap * channels + c
+                transpose(result, to, size, sums, at, channels, min(lanes(x), size - tap), min(lanes(x), channels - c))
+
+
+_conv2d_grad_w_parallel = parallel_form(_conv2d_grad_w)
+
+
+@njit
+def _conv2d_grad_w_thin(g, x, gw, planes, table, spots, sums, totals, images, geometry):
+    """For few filters in a group: dot products in the dtype of x, `totals` in float64."""
+    (N, C, H, W), (F, _, _), (OH, OW), stride, padding, _, (groups, A, B), (HP, WP) = geometry
+    places, few, channel = table.size, lanes(x), images * HP * WP
+    offsets(table, (channel, WP), geometry)
+    planes[C * A * B * channel :] = 0
+    totals[:] = 0.0
+    flat, room = g.reshape(g.size), sums.size // F
+    for image in range(0, N, images):
+        here = min(images, N - image)
         fill(x, planes, ZERO, ((image, here, images), (A, B)), ((C, H, W), stride, padding), (HP, WP))
-        run = here * HP * WP
-        for task in prange(groups * blocks * pieces):
-            rest, piece = divmod(np.int64(task), pieces)
-            group, block = divmod(rest, blocks)
-            first = group * filters + block * TAP_DOT_ROWS
-            rows = min(TAP_DOT_ROWS, filters - block * TAP_DOT_ROWS)
-            sums = np.empty(2 * TAP_DOT_ROWS * TAP_DOT_COLUMNS, x.dtype)
-            for start in range(0, run, BLOCK):
-                size = min(BLOCK, run - start)
-                row, at = first * images * HP * WP + start, group * pitch + start
-                for t in range(piece * share, min((piece + 1) * share, places), TAP_DOT_COLUMNS):
-                    columns = min(TAP_DOT_COLUMNS, places - t)
-                    tap_dots(sums, rows, outputs, row, images * HP * WP, planes, at, table, t, columns, size)
-                    for i in range(rows):
-                        for j in range(columns):
-                            totals[(first + i) * places + t + j] += sums[i * TAP_DOT_COLUMNS + j]
+        count = place_vectors(spots, few, few, ZERO, (here, OH, OW), (HP * WP, WP), (F * OH * OW, OW, True))
+        for task in prange(F):
+            f = np.int64(task)
+            at, start = (image * F + f) * OH * OW, f // (F // groups) * (C // groups) * A * B * channel
+            for v in range(0, count, STRETCH // 2):
+                vectors = min(STRETCH // 2, count - v)
+                for t in range(0, places, ROW_DOTS):
+                    columns = min(ROW_DOTS, places - t)
+                    mine = sums[f * room : (f + 1) * room]
+                    row_dots(mine, flat, at, planes, start, spots, v * SPOT, vectors, table, t, columns)
+                    for j in range(columns):
+                        totals[f * places + t + j] += mine[j]
     result = gw.reshape(gw.size)
     for i in range(gw.size):
         result[i] = totals[i]
 
 
-_conv2d_grad_w_parallel = parallel_form(_conv2d_grad_w)
+_conv2d_grad_w_thin_parallel = parallel_form(_conv2d_grad_w_thin)
 
 
 def _slack(geometry: Geometry) -> int:
@@ -215,80 +271,120 @@ def _split(dtype: np.dtype, *sizes: int) -> list[np.ndarray]:
     return [buffer[start : start + size] for start, size in zip(starts, sizes, strict=True)]
 
 
-def _is_product(w_shape: tuple, stride: Pair, padding: Pair, groups: int) -> bool:
-    """Whether each image is multiplied by one matrix: a filter of one pixel."""
-    return w_shape[2:] == (1, 1) and stride == (1, 1) and padding == (0, 0) and groups == 1
-
-
 def _packed(groups: int, filters: int, places: int) -> int:
     """Elements of weights in blocks of TAP_ROWS."""
     return groups * -(-filters // TAP_ROWS) * TAP_ROWS * places
 
 
-def _sums(parallel: bool, dtype: np.dtype) -> np.ndarray:
-    return np.empty((SHARES if parallel else 1, TAP_ROWS * CHUNK), dtype)
+def _flat(shape: tuple, w_shape: tuple, stride: Pair, padding: Pair) -> tuple:
+    """The shape with one long row an image where the filter is one pixel that reads each pixel once."""
+    if w_shape[2:] == stride == (1, 1) and padding == (0, 0):
+        return (*shape[:2], 1, shape[2] * shape[3])
+    return shape
+
+
+def _pays_dense(few: int, filters: int, columns: int) -> bool:
+    """Whether gathering panels costs less than the empty lanes at the ends of rows; in cycles of one tap of a tile."""
+    blocks = -(-filters // TAP_ROWS)
+    tile = TAP_ROWS * TAP_VECTORS / 2 * blocks
+    waste = -(-columns // few) * few / columns
+    return filters > FEW and tile * waste > tile + 2 * (1 + TAP_VECTORS * few / min(columns, few))
+
+
+def _plan(dtype: np.dtype, wave: int, filters: int, places: int, domain: Pair, parallel: bool) -> tuple:
+    """(images, taps at a time, elements of a panel, shares), and the sizes of `spots` and `work`."""
+    few = VECTOR_BYTES // dtype.itemsize
+    shares = 8 * get_num_threads() if parallel else 1
+    depth, panel = max(1, min(places, DEPTH)), 0
+    if _pays_dense(few, filters, domain[1]):
+        stretches = -(-max(1, places) // PANEL_DEPTH)
+        depth = -(-max(1, places) // stretches)
+        panel = depth * TAP_VECTORS * few
+        shares = min(shares, 2 * get_num_threads())
+    vectors = wave * domain[0] * -(-domain[1] // few) + ROW_VECTORS
+    return (wave, depth, panel, shares), vectors * SPOT, shares * (max(TAP_ROWS * TAP_VECTORS, FEW * ROW_VECTORS) * few + CHUNK * panel)
+
+
+def _bias(b: np.ndarray | None, filters: int, dtype: np.dtype) -> np.ndarray:
+    """The bias and some zeros behind it."""
+    result = np.zeros(filters + TAP_ROWS, dtype)
+    if b is not None:
+        result[:filters] = b
+    return result
 
 
 def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> np.ndarray:
     """y[n, f, oy, ox] = b[f] + sum_{c, ky, kx} x[n, c, oy*SH - PH + ky*DH, ox*SW - PW + kx*DW] * w[f, c, ky, kx]."""
-    geometry = _geometry(x.shape, w.shape, stride, padding, dilation, groups)
-    (N, C, _, _), (F, KH, KW), (OH, OW), _, _, _, (_, A, B), (HP, WP) = geometry
-    y = np.empty((N, F, OH, OW), x.dtype)
+    y = np.empty((x.shape[0], w.shape[0], *_geometry(x.shape, w.shape, stride, padding, dilation, groups)[2]), x.dtype)
+    if not y.size:
+        return y
+    geometry = _geometry(_flat(x.shape, w.shape, stride, padding), w.shape, stride, padding, dilation, groups)
+    (_, C, _, _), (F, KH, KW), out, _, _, _, (_, A, B), (HP, WP) = geometry
     places = C // groups * KH * KW
     parallel = pays(y.size * places, MIN_WORK)
     images, size = _wave(geometry, C * A * B, x.itemsize), 0
-    if (stride, padding) == ((1, 1), (0, 0)):
-        images = 1
-    else:
+    if (stride, padding) != ((1, 1), (0, 0)):
         size = C * A * B * images * HP * WP + _slack(geometry)
-    planes, packed = _split(x.dtype, size, _packed(groups, F // groups, places))
+    plan, vectors, room = _plan(x.dtype, images, F // groups, places, out, parallel)
+    planes, packed, work = _split(x.dtype, size, _packed(groups, F // groups, places), room)
+    table, spots = np.empty(places + plan[1], np.int64), np.empty(vectors, np.int64)
     run = _conv2d_parallel if parallel else _conv2d
-    table = np.empty(places, np.int64)
-    run(contiguous(x), contiguous(w), or_nothing(b, x.dtype), y, planes, packed, table, _sums(parallel, x.dtype), geometry, images)
+    run(contiguous(x), contiguous(w), _bias(b, F, x.dtype), y, planes, packed, table, spots, work, plan, geometry)
     return y
 
 
 def conv2d_grad_x(g: np.ndarray, w: np.ndarray, x_shape: tuple, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> np.ndarray:
     """gx[n, c, oy*SH - PH + ky*DH, ox*SW - PW + kx*DW] += g[n, f, oy, ox] * w[f, c, ky, kx], over all f, ky, kx."""
-    geometry = _geometry(x_shape, w.shape, stride, padding, dilation, groups)
-    (_, C, _, _), (F, KH, KW), _, _, _, _, (_, A, B), (HP, WP) = geometry
-    gx = np.zeros(x_shape, g.dtype)
-    if not gx.size:
+    geometry = _geometry(_flat(x_shape, w.shape, stride, padding), w.shape, stride, padding, dilation, groups)
+    (_, C, H, W), (F, KH, KW), _, _, (PH, PW), _, (_, A, B), (HP, WP) = geometry
+    everywhere = stride == (1, 1) and HP >= H + PH and WP >= W + PW
+    gx = np.empty(x_shape, g.dtype) if everywhere and g.size else np.zeros(x_shape, g.dtype)
+    if not gx.size or not g.size:
         return gx
-    parallel = pays(g.size * (w.size // max(1, F)), MIN_WORK)
-    images, size = _wave(geometry, F, g.itemsize), 0
-    if (KH, KW) == stride == (1, 1) and padding == (0, 0):
-        images = 1
-    else:
-        size = F * images * HP * WP + _slack(geometry)
     places = F // groups * KH * KW
-    planes, packed = _split(g.dtype, size, _packed(groups, C // groups, places))
-    table = np.empty(places + A * B + 1, np.int64)
+    parallel = pays(g.size * (w.size // F), MIN_WORK)
+    images, size = _wave(geometry, F, g.itemsize), 0
+    if (KH, KW) != (1, 1) or stride != (1, 1) or padding != (0, 0):
+        size = F * images * HP * WP + _slack(geometry)
+    plan, vectors, room = _plan(g.dtype, images, C // groups, places, (min(HP, H), min(WP, W)), parallel)
+    planes, packed, work = _split(g.dtype, size, _packed(groups, C // groups, places), room)
+    table, spots = np.empty(places + A * B + 1 + plan[1], np.int64), np.empty(vectors, np.int64)
     run = _conv2d_grad_x_parallel if parallel else _conv2d_grad_x
-    run(contiguous(g), contiguous(w), gx, planes, packed, table, _sums(parallel, g.dtype), geometry, images)
+    run(contiguous(g), contiguous(w), _bias(None, C, g.dtype), gx, planes, packed, table, spots, work, plan, geometry)
     return gx
 
 
 def conv2d_grad_w(g: np.ndarray, x: np.ndarray, w_shape: tuple, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> np.ndarray:
     """gw[f, c, ky, kx] = sum_{n, oy, ox} g[n, f, oy, ox] * x[n, c, oy*SH - PH + ky*DH, ox*SW - PW + kx*DW]."""
-    geometry = _geometry(x.shape, w_shape, stride, padding, dilation, groups)
-    (N, C, _, _), (F, KH, KW), _, _, _, _, (_, A, B), (HP, WP) = geometry
-    if _is_product(w_shape, stride, padding, groups):
-        pixels = g.shape[2] * g.shape[3]
-        return matmul(contiguous(g).reshape(N, F, pixels), contiguous(x).reshape(N, C, pixels).swapaxes(1, 2)).sum(0).reshape(w_shape)
     gw = np.empty(w_shape, g.dtype)
-    places = C // groups * KH * KW
+    if not g.size or not gw.size:
+        return np.zeros(w_shape, g.dtype)
+    geometry = _geometry(_flat(x.shape, w_shape, stride, padding), w_shape, stride, padding, dilation, groups)
+    (_, C, _, _), (F, KH, KW), out, _, _, _, (_, A, B), (HP, WP) = geometry
+    places, few = C // groups * KH * KW, VECTOR_BYTES // g.dtype.itemsize
     parallel = pays(g.size * places, MIN_WORK)
-    images = _wave(geometry, C * A * B + F, x.itemsize)
-    if stride == dilation == (1, 1) and C // groups * KW >= TURNED_MIN:
-        size = images * HP * WP
-        slack = _slack(geometry)
-        outputs, planes, turned = _split(g.dtype, F * size, C * size + slack, C * (size + slack))
-        run = _conv2d_grad_w_turned_parallel if parallel else _conv2d_grad_w_turned
-        run(contiguous(g), contiguous(x), gw, outputs, planes, turned, np.zeros(gw.size, g.dtype), geometry, images)
+    if F // groups <= FEW:
+        images = _wave(geometry, C * A * B, x.itemsize)
+        (planes,) = _split(g.dtype, C * A * B * images * HP * WP + _slack(geometry))
+        spots = np.empty((images * out[0] * -(-out[1] // few) + ROW_VECTORS) * SPOT, np.int64)
+        run = _conv2d_grad_w_thin_parallel if parallel else _conv2d_grad_w_thin
+        sums, totals = np.empty(F * -(-ROW_DOTS // few) * few, g.dtype), np.empty(gw.size, np.float64)
+        run(contiguous(g), contiguous(x), gw, planes, np.empty(places, np.int64), spots, sums, totals, images, geometry)
         return gw
-    outputs, planes = _split(g.dtype, F * images * HP * WP, C * A * B * images * HP * WP + _slack(geometry))
-    run = _conv2d_grad_w_parallel if parallel else _conv2d_grad_w
-    table, totals = np.empty(places, np.int64), np.empty(gw.size, np.float64)
-    run(contiguous(g), contiguous(x), gw, outputs, planes, table, totals, geometry, images)
+    _grad_w(contiguous(g), contiguous(x), gw, parallel, geometry)
     return gw
+
+
+def _grad_w(g: np.ndarray, x: np.ndarray, gw: np.ndarray, parallel: bool, geometry: Geometry) -> None:
+    (N, C, _, _), (F, KH, KW), (OH, OW), (SH, SW), _, (DH, DW), (groups, _, _), _ = geometry
+    plane = (OH - 1) * SH + (KH - 1) * DH + 1, (OW - 1) * SW + (KW - 1) * DW + 1  # what windows reach
+    pixels = OH * OW
+    image = C * plane[0] * plane[1] + _packed(groups, F // groups, pixels)
+    images = max(1, min(N, WAVE // (image * g.itemsize)))
+    few = VECTOR_BYTES // g.dtype.itemsize
+    turned, packed = _split(g.dtype, images * C * plane[0] * plane[1], _packed(groups, F // groups, images * pixels))
+    spots = np.empty((KH * KW * -(-C // groups // few) + KH * -(-KW * C // few) + TAP_VECTORS) * SPOT, np.int64)
+    table, sums = np.empty(images * pixels, np.int64), np.empty(gw.size, g.dtype)
+    run = _conv2d_grad_w_parallel if parallel else _conv2d_grad_w
+    plan = (images, 8 * get_num_threads() if parallel else 1)
+    run(g, x, np.zeros(TAP_ROWS, g.dtype), gw, turned, packed, table, spots, sums, plan, plane, geometry)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from jitgrad.kernels.jit import njit, prange
-from jitgrad.kernels.simd_conv import add_row
+from jitgrad.kernels.simd_conv import copy_row
 
 
 @njit
@@ -34,7 +34,7 @@ def fill(x, planes, lead, count, source, layout):
                 for q in range(np.uint64(start)):
                     planes[to + q] = 0
                 if SW == 1:
-                    add_row(planes, to + np.uint64(start), flat, at, stop - start, 0.0)
+                    copy_row(planes, to + np.uint64(start), flat, at, stop - start, False)
                 else:
                     for q in range(np.uint64(stop - start)):
                         planes[to + np.uint64(start) + q] = flat[at + q * np.uint64(SW)]
@@ -54,25 +54,14 @@ def fill_outputs(g, planes, lead, count, geometry):
 
 
 @njit
-def offsets(table, images, geometry):
-    """table[c, ky, kx] = offset of a tap in the planes of one group of channels."""
-    (_, C, _, _), (_, KH, KW), _, (SH, SW), _, (DH, DW), (groups, A, B), (HP, WP) = geometry
+def offsets(table, steps, geometry):
+    """table[c, ky, kx] = offset of a tap in the planes of one group of channels; `steps`: distances of planes and of their rows."""
+    (_, C, _, _), (_, KH, KW), _, (SH, SW), _, (DH, DW), (groups, A, B), _ = geometry
     t = 0
     for c in range(C // groups):
         for ky in range(KH):
             qy, a = divmod(ky * DH, SH)
             for kx in range(KW):
                 qx, b = divmod(kx * DW, SW)
-                table[t] = ((c * A + a) * B + b) * images * HP * WP + qy * WP + qx
+                table[t] = ((c * A + a) * B + b) * steps[0] + qy * steps[1] + qx
                 t += 1
-
-
-@njit
-def turn(planes, turned, channels, size):
-    """turned[position, c] = planes[c, position]: what pixels hold in all channels lies side by side."""
-    for block in prange((size + 15) // 16):
-        first = np.int64(block) * 16
-        for c in range(channels):
-            at, to = np.uint64(c * size + first), np.uint64(first * channels + c)
-            for i in range(np.uint64(min(16, size - first))):
-                turned[to + i * np.uint64(channels)] = planes[at + i]
