@@ -155,28 +155,34 @@ def _row_dots_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> 
     return context.get_dummy_value()
 
 
-def _plain_gather(out, to, pitch, x, start, width, table, k, K):  # type: ignore[no-untyped-def]
+def _plain_gather(out, to, pitch, x, start, parts, p, count, table, k, K):  # type: ignore[no-untyped-def]
     for t in range(K):
-        for j in range(width):
-            out[to + t * pitch + j] = x[start + table[k + t] + j]
+        for v in range(p, p + SPOT * count, SPOT):
+            source, column, width = parts[v : v + SPOT]
+            for j in range(width):
+                out[to + t * pitch + column + j] = x[start + table[k + t] + source + j]
 
 
 @intrinsic
-def _gather(typingctx, out, to, pitch, x, start, width, table, k, K):  # type: ignore[no-untyped-def]
-    """out[to + t pitch + j] = x[start + table[k + t] + j] for t < K and j < width <= lanes of a vector; all arrays flat."""
-    arrays = {0: out, 3: x, 6: table}
-    return types.void(*(arrays.get(i, types.intp) for i in range(9))), _gather_code
+def _gather(typingctx, out, to, pitch, x, start, parts, p, count, table, k, K):  # type: ignore[no-untyped-def]
+    """out[to + t pitch + column + j] = x[start + table[k + t] + from + j] for t < K and j < width of so many (from, column, width) in parts[p:]
+
+    each at most a vector; all arrays flat.
+    """
+    arrays = {0: out, 3: x, 5: parts, 8: table}
+    return types.void(*(arrays.get(i, types.intp) for i in range(11))), _gather_code
 
 
 def _gather_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
-    _, to, pitch, _, start, width, _, k, K = args
+    _, to, pitch, _, start, _, p, count, _, k, K = args
     c = Emitter(context, builder, sig.args[0].dtype)
-    out, x, table = (c.array(sig.args[i], args[i]).data for i in (0, 3, 6))
-    begin, offsets = builder.gep(x, [start]), builder.gep(table, [k])
-    mask = c.lane_mask(width, 0)
-    with cgutils.for_range(builder, K) as loop:
-        value = c.load(begin, builder.load(builder.gep(offsets, [loop.index])), mask)
-        c.store(value, out, builder.add(to, builder.mul(loop.index, pitch)), mask)
+    out, x, parts, table = (c.array(sig.args[i], args[i]).data for i in (0, 3, 5, 8))
+    begin, first, offsets = builder.gep(x, [start]), builder.gep(out, [to]), builder.gep(table, [k])
+    with cgutils.for_range(builder, K) as tap:
+        offset, line = builder.load(builder.gep(offsets, [tap.index])), builder.mul(tap.index, pitch)
+        with cgutils.for_range(builder, count) as part:
+            ((source, column, mask),) = _vectors(c, parts, builder.add(p, builder.mul(part.index, c.i64(SPOT))), 1)
+            c.store(c.load(begin, builder.add(offset, source), mask), first, builder.add(line, column), mask)
     return context.get_dummy_value()
 
 
@@ -197,10 +203,7 @@ def _transpose_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) ->
     c = Emitter(context, builder, sig.args[0].dtype)
     out, x = c.array(sig.args[0], args[0]).data, c.array(sig.args[3], args[3]).data
     wide = c.lane_mask(columns, 0)
-    lines = []
-    for i in range(c.lanes):
-        mask = builder.and_(wide, c.broadcast(builder.icmp_signed("<", c.i64(i), rows), c.mask))
-        lines.append(c.load(x, builder.add(at, builder.mul(c.i64(i), x_pitch)), mask))
+    lines = [c.load(x, builder.add(at, builder.mul(i, x_pitch)), wide) for i in c.clamped(rows, c.lanes)]
     distance = 1
     while distance < c.lanes:  # blocks of so many rows and columns change places with those across the diagonal
         low = [lane + c.lanes - distance if lane & distance else lane for lane in range(c.lanes)]
@@ -212,8 +215,8 @@ def _transpose_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) ->
         distance *= 2
     tall = c.lane_mask(rows, 0)
     for j, line in enumerate(lines):
-        mask = builder.and_(tall, c.broadcast(builder.icmp_signed("<", c.i64(j), columns), c.mask))
-        c.store(line, out, builder.add(to, builder.mul(c.i64(j), pitch)), mask)
+        with builder.if_then(builder.icmp_signed("<", c.i64(j), columns)):
+            c.store(line, out, builder.add(to, builder.mul(c.i64(j), pitch)), tall)
     return context.get_dummy_value()
 
 
@@ -246,8 +249,67 @@ def _copy_row_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> 
     return context.get_dummy_value()
 
 
-taps, row_taps, row_dots, gather, transpose, copy_row = (
-    tuple(njit(f) for f in (_plain_taps, _plain_row_taps, _plain_row_dots, _plain_gather, _plain_transpose, _plain_copy_row))
-    if PLAIN
-    else (_taps, _row_taps, _row_dots, _gather, _transpose, _copy_row)
-)
+def _plain_copy_seconds(out, to, x, at, n):  # type: ignore[no-untyped-def]
+    for j in range(n):
+        out[to + j] = x[at + 2 * j]
+
+
+@intrinsic
+def _copy_seconds(typingctx, out, to, x, at, n):  # type: ignore[no-untyped-def]
+    """out[to + j] = x[at + 2 j] for j < n, all arrays flat."""
+    return types.void(out, types.intp, x, types.intp, types.intp), _copy_seconds_code
+
+
+def _copy_seconds_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+    _, to, _, at, n = args
+    c = Emitter(context, builder, sig.args[0].dtype)
+    out, x = c.array(sig.args[0], args[0]).data, c.array(sig.args[2], args[2]).data
+    last = builder.sub(builder.mul(n, c.i64(2)), c.i64(1))
+    steps = builder.sdiv(builder.add(n, c.i64(c.lanes - 1)), c.i64(c.lanes))
+    with cgutils.for_range(builder, steps) as loop:
+        j = builder.mul(loop.index, c.i64(c.lanes))
+        first = builder.mul(j, c.i64(2))
+        left = builder.sub(last, first)
+        halves = [c.load(x, builder.add(at, builder.add(first, c.i64(i))), c.lane_mask(left, i)) for i in (0, c.lanes)]
+        even = builder.shuffle_vector(*halves, _places(list(range(0, 2 * c.lanes, 2))))
+        c.store(even, out, builder.add(to, j), c.lane_mask(builder.sub(n, j), 0))
+    return context.get_dummy_value()
+
+
+def _plain_deal_seconds(out, to, x, at, n, more):  # type: ignore[no-untyped-def]
+    for j in range(n):
+        out[to + 2 * j] = x[at + j] + out[to + 2 * j] if more else x[at + j]
+
+
+@intrinsic
+def _deal_seconds(typingctx, out, to, x, at, n, more):  # type: ignore[no-untyped-def]
+    """out[to + 2 j] = x[at + j] + (more and itself) for j < n, all arrays flat."""
+    return types.void(out, types.intp, x, types.intp, types.intp, types.boolean), _deal_seconds_code
+
+
+def _deal_seconds_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+    _, to, _, at, n, more = args
+    c = Emitter(context, builder, sig.args[0].dtype)
+    out, x = c.array(sig.args[0], args[0]).data, c.array(sig.args[2], args[2]).data
+    steps = builder.sdiv(builder.add(n, c.i64(c.lanes - 1)), c.i64(c.lanes))
+    itself = c.broadcast(more, c.mask)
+    evens = ir.Constant(c.mask, [1 - i % 2 for i in range(c.lanes)])
+    with cgutils.for_range(builder, steps) as loop:
+        j = builder.mul(loop.index, c.i64(c.lanes))
+        value = c.load(x, builder.add(at, j), c.lane_mask(builder.sub(n, j), 0))
+        for i in (0, c.lanes):
+            spread = builder.shuffle_vector(value, value, _places([(i + lane) // 2 for lane in range(c.lanes)]))
+            first = builder.mul(j, c.i64(2))
+            mask = builder.and_(c.lane_mask(builder.mul(builder.sub(n, j), c.i64(2)), i), evens)
+            place = builder.add(to, builder.add(first, c.i64(i)))
+            before = c.load(out, place, builder.and_(mask, itself))
+            c.store(builder.fadd(spread, before), out, place, mask)
+    return context.get_dummy_value()
+
+
+_PLAIN = (
+    _plain_taps, _plain_row_taps, _plain_row_dots, _plain_gather, _plain_transpose, _plain_copy_row, _plain_copy_seconds,
+    _plain_deal_seconds,
+)  # fmt: skip
+_VECTORS = _taps, _row_taps, _row_dots, _gather, _transpose, _copy_row, _copy_seconds, _deal_seconds
+taps, row_taps, row_dots, gather, transpose, copy_row, copy_seconds, deal_seconds = tuple(map(njit, _PLAIN)) if PLAIN else _VECTORS

@@ -14,11 +14,12 @@ planes stay in the cache.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
-from jitgrad.kernels.cpu.conv_planes import fill, fill_outputs, offsets
-from jitgrad.kernels.cpu.conv_tiles import CHUNK, FEW, ONE, ZERO, flip, pack, place_vectors, products
+from jitgrad.kernels.cpu.conv_planes import fill, offsets
+from jitgrad.kernels.cpu.conv_tiles import CHUNK, FEW, ONE, ZERO, flip, pack, pack_flipped, place_vectors, products
 from jitgrad.kernels.cpu.layout import contiguous
 from jitgrad.kernels.jit import get_num_threads, njit, parallel_form, pays, prange, workspace
 from jitgrad.kernels.simd_code import VECTOR_BYTES
@@ -32,59 +33,49 @@ STRETCH = 192  # pixels at a time in gradients of weights
 MIN_WORK = 1 << 17  # products from which threads pay
 
 Pair = tuple[int, int]
-# (N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups, phases in use (A, B), plane of an image (HP, WP)
-Geometry = tuple[tuple[int, ...], ...]
-
-
-@lru_cache(1024)
-def _geometry(x_shape: tuple, w_shape: tuple, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Geometry:
-    F, _, KH, KW = w_shape
-    out = tuple([conv_size(x_shape[i + 2], w_shape[i + 2], stride[i], padding[i], dilation[i]) for i in (0, 1)])
-    plane = tuple([_pitch(x_shape[i + 2], w_shape[i + 2], out[i], stride[i], padding[i], dilation[i]) for i in (0, 1)])
-    phases = (stride[0] if KH > 1 else 1, stride[1] if KW > 1 else 1)
-    return x_shape, (F, KH, KW), out, stride, padding, dilation, (groups, *phases), plane
-
-
-def _pitch(size: int, kernel: int, out: int, stride: int, padding: int, dilation: int) -> int:
-    """Rows (or columns) of a plane."""
-    if stride == 1 and out <= size + padding:
-        return size + padding
-    return out + (kernel - 1) * dilation // stride
-
-
-def _wave(geometry: Geometry, channels: int, itemsize: int) -> int:
-    """Images whose planes are in use at a time."""
-    plane = geometry[-1]
-    return max(1, min(geometry[0][0], WAVE // max(1, channels * plane[0] * plane[1] * itemsize)))
+# (N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups
+Geometry = tuple[Any, ...]
+# phases (A, B) and whether they are columns of the kernel, (HP, WP) of a plane, rows of the output in a band, images of a wave
+Layout = tuple[Any, ...]
 
 
 @njit
-def _conv2d(x, w, bias, y, planes, packed, table, spots, work, plan, geometry):
-    """Without `planes` images are read where they lie. `plan`: images of a wave, taps at a time, elements of a panel or 0, shares."""
-    (N, C, H, W), (F, _, _), (OH, OW), stride, padding, _, (groups, A, B), (HP, WP) = geometry
-    images, depth, panel, shares = plan
+def _correlate(x, w, bias, y, planes, packed, table, spots, work, plan, layout, geometry):
+    """y = bias + x correlated with w, or for gradients of x with w flipped; the planes hold the rows that a band of y reads.
+
+    Without `planes` images are read where they lie. `plan`: taps at a time, elements of a panel or 0, shares, whether w is flipped.
+    """
+    (N, C, H, W), (F, _, _), (OH, OW), (SH, SW), (PH, PW), (_, DW), groups = geometry
+    depth, panel, shares, flipped = plan
+    (A, B, narrow), (HP, WP), band, images = layout
     places = table.size - depth
     lines, table = table[places:], table[:places]
     source, channel = ((HP * WP, WP), images * HP * WP) if planes.size else ((C * H * W, W), H * W)
-    offsets(table, (channel, source[1]), geometry)
-    pack(w, packed, groups)
+    offsets(table, (channel, source[1]), (A, B, narrow), geometry)
+    if flipped:
+        pack_flipped(w, packed, groups)
+    else:
+        pack(w, packed, groups)
     _count(lines, w)
-    flat = x.reshape(x.size)
     planes[min(planes.size, C * A * B * channel) :] = 0
+    data = planes if planes.size else x.reshape(x.size)
     for image in range(0, N, images):
         here = min(images, N - image)
-        if planes.size:
-            fill(x, planes, ZERO, ((image, here, images), (A, B)), ((C, H, W), stride, padding), (HP, WP))
-        numbers = (
-            (ZERO if planes.size else image * C * H * W, image * F * OH * OW), (ZERO, places, places, depth),
-            (groups, F // groups, C // groups * A * B * channel, OH * OW), (panel, shares),
-        )  # fmt: skip
-        target = (F * OH * OW, OW, ONE)
-        data = planes if planes.size else flat
-        products(data, table, packed, bias, y.reshape(y.size), work, spots, lines, numbers, (here, OH, OW), source, target)
+        for top in range(0, OH, band):
+            rows = min(band, OH - top)
+            if planes.size:
+                count = ((image, here, images), (A, B, DW if narrow else ONE))
+                fill(x, planes, ZERO, count, ((C, H, W), (SH, SW), (PH - top * SH, PW)), (HP, WP))
+            numbers = (
+                (ZERO if planes.size else image * C * H * W + top * W, (image * F * OH + top) * OW), (ZERO, places, places, depth),
+                (groups, F // groups, C // groups * A * B * channel, OH * OW), (panel, shares),
+            )  # fmt: skip
+            domain = (here, ONE, rows * OW) if narrow else (here, rows, OW)
+            target = (F * OH * OW, domain[2], ONE)
+            products(data, table, packed, bias, y.reshape(y.size), work, spots, lines, numbers, domain, source, target)
 
 
-_conv2d_parallel = parallel_form(_conv2d)
+_correlate_parallel = parallel_form(_correlate)
 
 
 @njit
@@ -95,38 +86,33 @@ def _count(lines, w):
 
 
 @njit
-def _conv2d_grad_x(g, w, zeros, gx, planes, packed, table, spots, work, plan, geometry):
-    """Phase (a, b) of gx adds up the taps that reach it; `table` has room for the taps, the phases' starts and the rows of a panel.
+def _conv2d_grad_x(g, w, zeros, gx, planes, packed, table, spots, work, plan, layout, geometry):
+    """With strides: phase (a, b) of gx adds up the taps that reach it; `table` has room for the taps and the phases' starts.
 
-    Without `planes` images are read where they lie. Pixels that no window reaches are zero before.
+    gx is zero before.
     """
-    (N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), _, (groups, A, B), (HP, WP) = geometry
-    images, depth, panel, shares = plan
-    places = F // groups * KH * KW
-    lines, starts, table = table[table.size - depth :], table[places : places + A * B + 1], table[:places]
-    source, channel = ((HP * WP, WP), images * HP * WP) if planes.size else ((F * OH * OW, OW), OH * OW)
-    lead = max(0, planes.size - F * channel)  # zeros, which the first rows reach back into
-    flip(w, packed, table, starts, (channel, source[1]), geometry)
-    _count(lines, w)
+    (N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), _, groups = geometry
+    depth, panel, shares, _ = plan
+    (A, B, _), (HP, WP), _, images = layout
+    places, channel = F // groups * KH * KW, images * HP * WP
+    starts, table = table[places:], table[:places]
+    lead = planes.size - F * channel  # zeros, which the first rows reach back into
+    flip(w, packed, table, starts, (channel, WP), geometry, (A, B))
     planes[:lead] = 0
-    flat = g.reshape(g.size)
     for image in range(0, N, images):
         here = min(images, N - image)
-        if planes.size:
-            fill_outputs(g, planes, lead, (image, here, images), geometry)
+        fill(g, planes, lead, ((image, here, images), (ONE, ONE, ONE)), ((F, OH, OW), (ONE, ONE), (ZERO, ZERO)), (HP, WP))
         for phase in range(A * B):
             a, b = divmod(phase, B)
             top, left = max(0, (PH - a + SH - 1) // SH), max(0, (PW - b + SW - 1) // SW)
             bottom, right = min(HP, (H + PH - a + SH - 1) // SH), min(WP, (W + PW - b + SW - 1) // SW)
             if top < bottom and left < right:
-                shift = (lead if planes.size else image * F * OH * OW) + top * source[1] + left
-                begin = image * C * H * W + (top * SH + a - PH) * W + left * SW + b - PW
                 numbers = (
-                    (shift, begin), (starts[phase], starts[phase + 1], places, depth),
-                    (groups, C // groups, F // groups * channel, H * W), (panel, shares),
+                    (lead + top * WP + left, image * C * H * W + (top * SH + a - PH) * W + left * SW + b - PW),
+                    (starts[phase], starts[phase + 1], places, depth), (groups, C // groups, F // groups * channel, H * W), (panel, shares),
                 )  # fmt: skip
-                data, domain, target = planes if planes.size else flat, (here, bottom - top, right - left), (C * H * W, SH * W, SW)
-                products(data, table, packed, zeros, gx.reshape(gx.size), work, spots, lines, numbers, domain, source, target)
+                domain, target = (here, bottom - top, right - left), (C * H * W, SH * W, SW)
+                products(planes, table, packed, zeros, gx.reshape(gx.size), work, spots, table, numbers, domain, (HP * WP, WP), target)
 
 
 _conv2d_grad_x_parallel = parallel_form(_conv2d_grad_x)
@@ -135,7 +121,7 @@ _conv2d_grad_x_parallel = parallel_form(_conv2d_grad_x)
 @njit
 def _turn(x, turned, image, here, plane, geometry):
     """turned[n, r, q, c] = padded x[image + n, c, r, q], where the padding is zero before."""
-    (_, C, H, W), _, _, _, (PH, PW), _, _, _ = geometry
+    (_, C, H, W), _, _, _, (PH, PW), _, _ = geometry
     HP, WP = plane
     flat = x.reshape(x.size)
     few = lanes(x)
@@ -151,7 +137,7 @@ def _turn(x, turned, image, here, plane, geometry):
 @njit
 def _pack_outputs(g, packed, image, here, images, geometry):
     """packed[group, block, n, pixel, i] = g[image + n, block*TAP_ROWS + i of the group, pixel]."""
-    _, (F, _, _), (OH, OW), _, _, _, (groups, _, _), _ = geometry
+    _, (F, _, _), (OH, OW), _, _, _, groups = geometry
     filters, pixels, few = F // groups, OH * OW, lanes(g)
     blocks = (filters + TAP_ROWS - 1) // TAP_ROWS
     flat = g.reshape(g.size)
@@ -167,7 +153,7 @@ def _pack_outputs(g, packed, image, here, images, geometry):
 @njit
 def _place_taps(spots, table, images, plane, few, geometry):
     """The vectors of weights, which are ordered (ky, kx, c), and where they read the turned planes; table: where the pixels are in those."""
-    (_, C, _, _), (_, KH, KW), (OH, OW), (SH, SW), _, (DH, DW), (groups, _, _), _ = geometry
+    (_, C, _, _), (_, KH, KW), (OH, OW), (SH, SW), _, (DH, DW), groups = geometry
     HP, WP = plane
     for p in range(images * OH * OW):
         line, ox = divmod(p, OW)
@@ -190,7 +176,7 @@ def _place_taps(spots, table, images, plane, few, geometry):
 @njit
 def _conv2d_grad_w(g, x, zeros, gw, turned, packed, table, spots, sums, plan, plane, geometry):
     """`plane` is the size of the padded images; `sums` is gw as (f, ky, kx, c)."""
-    (N, C, _, _), (F, KH, KW), (OH, OW), _, _, _, (groups, _, _), _ = geometry
+    (N, C, _, _), (F, KH, KW), (OH, OW), _, _, _, groups = geometry
     images, shares = plan
     filters, channels, pixels = F // groups, C // groups, OH * OW
     line = KH * KW * channels
@@ -226,17 +212,18 @@ _conv2d_grad_w_parallel = parallel_form(_conv2d_grad_w)
 
 
 @njit
-def _conv2d_grad_w_thin(g, x, gw, planes, table, spots, sums, totals, images, geometry):
+def _conv2d_grad_w_thin(g, x, gw, planes, table, spots, sums, totals, layout, geometry):
     """For few filters in a group: dot products in the dtype of x, `totals` in float64."""
-    (N, C, H, W), (F, _, _), (OH, OW), stride, padding, _, (groups, A, B), (HP, WP) = geometry
+    (N, C, H, W), (F, _, _), (OH, OW), stride, padding, _, groups = geometry
+    (A, B, _), (HP, WP), _, images = layout
     places, few, channel = table.size, lanes(x), images * HP * WP
-    offsets(table, (channel, WP), geometry)
+    offsets(table, (channel, WP), (A, B, False), geometry)
     planes[C * A * B * channel :] = 0
     totals[:] = 0.0
     flat, room = g.reshape(g.size), sums.size // F
     for image in range(0, N, images):
         here = min(images, N - image)
-        fill(x, planes, ZERO, ((image, here, images), (A, B)), ((C, H, W), stride, padding), (HP, WP))
+        fill(x, planes, ZERO, ((image, here, images), (A, B, ONE)), ((C, H, W), stride, padding), (HP, WP))
         count = place_vectors(spots, few, few, ZERO, (here, OH, OW), (HP * WP, WP), (F * OH * OW, OW, True))
         for task in prange(F):
             f = np.int64(task)
@@ -257,10 +244,41 @@ def _conv2d_grad_w_thin(g, x, gw, planes, table, spots, sums, totals, images, ge
 _conv2d_grad_w_thin_parallel = parallel_form(_conv2d_grad_w_thin)
 
 
-def _slack(geometry: Geometry) -> int:
-    """Elements behind (or before) all planes that a tap may reach."""
-    (_, KH, KW), stride, dilation, (_, WP) = geometry[1], geometry[3], geometry[5], geometry[7]
-    return (KH - 1) * dilation[0] // stride[0] * WP + (KW - 1) * dilation[1] // stride[1] + 1 + 4 * WP
+@lru_cache(1024)
+def _geometry(x_shape: tuple, w_shape: tuple, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Geometry:
+    """A filter of one pixel that reads each pixel once sees images of one long row."""
+    F, _, KH, KW = w_shape
+    N, C, H, W = x_shape
+    if (KH, KW) == stride == (1, 1) and padding == (0, 0):
+        return (N, C, 1, H * W), (F, KH, KW), (1, H * W), stride, padding, dilation, groups
+    out = tuple([conv_size(x_shape[i + 2], w_shape[i + 2], stride[i], padding[i], dilation[i]) for i in (0, 1)])
+    return x_shape, (F, KH, KW), out, stride, padding, dilation, groups
+
+
+@lru_cache(1024)
+def _flipped(geometry: Geometry) -> Geometry:
+    """The geometry of the gradient of x where the stride is 1: g is correlated with the flipped weights."""
+    x_shape, (F, KH, KW), out, stride, padding, dilation, groups = geometry
+    rest = dilation[0] * (KH - 1) - padding[0], dilation[1] * (KW - 1) - padding[1]
+    return (x_shape[0], F, *out), (x_shape[1], KH, KW), x_shape[2:], stride, rest, dilation, groups
+
+
+def _layout(geometry: Geometry, narrow: bool, itemsize: int) -> tuple[Layout, int]:
+    """How planes lie, and their size; 0 where x is read where it lies."""
+    (N, C, _, W), (_, KH, KW), (OH, OW), (SH, SW), padding, (DH, DW), _ = geometry
+    A, B = SH if KH > 1 else 1, KW if narrow else SW if KW > 1 else 1
+    reach = (KH - 1) * DH // SH
+    WP = OW
+    if not narrow:
+        # With stride 1 the padding on the right is the next row's on the left.
+        WP = W + padding[1] if SW == 1 and padding[1] >= 0 and W + padding[1] >= OW else OW + (KW - 1) * DW // SW
+    band = max(1, min(OH, WAVE // (C * A * B * WP * itemsize) - reach))
+    HP = band + reach
+    images = max(1, min(N, WAVE // (C * A * B * HP * WP * itemsize))) if band == OH else 1
+    size = C * A * B * images * HP * WP + (KW - 1) * DW + WP
+    if (SH, SW) == (1, 1) and padding == (0, 0) and not narrow:
+        band, size = OH, 0
+    return ((A, B, narrow), (HP, WP), band, images), size
 
 
 def _split(dtype: np.dtype, *sizes: int) -> list[np.ndarray]:
@@ -276,33 +294,41 @@ def _packed(groups: int, filters: int, places: int) -> int:
     return groups * -(-filters // TAP_ROWS) * TAP_ROWS * places
 
 
-def _flat(shape: tuple, w_shape: tuple, stride: Pair, padding: Pair) -> tuple:
-    """The shape with one long row an image where the filter is one pixel that reads each pixel once."""
-    if w_shape[2:] == stride == (1, 1) and padding == (0, 0):
-        return (*shape[:2], 1, shape[2] * shape[3])
-    return shape
+def _way(geometry: Geometry, few: int) -> tuple[bool, bool]:
+    """Whether planes are narrow, one for each column of the kernel, and whether panels are gathered from them.
+
+    Rows that are no whole vectors leave lanes empty. In narrow planes only images do, and in panels nothing does. Compared are the
+    cycles of one tap of a tile: multiply-adds of all filters, and moves.
+    """
+    _, (F, KH, KW), (OH, OW), _, _, _, groups = geometry
+    filters = F // groups
+    if filters <= FEW or OH == 1 or OW % few == 0:
+        return False, False
+    tile = -(-filters // TAP_ROWS) * TAP_ROWS * TAP_VECTORS / 2
+    row, image = -(-OW // few) * few / OW, -(-OH * OW // few) * few / (OH * OW)
+    moves = 10 * TAP_VECTORS * row * (OH + KH - 1) / (OH * KH)
+    costs = tile * row, tile * image + moves, tile + moves + 6 * (TAP_VECTORS + 1)
+    best = costs.index(min(costs))
+    return best > 0, best == 2
 
 
-def _pays_dense(few: int, filters: int, columns: int) -> bool:
-    """Whether gathering panels costs less than the empty lanes at the ends of rows; in cycles of one tap of a tile."""
-    blocks = -(-filters // TAP_ROWS)
-    tile = TAP_ROWS * TAP_VECTORS / 2 * blocks
-    waste = -(-columns // few) * few / columns
-    return filters > FEW and tile * waste > tile + 2 * (1 + TAP_VECTORS * few / min(columns, few))
-
-
-def _plan(dtype: np.dtype, wave: int, filters: int, places: int, domain: Pair, parallel: bool) -> tuple:
-    """(images, taps at a time, elements of a panel, shares), and the sizes of `spots` and `work`."""
-    few = VECTOR_BYTES // dtype.itemsize
-    shares = 8 * get_num_threads() if parallel else 1
+@lru_cache(1024)
+def _plan(geometry: Geometry, dtype: np.dtype, threads: int) -> tuple:
+    """Layout and size of the planes; taps at a time, elements of a panel, shares; sizes of `spots` and `work`."""
+    (_, C, _, _), (F, KH, KW), (_, OW), _, _, _, groups = geometry
+    few, places = VECTOR_BYTES // dtype.itemsize, C // groups * KH * KW
+    narrow, dense = _way(geometry, few)
+    layout, size = _layout(geometry, narrow, dtype.itemsize)
+    shares = 8 * threads if threads > 1 else 1
     depth, panel = max(1, min(places, DEPTH)), 0
-    if _pays_dense(few, filters, domain[1]):
-        stretches = -(-max(1, places) // PANEL_DEPTH)
-        depth = -(-max(1, places) // stretches)
+    if dense:
+        depth = -(-places // -(-places // PANEL_DEPTH))
         panel = depth * TAP_VECTORS * few
-        shares = min(shares, 2 * get_num_threads())
-    vectors = wave * domain[0] * -(-domain[1] // few) + ROW_VECTORS
-    return (wave, depth, panel, shares), vectors * SPOT, shares * (max(TAP_ROWS * TAP_VECTORS, FEW * ROW_VECTORS) * few + CHUNK * panel)
+        shares = min(shares, 2 * threads)
+    rows = layout[1][0] * -(-max(OW, layout[1][1]) // few)
+    spots = (layout[3] * rows + ROW_VECTORS + shares * TAP_VECTORS * few) * SPOT
+    work = shares * (max(TAP_ROWS * TAP_VECTORS, FEW * ROW_VECTORS) * few + CHUNK * panel)
+    return layout, size, (depth, panel, shares), spots, work
 
 
 def _bias(b: np.ndarray | None, filters: int, dtype: np.dtype) -> np.ndarray:
@@ -313,70 +339,79 @@ def _bias(b: np.ndarray | None, filters: int, dtype: np.dtype) -> np.ndarray:
     return result
 
 
-def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> np.ndarray:
-    """y[n, f, oy, ox] = b[f] + sum_{c, ky, kx} x[n, c, oy*SH - PH + ky*DH, ox*SW - PW + kx*DW] * w[f, c, ky, kx]."""
-    y = np.empty((x.shape[0], w.shape[0], *_geometry(x.shape, w.shape, stride, padding, dilation, groups)[2]), x.dtype)
-    if not y.size:
-        return y
-    geometry = _geometry(_flat(x.shape, w.shape, stride, padding), w.shape, stride, padding, dilation, groups)
-    (_, C, _, _), (F, KH, KW), out, _, _, _, (_, A, B), (HP, WP) = geometry
+def _run(x: np.ndarray, w: np.ndarray, bias: np.ndarray, y: np.ndarray, geometry: Geometry, flipped: bool) -> np.ndarray:
+    """y, filled."""
+    C, (F, KH, KW), groups = geometry[0][1], geometry[1], geometry[6]
     places = C // groups * KH * KW
     parallel = pays(y.size * places, MIN_WORK)
-    images, size = _wave(geometry, C * A * B, x.itemsize), 0
-    if (stride, padding) != ((1, 1), (0, 0)):
-        size = C * A * B * images * HP * WP + _slack(geometry)
-    plan, vectors, room = _plan(x.dtype, images, F // groups, places, out, parallel)
+    layout, size, (depth, panel, shares), vectors, room = _plan(geometry, x.dtype, get_num_threads() if parallel else 1)
     planes, packed, work = _split(x.dtype, size, _packed(groups, F // groups, places), room)
-    table, spots = np.empty(places + plan[1], np.int64), np.empty(vectors, np.int64)
-    run = _conv2d_parallel if parallel else _conv2d
-    run(contiguous(x), contiguous(w), _bias(b, F, x.dtype), y, planes, packed, table, spots, work, plan, geometry)
+    table, spots = np.empty(places + depth, np.int64), np.empty(vectors, np.int64)
+    run, plan = _correlate_parallel if parallel else _correlate, (depth, panel, shares, flipped)
+    run(contiguous(x), contiguous(w), bias, y, planes, packed, table, spots, work, plan, layout, geometry)
     return y
+
+
+def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> np.ndarray:
+    """y[n, f, oy, ox] = b[f] + sum_{c, ky, kx} x[n, c, oy*SH - PH + ky*DH, ox*SW - PW + kx*DW] * w[f, c, ky, kx]."""
+    sizes = [conv_size(x.shape[i + 2], w.shape[i + 2], stride[i], padding[i], dilation[i]) for i in (0, 1)]
+    y = np.empty((x.shape[0], w.shape[0], *sizes), x.dtype)
+    if not y.size:
+        return y
+    return _run(x, w, _bias(b, w.shape[0], x.dtype), y, _geometry(x.shape, w.shape, stride, padding, dilation, groups), False)
 
 
 def conv2d_grad_x(g: np.ndarray, w: np.ndarray, x_shape: tuple, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> np.ndarray:
     """gx[n, c, oy*SH - PH + ky*DH, ox*SW - PW + kx*DW] += g[n, f, oy, ox] * w[f, c, ky, kx], over all f, ky, kx."""
-    geometry = _geometry(_flat(x_shape, w.shape, stride, padding), w.shape, stride, padding, dilation, groups)
-    (_, C, H, W), (F, KH, KW), _, _, (PH, PW), _, (_, A, B), (HP, WP) = geometry
-    everywhere = stride == (1, 1) and HP >= H + PH and WP >= W + PW
-    gx = np.empty(x_shape, g.dtype) if everywhere and g.size else np.zeros(x_shape, g.dtype)
+    geometry = _geometry(x_shape, w.shape, stride, padding, dilation, groups)
+    (N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), _ = geometry
+    zeros = _bias(None, C, g.dtype)
+    if stride == (1, 1) and g.size and w.size and C:
+        return _run(g, w, zeros, np.empty(x_shape, g.dtype), _flipped(geometry), True)
+    gx = np.zeros(x_shape, g.dtype)
     if not gx.size or not g.size:
         return gx
-    places = F // groups * KH * KW
+    A, B = SH if KH > 1 else 1, SW if KW > 1 else 1
+    HP, WP = OH + (KH - 1) * DH // SH, OW + (KW - 1) * DW // SW
+    images = max(1, min(N, WAVE // (F * HP * WP * g.itemsize)))
+    places, few = F // groups * KH * KW, VECTOR_BYTES // g.dtype.itemsize
     parallel = pays(g.size * (w.size // F), MIN_WORK)
-    images, size = _wave(geometry, F, g.itemsize), 0
-    if (KH, KW) != (1, 1) or stride != (1, 1) or padding != (0, 0):
-        size = F * images * HP * WP + _slack(geometry)
-    plan, vectors, room = _plan(g.dtype, images, C // groups, places, (min(HP, H), min(WP, W)), parallel)
-    planes, packed, work = _split(g.dtype, size, _packed(groups, C // groups, places), room)
-    table, spots = np.empty(places + A * B + 1 + plan[1], np.int64), np.empty(vectors, np.int64)
+    shares, lead = 8 * get_num_threads() if parallel else 1, (KH - 1) * DH // SH * WP + (KW - 1) * DW // SW
+    page = max(TAP_ROWS * TAP_VECTORS, FEW * ROW_VECTORS) * few
+    planes, packed, work = _split(g.dtype, lead + F * images * HP * WP, _packed(groups, C // groups, places), shares * page)
+    table, spots = np.empty(places + A * B + 1, np.int64), np.empty((images * HP * -(-WP // few) + ROW_VECTORS) * SPOT, np.int64)
+    plan, layout = (max(1, min(places, DEPTH)), 0, shares, True), ((A, B, False), (HP, WP), HP, images)
     run = _conv2d_grad_x_parallel if parallel else _conv2d_grad_x
-    run(contiguous(g), contiguous(w), _bias(None, C, g.dtype), gx, planes, packed, table, spots, work, plan, geometry)
+    run(contiguous(g), contiguous(w), zeros, gx, planes, packed, table, spots, work, plan, layout, geometry)
     return gx
 
 
 def conv2d_grad_w(g: np.ndarray, x: np.ndarray, w_shape: tuple, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> np.ndarray:
     """gw[f, c, ky, kx] = sum_{n, oy, ox} g[n, f, oy, ox] * x[n, c, oy*SH - PH + ky*DH, ox*SW - PW + kx*DW]."""
-    gw = np.empty(w_shape, g.dtype)
+    gw = np.zeros(w_shape, g.dtype)
     if not g.size or not gw.size:
-        return np.zeros(w_shape, g.dtype)
-    geometry = _geometry(_flat(x.shape, w_shape, stride, padding), w_shape, stride, padding, dilation, groups)
-    (_, C, _, _), (F, KH, KW), out, _, _, _, (_, A, B), (HP, WP) = geometry
+        return gw
+    geometry = _geometry(x.shape, w_shape, stride, padding, dilation, groups)
+    (_, C, _, _), (F, KH, KW), out, _, _, _, _ = geometry
     places, few = C // groups * KH * KW, VECTOR_BYTES // g.dtype.itemsize
     parallel = pays(g.size * places, MIN_WORK)
-    if F // groups <= FEW:
-        images = _wave(geometry, C * A * B, x.itemsize)
-        (planes,) = _split(g.dtype, C * A * B * images * HP * WP + _slack(geometry))
-        spots = np.empty((images * out[0] * -(-out[1] // few) + ROW_VECTORS) * SPOT, np.int64)
-        run = _conv2d_grad_w_thin_parallel if parallel else _conv2d_grad_w_thin
-        sums, totals = np.empty(F * -(-ROW_DOTS // few) * few, g.dtype), np.empty(gw.size, np.float64)
-        run(contiguous(g), contiguous(x), gw, planes, np.empty(places, np.int64), spots, sums, totals, images, geometry)
+    if F // groups > FEW:
+        _grad_w(contiguous(g), contiguous(x), gw, parallel, geometry)
         return gw
-    _grad_w(contiguous(g), contiguous(x), gw, parallel, geometry)
+    layout, size = _layout(geometry, False, g.itemsize)
+    (A, B, _), (HP, WP), _, _ = layout
+    HP, images = out[0] + HP - layout[2], max(1, layout[3] if layout[2] == out[0] else 1)
+    (planes,) = _split(g.dtype, C * A * B * images * HP * WP + WP + KW * geometry[5][1])
+    spots = np.empty((images * out[0] * -(-out[1] // few) + ROW_VECTORS) * SPOT, np.int64)
+    run = _conv2d_grad_w_thin_parallel if parallel else _conv2d_grad_w_thin
+    sums, totals = np.empty(F * -(-ROW_DOTS // few) * few, g.dtype), np.empty(gw.size, np.float64)
+    layout = ((A, B, False), (HP, WP), out[0], images)
+    run(contiguous(g), contiguous(x), gw, planes, np.empty(places, np.int64), spots, sums, totals, layout, geometry)
     return gw
 
 
 def _grad_w(g: np.ndarray, x: np.ndarray, gw: np.ndarray, parallel: bool, geometry: Geometry) -> None:
-    (N, C, _, _), (F, KH, KW), (OH, OW), (SH, SW), _, (DH, DW), (groups, _, _), _ = geometry
+    (N, C, _, _), (F, KH, KW), (OH, OW), (SH, SW), _, (DH, DW), groups = geometry
     plane = (OH - 1) * SH + (KH - 1) * DH + 1, (OW - 1) * SW + (KW - 1) * DW + 1  # what windows reach
     pixels = OH * OW
     image = C * plane[0] * plane[1] + _packed(groups, F // groups, pixels)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from jitgrad.kernels.jit import njit, prange
-from jitgrad.kernels.simd_conv import copy_row
+from jitgrad.kernels.simd_conv import copy_row, copy_seconds
 
 
 @njit
 def fill(x, planes, lead, count, source, layout):
-    """planes[lead + (c, a, b, n, r, q)] = padded x[first + n, c, r*SH + a, q*SW + b], for n < here of `images` places.
+    """planes[lead + (c, a, b, n, r, q)] = padded x[first + n, c, r*SH + a, q*SW + b*apart], for n < here of `images` places.
 
-    `count` is (first, here, images), phases (A, B); `source` the (C, H, W), stride and padding of x; `layout` a plane's (HP, WP).
+    `count` is (first, here, images), phases (A, B, apart); `source` the (C, H, W), stride and padding of x; `layout` a plane's (HP, WP).
     """
-    (first, here, images), (A, B) = count
+    (first, here, images), (A, B, apart) = count
     (C, H, W), (SH, SW), (PH, PW) = source
     HP, WP = layout
     flat = x.reshape(x.size)
@@ -23,7 +23,7 @@ def fill(x, planes, lead, count, source, layout):
         channel, phase = divmod(rest, A * B)
         a, b = divmod(phase, B)
         image = lead + (rest * images + n) * HP * WP
-        left = b - PW  # column of x that q = 0 reads
+        left = b * apart - PW  # column of x that q = 0 reads
         start = min(WP, max(0, (SW - 1 - left) // SW))
         stop = max(start, min(WP, (W - left + SW - 1) // SW))
         for r in range(HP):
@@ -35,6 +35,8 @@ def fill(x, planes, lead, count, source, layout):
                     planes[to + q] = 0
                 if SW == 1:
                     copy_row(planes, to + np.uint64(start), flat, at, stop - start, False)
+                elif SW == 2:
+                    copy_seconds(planes, to + np.uint64(start), flat, at, stop - start)
                 else:
                     for q in range(np.uint64(stop - start)):
                         planes[to + np.uint64(start) + q] = flat[at + q * np.uint64(SW)]
@@ -46,22 +48,19 @@ def fill(x, planes, lead, count, source, layout):
 
 
 @njit
-def fill_outputs(g, planes, lead, count, geometry):
-    """planes[lead + (f, n, r, q)] = g[first + n, f, r, q], and zero outside of g."""
-    _, (F, _, _), (OH, OW), _, _, _, _, plane = geometry
-    zero, one = np.int64(0), np.int64(1)  # not literals, which have types of their own
-    fill(g, planes, lead, (count, (one, one)), ((F, OH, OW), (one, one), (zero, zero)), plane)
+def offsets(table, steps, phases, geometry):
+    """table[c, ky, kx] = offset of a tap in the planes of one group of channels.
 
-
-@njit
-def offsets(table, steps, geometry):
-    """table[c, ky, kx] = offset of a tap in the planes of one group of channels; `steps`: distances of planes and of their rows."""
-    (_, C, _, _), (_, KH, KW), _, (SH, SW), _, (DH, DW), (groups, A, B), _ = geometry
+    `steps`: distances of planes and of their rows; `phases`: how many rows and columns have, one for each column of the kernel where
+    `apart` is not 0.
+    """
+    (_, C, _, _), (_, KH, KW), _, (SH, SW), _, (DH, DW), groups = geometry
+    A, B, narrow = phases
     t = 0
     for c in range(C // groups):
         for ky in range(KH):
             qy, a = divmod(ky * DH, SH)
             for kx in range(KW):
-                qx, b = divmod(kx * DW, SW)
+                qx, b = (0, kx) if narrow else divmod(kx * DW, SW)
                 table[t] = ((c * A + a) * B + b) * steps[0] + qy * steps[1] + qx
                 t += 1

@@ -2,7 +2,7 @@
 
 Pixels are counted in vectors, in one of two ways. Loose: each row of an image has vectors of its own, the last of them partly empty,
 which read the planes where they lie. Dense: vectors follow each other through rows and images, and what their taps read is first
-gathered into panels, which pays where many filters use them and rows are short.
+gathered into panels, which pays where many filters use it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,19 @@ from __future__ import annotations
 import numpy as np
 
 from jitgrad.kernels.jit import njit, prange
-from jitgrad.kernels.simd_conv import ROW_VECTORS, SPOT, TAP_ROWS, TAP_VECTORS, copy_row, gather, lanes, row_taps, taps, transpose
+from jitgrad.kernels.simd_conv import (
+    ROW_VECTORS,
+    SPOT,
+    TAP_ROWS,
+    TAP_VECTORS,
+    copy_row,
+    deal_seconds,
+    gather,
+    lanes,
+    row_taps,
+    taps,
+    transpose,
+)
 
 # As literals they would have types of their own, and what is called with them a form for each.
 ZERO, ONE = np.int64(0), np.int64(1)
@@ -34,14 +46,32 @@ def pack(w, packed, groups):
 
 
 @njit
-def flip(w, packed, table, starts, steps, geometry):
-    """The taps (ky, kx, f) that reach each phase of the input: their offsets in the planes of outputs, their weights per channel.
+def pack_flipped(w, packed, groups):
+    """packed[group, block, t, i] = the weight of channel block*TAP_ROWS + i of the group for t = (f, -ky, -kx)."""
+    F, channels = w.shape[:2]
+    filters, size = F // groups, w.shape[2] * w.shape[3]
+    flat = w.reshape(w.size)
+    blocks = (channels + TAP_ROWS - 1) // TAP_ROWS
+    for task in prange(F):
+        group, f = divmod(np.int64(task), filters)
+        for block in range(blocks):  # the weights of a filter are read in one run
+            at = (np.int64(task) * channels + block * TAP_ROWS) * size
+            to = (((group * blocks + block) * filters + f) * size + size - 1) * TAP_ROWS
+            rows = min(TAP_ROWS, channels - block * TAP_ROWS)
+            for tap in range(0, size, lanes(w)):
+                transpose(packed, to - tap * TAP_ROWS, -TAP_ROWS, flat, at + tap, size, rows, min(lanes(w), size - tap))
+
+
+@njit
+def flip(w, packed, table, starts, steps, geometry, phases):
+    """The taps (f, ky, kx) that reach each phase of the input: their offsets in the planes of outputs, their weights per channel.
 
     `steps` are the distances of filters and rows in the planes.
     """
-    (_, C, _, _), (F, KH, KW), _, (SH, SW), _, (DH, DW), (groups, A, B), _ = geometry
-    filters, channels, size = F // groups, C // groups, KH * KW
-    blocks, few = (channels + TAP_ROWS - 1) // TAP_ROWS, lanes(w)
+    _, (F, KH, KW), _, (SH, SW), _, (DH, DW), groups = geometry
+    A, B = phases
+    filters, channels, size = F // groups, w.shape[1], KH * KW
+    blocks = (channels + TAP_ROWS - 1) // TAP_ROWS
     t = 0
     for phase in range(A * B):
         starts[phase] = t
@@ -55,23 +85,17 @@ def flip(w, packed, table, starts, steps, geometry):
     flat = w.reshape(w.size)
     for task in prange(groups * blocks):
         group, block = divmod(np.int64(task), blocks)
-        at = (group * filters * channels + block * TAP_ROWS) * size
         rows = min(TAP_ROWS, channels - block * TAP_ROWS)
-        to = np.int64(task) * t * TAP_ROWS
-        if A * B == 1:
+        to = np.uint64(np.int64(task) * t * TAP_ROWS)
+        for phase in range(A * B):
             for f in range(filters):
-                for tap in range(0, size, few):
-                    columns = min(few, size - tap)
-                    transpose(packed, to + (f * size + tap) * TAP_ROWS, TAP_ROWS, flat, at + f * channels * size + tap, size, rows, columns)
-        else:
-            for phase in range(A * B):
-                for f in range(filters):
-                    for tap in range(size):
-                        ky, kx = divmod(tap, KW)
-                        if ky * DH % SH * B + kx * DW % SW == phase:
-                            for i in range(rows):
-                                packed[to + i] = flat[at + (f * channels + i) * size + tap]
-                            to += TAP_ROWS
+                at = np.uint64(((group * filters + f) * channels + block * TAP_ROWS) * size)
+                for tap in range(size):
+                    ky, kx = divmod(tap, KW)
+                    if ky * DH % SH * B + kx * DW % SW == phase:
+                        for i in range(np.uint64(rows)):
+                            packed[to + i] = flat[at + i * np.uint64(size) + np.uint64(tap)]
+                        to += np.uint64(TAP_ROWS)
 
 
 @njit
@@ -97,18 +121,22 @@ def place_vectors(spots, few, columns, panel, domain, source, target):
 
 
 @njit
-def _gather_panels(planes, shift, table, k, K, work, to, panel, tiles, domain, source):
+def _gather_panels(planes, shift, table, k, K, work, to, panel, tiles, parts, domain, source):
     """work[to + panel tile + (t, j)] = what tap k + t reads for pixel j of a tile, for t < K and the tiles first <= tile < last."""
     (here, R, Q), (image, row) = domain, source
     columns = TAP_VECTORS * lanes(planes)
-    p, stop = tiles[0] * columns, min(tiles[1] * columns, here * R * Q)
-    while p < stop:
-        line, q = divmod(p, Q)
-        n, r = divmod(line, R)
-        tile, column = divmod(p - tiles[0] * columns, columns)
-        run = min(min(Q - q, columns - column), min(lanes(planes), stop - p))
-        gather(work, to + tile * panel + column, columns, planes, shift + n * image + r * row + q, run, table, k, K)
-        p += run
+    for tile in range(tiles[0], tiles[1]):
+        p, stop = tile * columns, min((tile + 1) * columns, here * R * Q)
+        count = 0
+        while p < stop:
+            (n, r), q = divmod(p // Q, R), p % Q
+            run = min(min(Q - q, stop - p), lanes(planes))
+            parts[count * SPOT] = n * image + r * row + q
+            parts[count * SPOT + 1] = p - tile * columns
+            parts[count * SPOT + 2] = run
+            p += run
+            count += 1
+        gather(work, to + (tile - tiles[0]) * panel, columns, planes, shift, parts, ZERO, count, table, k, K)
 
 
 @njit
@@ -126,6 +154,8 @@ def _deal(out, base, pitch, rows, page, at, columns, tile, line, more, domain, t
         for i in range(rows):
             if step == 1:
                 copy_row(out, to + i * pitch, page, source + i * columns, size, more)
+            elif step == 2:
+                deal_seconds(out, to + i * pitch, page, source + i * columns, size, more)
             else:
                 first = to + i * pitch
                 for j in range(size):
@@ -156,8 +186,8 @@ def products(planes, table, packed, bias, out, work, spots, lines, numbers, doma
     """out[n, f, pixel] = bias[f] + sum over taps first <= t < last of packed[f, t] planes[table[t] + place of the pixel].
 
     `numbers`: starts of the planes and of out; taps first, last, all, at a time; groups, filters, planes of a group, numbers of
-    a channel of out; elements of a panel or 0, shares of the work. `domain`, `source`, `target`, `spots`: see place_vectors; `lines`:
-    rows of a panel. Behind the bias are TAP_ROWS zeros.
+    a channel of out; elements of a panel or 0, shares of the work. `domain`, `source`, `target`, `spots`: see place_vectors; each
+    share has room behind the spots; `lines`: rows of a panel. Behind the bias are TAP_ROWS zeros.
     """
     (shift, begin), (first, last, every, depth), (groups, filters, pitch, channel), (panel, shares) = numbers
     thin = filters <= FEW
@@ -166,7 +196,7 @@ def products(planes, table, packed, bias, out, work, spots, lines, numbers, doma
     # All as numbers: parallel loops take no tuples from outside.
     (here, R, Q), (image, row), (out_image, out_row, step) = domain, source, target
     # Pixels that follow each other in out are written at once, those of a vector that spans rows or images are not.
-    direct = step == 1 and (not panel or (out_row == Q and R * Q % few == 0))
+    direct = step == 1 and (not panel or (out_row == Q and (here == 1 or R * Q % few == 0)))
     count = place_vectors(spots, few, columns, panel, domain, source, (out_image, out_row, direct))
     tiles = (count * few + columns - 1) // columns
     chunks, blocks = (tiles + CHUNK - 1) // CHUNK, (filters + TAP_ROWS - 1) // TAP_ROWS
@@ -187,7 +217,8 @@ def products(planes, table, packed, bias, out, work, spots, lines, numbers, doma
                 place = (shift + group * pitch, k)
                 if panel:
                     place = (page + page_room, ZERO)
-                    _gather_panels(planes, shift + group * pitch, table, k, size, work, place[0], panel, (top, bottom), dims, (image, row))
+                    parts = spots[spots.size - (np.int64(share) + 1) * columns * SPOT :]
+                    _gather_panels(planes, shift + group * pitch, table, k, size, work, place[0], panel, (top, bottom), parts, dims, (image, row))
                 for block in range(piece * blocks // pieces, (piece + 1) * blocks // pieces):
                     weights = ((group * blocks + block) * every + k) * TAP_ROWS
                     f = group * filters + block * TAP_ROWS
