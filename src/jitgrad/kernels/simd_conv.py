@@ -6,6 +6,7 @@ pixels. A tile takes the vectors one behind the other, wherever they lie, so tha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -40,35 +41,36 @@ def _plain_tile(out, base, pitch, rows, more, bias, row, a, at, a_step, b, start
                 out[place] = total + (out[place] if more else bias[row + i])
 
 
-def _plain_taps(out, base, pitch, rows, more, bias, row, a, at, b, start, spots, s, table, k, K):  # type: ignore[no-untyped-def]
+def _plain_taps(out, base, pitch, rows, more, bias, row, a, at, b, start, loose, spots, s, table, k, K):  # type: ignore[no-untyped-def]
     _tile_of(out, base, pitch, rows, more, bias, row, a, at, TAP_ROWS, b, start, spots, s, TAP_VECTORS, table, k, K)
 
 
-def _plain_row_taps(out, base, pitch, rows, more, bias, row, a, at, b, start, spots, s, table, k, K):  # type: ignore[no-untyped-def]
+def _plain_row_taps(out, base, pitch, rows, more, bias, row, a, at, b, start, loose, spots, s, table, k, K):  # type: ignore[no-untyped-def]
     _tile_of(out, base, pitch, 1, more, bias, row, a, at, TAP_ROWS, b, start, spots, s, ROW_VECTORS, table, k, K)
 
 
 _tile_of = njit(_plain_tile)
-_TAP_ARRAYS = {0: None, 4: types.boolean, 5: None, 7: None, 9: None, 11: None, 13: None}
+_TAP_ARRAYS = (0, 5, 7, 9, 12, 14)
 
 
 def _tap_types(*given: Any) -> Any:
-    return types.void(*(types.boolean if i == 4 else x if i in _TAP_ARRAYS else types.intp for i, x in enumerate(given)))
+    return types.void(*(types.boolean if i in (4, 11) else x if i in _TAP_ARRAYS else types.intp for i, x in enumerate(given)))
 
 
 @intrinsic
-def _taps(typingctx, out, base, pitch, rows, more, bias, row, a, at, b, start, spots, s, table, k, K):  # type: ignore[no-untyped-def]
+def _taps(typingctx, out, base, pitch, rows, more, bias, row, a, at, b, start, loose, spots, s, table, k, K):  # type: ignore[no-untyped-def]
     """out[base + i pitch + to + j] = (more ? itself : bias[row + i]) + sum_t a[at + t TAP_ROWS + i] b[start + table[k + t] + from + j]
 
     for i < rows <= TAP_ROWS, and j < width of the TAP_VECTORS vectors (from, to, width) in spots[s:]; all arrays flat.
+    `loose`: whole vectors may be read where fewer numbers are wanted; a load that leaves lanes out takes a place among the multiply-adds.
     """
-    return _tap_types(out, base, pitch, rows, more, bias, row, a, at, b, start, spots, s, table, k, K), _taps_code
+    return _tap_types(out, base, pitch, rows, more, bias, row, a, at, b, start, loose, spots, s, table, k, K), _taps_code
 
 
 @intrinsic
-def _row_taps(typingctx, out, base, pitch, rows, more, bias, row, a, at, b, start, spots, s, table, k, K):  # type: ignore[no-untyped-def]
+def _row_taps(typingctx, out, base, pitch, rows, more, bias, row, a, at, b, start, loose, spots, s, table, k, K):  # type: ignore[no-untyped-def]
     """taps for one filter: i = 0 alone, and ROW_VECTORS vectors."""
-    return _tap_types(out, base, pitch, rows, more, bias, row, a, at, b, start, spots, s, table, k, K), _row_taps_code
+    return _tap_types(out, base, pitch, rows, more, bias, row, a, at, b, start, loose, spots, s, table, k, K), _row_taps_code
 
 
 def _taps_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
@@ -86,26 +88,34 @@ def _vectors(c: Emitter, data: Any, at: Any, count: int) -> list[tuple[Any, Any,
 
 
 def _tile_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any, most: int, count: int) -> Any:
-    _, base, pitch, rows, more, _, row, _, at, _, start, _, s, _, k, K = args
+    _, base, pitch, rows, more, _, row, _, at, _, start, loose, _, s, _, k, K = args
     c = Emitter(context, builder, sig.args[0].dtype)
-    out, bias, a, b, spots, table = (c.array(sig.args[i], args[i]).data for i in (0, 5, 7, 9, 11, 13))
+    out, bias, a, b, spots, table = (c.array(sig.args[i], args[i]).data for i in _TAP_ARRAYS)
     vectors = _vectors(c, spots, s, count)
     begins = [builder.gep(b, [builder.add(start, source)]) for source, _, _ in vectors]
     weights, offsets = builder.gep(a, [at]), builder.gep(table, [k])
     totals = [[c.alloca(c.zero) for _ in vectors] for _ in range(most)]
-    with cgutils.for_range(builder, K) as loop:
-        offset = builder.load(builder.gep(offsets, [loop.index]))
-        xs = [c.load(begin, offset, mask) for begin, (_, _, mask) in zip(begins, vectors, strict=True)]
-        step = builder.mul(loop.index, c.i64(TAP_ROWS))
-        for r in range(most):
-            factor = c.broadcast(builder.load(builder.gep(weights, [builder.add(step, c.i64(r))])), c.vector)
-            for x, total in zip(xs, totals[r], strict=True):
-                c.multiply_add(factor, x, total)
+
+    def sums(load: Callable[[Any, Any, Any], Any]) -> None:
+        with cgutils.for_range(builder, K) as loop:
+            offset = builder.load(builder.gep(offsets, [loop.index]))
+            xs = [load(begin, offset, mask) for begin, (_, _, mask) in zip(begins, vectors, strict=True)]
+            step = builder.mul(loop.index, c.i64(TAP_ROWS))
+            for r in range(most):
+                factor = c.broadcast(builder.load(builder.gep(weights, [builder.add(step, c.i64(r))])), c.vector)
+                for x, total in zip(xs, totals[r], strict=True):
+                    c.multiply_add(factor, x, total)
+
+    with builder.if_else(loose) as (whole, parts):
+        with whole:
+            sums(lambda begin, offset, _: builder.load(c.vector_at(begin, offset), align=c.itemsize))
+        with parts:
+            sums(c.load)
     for r, i in enumerate(c.clamped(rows, most)):
         real = c.broadcast(builder.icmp_signed("<", c.i64(r), rows), c.mask)
         line = builder.add(base, builder.mul(i, pitch))
-        with builder.if_else(more) as (sums, first):  # added last: sums of stretches of k err less than one sum
-            with sums:
+        with builder.if_else(more) as (others, first):  # added last: sums of stretches of k err less than one sum
+            with others:
                 for (_, to, mask), total in zip(vectors, totals[r], strict=True):
                     builder.store(builder.fadd(c.load(out, builder.add(line, to), mask), builder.load(total)), total)
             with first:
@@ -249,33 +259,6 @@ def _copy_row_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> 
     return context.get_dummy_value()
 
 
-def _plain_copy_seconds(out, to, x, at, n):  # type: ignore[no-untyped-def]
-    for j in range(n):
-        out[to + j] = x[at + 2 * j]
-
-
-@intrinsic
-def _copy_seconds(typingctx, out, to, x, at, n):  # type: ignore[no-untyped-def]
-    """out[to + j] = x[at + 2 j] for j < n, all arrays flat."""
-    return types.void(out, types.intp, x, types.intp, types.intp), _copy_seconds_code
-
-
-def _copy_seconds_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
-    _, to, _, at, n = args
-    c = Emitter(context, builder, sig.args[0].dtype)
-    out, x = c.array(sig.args[0], args[0]).data, c.array(sig.args[2], args[2]).data
-    last = builder.sub(builder.mul(n, c.i64(2)), c.i64(1))
-    steps = builder.sdiv(builder.add(n, c.i64(c.lanes - 1)), c.i64(c.lanes))
-    with cgutils.for_range(builder, steps) as loop:
-        j = builder.mul(loop.index, c.i64(c.lanes))
-        first = builder.mul(j, c.i64(2))
-        left = builder.sub(last, first)
-        halves = [c.load(x, builder.add(at, builder.add(first, c.i64(i))), c.lane_mask(left, i)) for i in (0, c.lanes)]
-        even = builder.shuffle_vector(*halves, _places(list(range(0, 2 * c.lanes, 2))))
-        c.store(even, out, builder.add(to, j), c.lane_mask(builder.sub(n, j), 0))
-    return context.get_dummy_value()
-
-
 def _plain_deal_seconds(out, to, x, at, n, more):  # type: ignore[no-untyped-def]
     for j in range(n):
         out[to + 2 * j] = x[at + j] + out[to + 2 * j] if more else x[at + j]
@@ -307,9 +290,50 @@ def _deal_seconds_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any)
     return context.get_dummy_value()
 
 
+def _plain_fill_rows(out, to, pitch, rows, x, at, x_pitch, step, start, stop):  # type: ignore[no-untyped-def]
+    for r in range(rows):
+        for q in range(pitch):
+            out[to + r * pitch + q] = x[at + r * x_pitch + q * step] if start <= q < stop else 0
+
+
+@intrinsic
+def _fill_rows(typingctx, out, to, pitch, rows, x, at, x_pitch, step, start, stop):  # type: ignore[no-untyped-def]
+    """out[to + r pitch + q] = x[at + r x_pitch + q step] for start <= q < stop, else 0, for r < rows and q < pitch; step is 1 or 2."""
+    arrays = {0: out, 4: x}
+    return types.void(*(arrays.get(i, types.intp) for i in range(10))), _fill_rows_code
+
+
+def _fill_rows_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+    _, to, pitch, rows, _, at, x_pitch, step, start, stop = args
+    c = Emitter(context, builder, sig.args[0].dtype)
+    out, x = c.array(sig.args[0], args[0]).data, c.array(sig.args[4], args[4]).data
+    steps = builder.sdiv(builder.add(pitch, c.i64(c.lanes - 1)), c.i64(c.lanes))
+    with cgutils.for_range(builder, steps) as piece:
+        q = builder.mul(piece.index, c.i64(c.lanes))
+        width, low, high = (builder.sub(n, q) for n in (pitch, start, stop))
+        first, inside = builder.add(to, q), c.lane_mask(width, 0)
+        begin = builder.add(at, builder.mul(q, step))
+
+        def lines(ends: tuple[Any, Any], apart: int) -> None:
+            masks = [builder.and_(c.lane_mask(ends[1], i), builder.not_(c.lane_mask(ends[0], i))) for i in range(0, apart * c.lanes, c.lanes)]
+            with cgutils.for_range(builder, rows) as loop:
+                place = builder.add(begin, builder.mul(loop.index, x_pitch))
+                values = [c.load(x, builder.add(place, c.i64(i * c.lanes)), mask) for i, mask in enumerate(masks)]
+                value = values[0] if apart == 1 else builder.shuffle_vector(*values, _places(list(range(0, 2 * c.lanes, 2))))
+                c.store(value, out, builder.add(first, builder.mul(loop.index, pitch)), inside)
+
+        with builder.if_else(builder.icmp_signed("==", step, c.i64(1))) as (ones, seconds):
+            with ones:
+                lines((low, high), 1)
+            with seconds:
+                # Of pairs the second is not wanted, and the last one may lie outside of x.
+                lines((builder.mul(low, c.i64(2)), builder.sub(builder.mul(high, c.i64(2)), c.i64(1))), 2)
+    return context.get_dummy_value()
+
+
 _PLAIN = (
-    _plain_taps, _plain_row_taps, _plain_row_dots, _plain_gather, _plain_transpose, _plain_copy_row, _plain_copy_seconds,
-    _plain_deal_seconds,
+    _plain_taps, _plain_row_taps, _plain_row_dots, _plain_gather, _plain_transpose, _plain_copy_row, _plain_deal_seconds,
+    _plain_fill_rows,
 )  # fmt: skip
-_VECTORS = _taps, _row_taps, _row_dots, _gather, _transpose, _copy_row, _copy_seconds, _deal_seconds
-taps, row_taps, row_dots, gather, transpose, copy_row, copy_seconds, deal_seconds = tuple(map(njit, _PLAIN)) if PLAIN else _VECTORS
+_VECTORS = _taps, _row_taps, _row_dots, _gather, _transpose, _copy_row, _deal_seconds, _fill_rows
+taps, row_taps, row_dots, gather, transpose, copy_row, deal_seconds, fill_rows = tuple(map(njit, _PLAIN)) if PLAIN else _VECTORS

@@ -26,8 +26,10 @@ from jitgrad.kernels.simd_code import VECTOR_BYTES
 from jitgrad.kernels.simd_conv import ROW_DOTS, ROW_VECTORS, SPOT, TAP_ROWS, TAP_VECTORS, lanes, row_dots, taps, transpose
 from jitgrad.shapes import conv_size
 
-WAVE = 1 << 20  # bytes of planes at a time
-DEPTH = 512  # taps at a time: their weights stay in L1
+WAVE = 1 << 21  # bytes of planes at a time
+PANEL_WAVE = 1 << 23  # where panels are gathered from them
+SPARE = 64  # numbers behind the planes that a vector may reach into
+DEPTH = 384  # taps at a time: their weights stay in L1
 PANEL_DEPTH = 256  # taps of a panel at a time, whose tiles stay in L2
 STRETCH = 192  # pixels at a time in gradients of weights
 MIN_WORK = 1 << 17  # products from which threads pay
@@ -68,7 +70,7 @@ def _correlate(x, w, bias, y, planes, packed, table, spots, work, plan, layout, 
                 fill(x, planes, ZERO, count, ((C, H, W), (SH, SW), (PH - top * SH, PW)), (HP, WP))
             numbers = (
                 (ZERO if planes.size else image * C * H * W + top * W, (image * F * OH + top) * OW), (ZERO, places, places, depth),
-                (groups, F // groups, C // groups * A * B * channel, OH * OW), (panel, shares),
+                (groups, F // groups, C // groups * A * B * channel, OH * OW), (panel, shares, planes.size > 0),
             )  # fmt: skip
             domain = (here, ONE, rows * OW) if narrow else (here, rows, OW)
             target = (F * OH * OW, domain[2], ONE)
@@ -96,7 +98,7 @@ def _conv2d_grad_x(g, w, zeros, gx, planes, packed, table, spots, work, plan, la
     (A, B, _), (HP, WP), _, images = layout
     places, channel = F // groups * KH * KW, images * HP * WP
     starts, table = table[places:], table[:places]
-    lead = planes.size - F * channel  # zeros, which the first rows reach back into
+    lead = planes.size - SPARE - F * channel  # zeros, which the first rows reach back into
     flip(w, packed, table, starts, (channel, WP), geometry, (A, B))
     planes[:lead] = 0
     for image in range(0, N, images):
@@ -109,7 +111,7 @@ def _conv2d_grad_x(g, w, zeros, gx, planes, packed, table, spots, work, plan, la
             if top < bottom and left < right:
                 numbers = (
                     (lead + top * WP + left, image * C * H * W + (top * SH + a - PH) * W + left * SW + b - PW),
-                    (starts[phase], starts[phase + 1], places, depth), (groups, C // groups, F // groups * channel, H * W), (panel, shares),
+                    (starts[phase], starts[phase + 1], places, depth), (groups, C // groups, F // groups * channel, H * W), (panel, shares, True),
                 )  # fmt: skip
                 domain, target = (here, bottom - top, right - left), (C * H * W, SH * W, SW)
                 products(planes, table, packed, zeros, gx.reshape(gx.size), work, spots, table, numbers, domain, (HP * WP, WP), target)
@@ -198,7 +200,7 @@ def _conv2d_grad_w(g, x, zeros, gw, turned, packed, table, spots, sums, plan, pl
                     at = ((group * blocks + block) * images * pixels + start) * TAP_ROWS
                     taps(
                         sums, f * line, line, min(TAP_ROWS, filters - block * TAP_ROWS), image + start > 0, zeros, ZERO,
-                        packed, at, turned, group * channels, spots, tile * TAP_VECTORS * SPOT, table, start, size,
+                        packed, at, turned, group * channels, True, spots, tile * TAP_VECTORS * SPOT, table, start, size,
                     )  # fmt: skip
     result, size = gw.reshape(gw.size), KH * KW
     for f in prange(F):
@@ -263,7 +265,7 @@ def _flipped(geometry: Geometry) -> Geometry:
     return (x_shape[0], F, *out), (x_shape[1], KH, KW), x_shape[2:], stride, rest, dilation, groups
 
 
-def _layout(geometry: Geometry, narrow: bool, itemsize: int) -> tuple[Layout, int]:
+def _layout(geometry: Geometry, narrow: bool, itemsize: int, wave: int = WAVE) -> tuple[Layout, int]:
     """How planes lie, and their size; 0 where x is read where it lies."""
     (N, C, _, W), (_, KH, KW), (OH, OW), (SH, SW), padding, (DH, DW), _ = geometry
     A, B = SH if KH > 1 else 1, KW if narrow else SW if KW > 1 else 1
@@ -272,10 +274,11 @@ def _layout(geometry: Geometry, narrow: bool, itemsize: int) -> tuple[Layout, in
     if not narrow:
         # With stride 1 the padding on the right is the next row's on the left.
         WP = W + padding[1] if SW == 1 and padding[1] >= 0 and W + padding[1] >= OW else OW + (KW - 1) * DW // SW
-    band = max(1, min(OH, WAVE // (C * A * B * WP * itemsize) - reach))
+    bands = -(-OH // max(1, wave // (C * A * B * WP * itemsize) - reach))
+    band = -(-OH // bands)
     HP = band + reach
-    images = max(1, min(N, WAVE // (C * A * B * HP * WP * itemsize))) if band == OH else 1
-    size = C * A * B * images * HP * WP + (KW - 1) * DW + WP
+    images = max(1, min(N, wave // (C * A * B * HP * WP * itemsize))) if band == OH else 1
+    size = C * A * B * images * HP * WP + (KW - 1) * DW + WP + SPARE
     if (SH, SW) == (1, 1) and padding == (0, 0) and not narrow:
         band, size = OH, 0
     return ((A, B, narrow), (HP, WP), band, images), size
@@ -318,9 +321,9 @@ def _plan(geometry: Geometry, dtype: np.dtype, threads: int) -> tuple:
     (_, C, _, _), (F, KH, KW), (_, OW), _, _, _, groups = geometry
     few, places = VECTOR_BYTES // dtype.itemsize, C // groups * KH * KW
     narrow, dense = _way(geometry, few)
-    layout, size = _layout(geometry, narrow, dtype.itemsize)
+    layout, size = _layout(geometry, narrow, dtype.itemsize, PANEL_WAVE if dense else WAVE)
     shares = 8 * threads if threads > 1 else 1
-    depth, panel = max(1, min(places, DEPTH)), 0
+    depth, panel = max(1, -(-places // max(1, -(-places // DEPTH)))), 0
     if dense:
         depth = -(-places // -(-places // PANEL_DEPTH))
         panel = depth * TAP_VECTORS * few
@@ -378,7 +381,7 @@ def conv2d_grad_x(g: np.ndarray, w: np.ndarray, x_shape: tuple, stride: Pair, pa
     parallel = pays(g.size * (w.size // F), MIN_WORK)
     shares, lead = 8 * get_num_threads() if parallel else 1, (KH - 1) * DH // SH * WP + (KW - 1) * DW // SW
     page = max(TAP_ROWS * TAP_VECTORS, FEW * ROW_VECTORS) * few
-    planes, packed, work = _split(g.dtype, lead + F * images * HP * WP, _packed(groups, C // groups, places), shares * page)
+    planes, packed, work = _split(g.dtype, lead + F * images * HP * WP + SPARE, _packed(groups, C // groups, places), shares * page)
     table, spots = np.empty(places + A * B + 1, np.int64), np.empty((images * HP * -(-WP // few) + ROW_VECTORS) * SPOT, np.int64)
     plan, layout = (max(1, min(places, DEPTH)), 0, shares, True), ((A, B, False), (HP, WP), HP, images)
     run = _conv2d_grad_x_parallel if parallel else _conv2d_grad_x
@@ -401,7 +404,7 @@ def conv2d_grad_w(g: np.ndarray, x: np.ndarray, w_shape: tuple, stride: Pair, pa
     layout, size = _layout(geometry, False, g.itemsize)
     (A, B, _), (HP, WP), _, _ = layout
     HP, images = out[0] + HP - layout[2], max(1, layout[3] if layout[2] == out[0] else 1)
-    (planes,) = _split(g.dtype, C * A * B * images * HP * WP + WP + KW * geometry[5][1])
+    (planes,) = _split(g.dtype, C * A * B * images * HP * WP + WP + KW * geometry[5][1] + SPARE)
     spots = np.empty((images * out[0] * -(-out[1] // few) + ROW_VECTORS) * SPOT, np.int64)
     run = _conv2d_grad_w_thin_parallel if parallel else _conv2d_grad_w_thin
     sums, totals = np.empty(F * -(-ROW_DOTS // few) * few, g.dtype), np.empty(gw.size, np.float64)

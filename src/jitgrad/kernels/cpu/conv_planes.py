@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from jitgrad.kernels.jit import njit, prange
-from jitgrad.kernels.simd_conv import copy_row, copy_seconds
+from jitgrad.kernels.simd_conv import fill_rows
 
 
 @njit
@@ -14,7 +14,7 @@ def fill(x, planes, lead, count, source, layout):
 
     `count` is (first, here, images), phases (A, B, apart); `source` the (C, H, W), stride and padding of x; `layout` a plane's (HP, WP).
     """
-    (first, here, images), (A, B, apart) = count
+    (first_image, here, images), (A, B, apart) = count
     (C, H, W), (SH, SW), (PH, PW) = source
     HP, WP = layout
     flat = x.reshape(x.size)
@@ -26,25 +26,21 @@ def fill(x, planes, lead, count, source, layout):
         left = b * apart - PW  # column of x that q = 0 reads
         start = min(WP, max(0, (SW - 1 - left) // SW))
         stop = max(start, min(WP, (W - left + SW - 1) // SW))
-        for r in range(HP):
-            y = r * SH + a - PH
-            to = np.uint64(image + r * WP)
-            if 0 <= y < H:
-                at = np.uint64((((first + n) * C + channel) * H + y) * W + left + start * SW)
-                for q in range(np.uint64(start)):
-                    planes[to + q] = 0
-                if SW == 1:
-                    copy_row(planes, to + np.uint64(start), flat, at, stop - start, False)
-                elif SW == 2:
-                    copy_seconds(planes, to + np.uint64(start), flat, at, stop - start)
-                else:
-                    for q in range(np.uint64(stop - start)):
-                        planes[to + np.uint64(start) + q] = flat[at + q * np.uint64(SW)]
-                for q in range(np.uint64(stop), np.uint64(WP)):
-                    planes[to + q] = 0
-            else:
-                for q in range(np.uint64(WP)):
-                    planes[to + q] = 0
+        # Rows of the plane before the image, in it, and behind it.
+        first_row = min(HP, max(0, (PH - a + SH - 1) // SH))
+        last_row = max(first_row, min(HP, (H + PH - a + SH - 1) // SH))
+        at = (((first_image + n) * C + channel) * H + first_row * SH + a - PH) * W + left
+        for i in range(np.uint64(image), np.uint64(image + first_row * WP)):
+            planes[i] = 0
+        if SW <= 2:
+            fill_rows(planes, image + first_row * WP, WP, last_row - first_row, flat, at, SH * W, SW, start, stop)
+        else:
+            for r in range(last_row - first_row):
+                for q in range(WP):
+                    inside = start <= q < stop
+                    planes[image + (first_row + r) * WP + q] = flat[at + r * SH * W + q * SW] if inside else planes.dtype.type(0)
+        for i in range(np.uint64(image + last_row * WP), np.uint64(image + HP * WP)):
+            planes[i] = 0
 
 
 @njit

@@ -171,14 +171,14 @@ def page_size(x):
 
 
 @njit
-def _tile(out, to, pitch, rows, thin, more, bias, row, packed, weights, data, spots, s, offsets, place, K):
+def _tile(out, to, pitch, rows, how, bias, row, packed, weights, data, spots, s, offsets, place, K):
     """The sums of a tile of filters and vectors, over K taps; for few filters one filter at a time."""
-    at, k = place
+    (at, k), (thin, loose, more) = place, how
     if thin:
         for i in range(rows):
-            row_taps(out, to + i * pitch, pitch, 1, more, bias, row + i, packed, weights + i, data, at, spots, s, offsets, k, K)
+            row_taps(out, to + i * pitch, pitch, 1, more, bias, row + i, packed, weights + i, data, at, loose, spots, s, offsets, k, K)
     else:
-        taps(out, to, pitch, rows, more, bias, row, packed, weights, data, at, spots, s, offsets, k, K)
+        taps(out, to, pitch, rows, more, bias, row, packed, weights, data, at, loose, spots, s, offsets, k, K)
 
 
 @njit
@@ -186,10 +186,10 @@ def products(planes, table, packed, bias, out, work, spots, lines, numbers, doma
     """out[n, f, pixel] = bias[f] + sum over taps first <= t < last of packed[f, t] planes[table[t] + place of the pixel].
 
     `numbers`: starts of the planes and of out; taps first, last, all, at a time; groups, filters, planes of a group, numbers of
-    a channel of out; elements of a panel or 0, shares of the work. `domain`, `source`, `target`, `spots`: see place_vectors; each
+    a channel of out; elements of a panel or 0, shares of the work, whether vectors may be read whole. `domain`, `source`, `target`, `spots`: see place_vectors; each
     share has room behind the spots; `lines`: rows of a panel. Behind the bias are TAP_ROWS zeros.
     """
-    (shift, begin), (first, last, every, depth), (groups, filters, pitch, channel), (panel, shares) = numbers
+    (shift, begin), (first, last, every, depth), (groups, filters, pitch, channel), (panel, shares, loose) = numbers
     thin = filters <= FEW
     few = lanes(planes)
     columns = (ROW_VECTORS if thin else TAP_VECTORS) * few
@@ -227,10 +227,10 @@ def products(planes, table, packed, bias, out, work, spots, lines, numbers, doma
                     for tile in range(top, bottom):
                         s = tile * (columns // few) * SPOT
                         if direct:
-                            _tile(out, to, channel, rows, thin, k > first, bias, f, packed, weights, data, spots, s, offsets, place, size)
+                            _tile(out, to, channel, rows, (thin, loose, k > first), bias, f, packed, weights, data, spots, s, offsets, place, size)
                         else:
                             zeros = bias.size - TAP_ROWS
                             which = f if k == first else zeros
-                            _tile(work, page, columns, rows, thin, False, bias, which, packed, weights, data, spots, s, offsets, place, size)
+                            _tile(work, page, columns, rows, (thin, loose, False), bias, which, packed, weights, data, spots, s, offsets, place, size)
                             line = Q if panel else (Q + few - 1) // few * few
                             _deal(out, to, channel, rows, work, page, columns, tile, line, k > first, dims, goal)
