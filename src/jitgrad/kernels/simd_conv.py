@@ -167,7 +167,7 @@ def _row_dots_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> 
 
 def _plain_gather(out, to, pitch, x, start, parts, p, count, table, k, K):  # type: ignore[no-untyped-def]
     for t in range(K):
-        for v in range(p, p + SPOT * count, SPOT):
+        for v in range(p, p + SPOT * (count or TAP_VECTORS), SPOT):
             source, column, width = parts[v : v + SPOT]
             for j in range(width):
                 out[to + t * pitch + column + j] = x[start + table[k + t] + source + j]
@@ -175,9 +175,9 @@ def _plain_gather(out, to, pitch, x, start, parts, p, count, table, k, K):  # ty
 
 @intrinsic
 def _gather(typingctx, out, to, pitch, x, start, parts, p, count, table, k, K):  # type: ignore[no-untyped-def]
-    """out[to + t pitch + column + j] = x[start + table[k + t] + from + j] for t < K and j < width of so many (from, column, width) in parts[p:]
+    """out[to + t pitch + column + j] = x[start + table[k + t] + from + j] for t < K, j < width of so many (from, column, width) in parts[p:]
 
-    each at most a vector; all arrays flat.
+    each at most a vector; a count of 0 stands for TAP_VECTORS whole ones, side by side in out; all arrays flat.
     """
     arrays = {0: out, 3: x, 5: parts, 8: table}
     return types.void(*(arrays.get(i, types.intp) for i in range(11))), _gather_code
@@ -188,11 +188,19 @@ def _gather_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> An
     c = Emitter(context, builder, sig.args[0].dtype)
     out, x, parts, table = (c.array(sig.args[i], args[i]).data for i in (0, 3, 5, 8))
     begin, first, offsets = builder.gep(x, [start]), builder.gep(out, [to]), builder.gep(table, [k])
-    with cgutils.for_range(builder, K) as tap:
-        offset, line = builder.load(builder.gep(offsets, [tap.index])), builder.mul(tap.index, pitch)
-        with cgutils.for_range(builder, count) as part:
-            ((source, column, mask),) = _vectors(c, parts, builder.add(p, builder.mul(part.index, c.i64(SPOT))), 1)
-            c.store(c.load(begin, builder.add(offset, source), mask), first, builder.add(line, column), mask)
+    with builder.if_else(builder.icmp_signed("==", count, c.i64(0))) as (whole, some):
+        with whole:
+            begins = [builder.gep(begin, [source]) for source, _, _ in _vectors(c, parts, p, TAP_VECTORS)]
+            with cgutils.for_range(builder, K) as tap:
+                offset, line = builder.load(builder.gep(offsets, [tap.index])), builder.mul(tap.index, pitch)
+                for i, source in enumerate(begins):
+                    value = builder.load(c.vector_at(source, offset), align=c.itemsize)
+                    builder.store(value, c.vector_at(first, builder.add(line, c.i64(i * c.lanes))), align=c.itemsize)
+        with some, cgutils.for_range(builder, K) as tap:
+            offset, line = builder.load(builder.gep(offsets, [tap.index])), builder.mul(tap.index, pitch)
+            with cgutils.for_range(builder, count) as part:
+                ((source, column, mask),) = _vectors(c, parts, builder.add(p, builder.mul(part.index, c.i64(SPOT))), 1)
+                c.store(c.load(begin, builder.add(offset, source), mask), first, builder.add(line, column), mask)
     return context.get_dummy_value()
 
 

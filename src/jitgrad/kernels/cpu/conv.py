@@ -29,6 +29,7 @@ from jitgrad.shapes import conv_size
 WAVE = 1 << 21  # bytes of planes at a time
 PANEL_WAVE = 1 << 23  # where panels are gathered from them
 SPARE = 64  # numbers behind the planes that a vector may reach into
+FAR = 64  # rows of planes that a tile reads, up to which they stay near
 DEPTH = 384  # taps at a time: their weights stay in L1
 PANEL_DEPTH = 256  # taps of a panel at a time, whose tiles stay in L2
 STRETCH = 192  # pixels at a time in gradients of weights
@@ -121,45 +122,54 @@ _conv2d_grad_x_parallel = parallel_form(_conv2d_grad_x)
 
 
 @njit
-def _turn(x, turned, image, here, plane, geometry):
-    """turned[n, r, q, c] = padded x[image + n, c, r, q], where the padding is zero before."""
-    (_, C, H, W), _, _, _, (PH, PW), _, _ = geometry
-    HP, WP = plane
-    flat = x.reshape(x.size)
-    few = lanes(x)
-    rows, columns = min(H, HP - PH), min(W, WP - PW)
-    for task in prange(here * max(0, rows)):
-        n, y = divmod(np.int64(task), rows)
-        to, at = ((n * HP + y + PH) * WP + PW) * C, ((image + n) * C * H + y) * W
-        for c in range(0, C, few):
-            for q in range(0, columns, few):
-                transpose(turned, to + q * C + c, C, flat, at + c * H * W + q, H * W, min(few, C - c), min(few, columns - q))
+def _turn(x, turned, place, plane, geometry):
+    """turned[n, r, q, c] = padded x[image + n, c, top*SH + r, q], where the padding of columns is zero before; `place`: image, here, top."""
+    (_, C, H, W), _, _, (SH, _), (PH, PW), _, _ = geometry
+    (image, here, top), (HP, WP) = place, plane
+    flat, few = x.reshape(x.size), lanes(x)
+    columns = min(W, WP - PW)
+    for task in prange(here * HP):
+        n, r = divmod(np.int64(task), HP)
+        to, y = np.int64(task) * WP * C, top * SH + r - PH
+        if 0 <= y < H:
+            at = ((image + n) * C * H + y) * W
+            for c in range(0, C, few):
+                for q in range(0, columns, few):
+                    here_to = to + (PW + q) * C + c
+                    transpose(turned, here_to, C, flat, at + c * H * W + q, H * W, min(few, C - c), min(few, columns - q))
+        else:
+            for i in range(np.uint64(to), np.uint64(to + WP * C)):
+                turned[i] = 0
 
 
 @njit
-def _pack_outputs(g, packed, image, here, images, geometry):
-    """packed[group, block, n, pixel, i] = g[image + n, block*TAP_ROWS + i of the group, pixel]."""
+def _pack_outputs(g, packed, place, size, geometry):
+    """packed[group, block, n, pixel, i] = g[image + n, block*TAP_ROWS + i of the group, first + pixel]; `place`: image, here, first, pixels.
+
+    `size`: numbers of a block.
+    """
     _, (F, _, _), (OH, OW), _, _, _, groups = geometry
-    filters, pixels, few = F // groups, OH * OW, lanes(g)
+    image, here, first, pixels = place
+    filters, few = F // groups, lanes(g)
     blocks = (filters + TAP_ROWS - 1) // TAP_ROWS
     flat = g.reshape(g.size)
     for task in prange(groups * blocks * here):
         rest, n = divmod(np.int64(task), here)
         group, block = divmod(rest, blocks)
-        to, at = (rest * images + n) * pixels * TAP_ROWS, ((image + n) * F + group * filters + block * TAP_ROWS) * pixels
+        to, at = rest * size + n * pixels * TAP_ROWS, ((image + n) * F + group * filters + block * TAP_ROWS) * OH * OW + first
+        rows = min(TAP_ROWS, filters - block * TAP_ROWS)
         for p in range(0, pixels, few):
-            rows = min(TAP_ROWS, filters - block * TAP_ROWS)
-            transpose(packed, to + p * TAP_ROWS, TAP_ROWS, flat, at + p, pixels, rows, min(few, pixels - p))
+            transpose(packed, to + p * TAP_ROWS, TAP_ROWS, flat, at + p, OH * OW, rows, min(few, pixels - p))
 
 
 @njit
-def _place_taps(spots, table, images, plane, few, geometry):
-    """The vectors of weights, which are ordered (ky, kx, c), and where they read the turned planes; table: where the pixels are in those."""
-    (_, C, _, _), (_, KH, KW), (OH, OW), (SH, SW), _, (DH, DW), groups = geometry
+def _place_taps(spots, table, band, plane, few, geometry):
+    """The vectors of weights, ordered (ky, kx, c), and where they read the turned planes; table: where the pixels are in those."""
+    (_, C, _, _), (_, KH, KW), (_, OW), (SH, SW), _, (DH, DW), groups = geometry
     HP, WP = plane
-    for p in range(images * OH * OW):
+    for p in range(table.size):
         line, ox = divmod(p, OW)
-        n, oy = divmod(line, OH)
+        n, oy = divmod(line, band)
         table[p] = ((n * HP + oy * SH) * WP + ox * SW) * C
     together = groups == 1 and DW == 1  # the taps of a row of the kernel lie side by side
     size, parts = (KW * C, 1) if together else (C // groups, KW)
@@ -177,19 +187,20 @@ def _place_taps(spots, table, images, plane, few, geometry):
 
 @njit
 def _conv2d_grad_w(g, x, zeros, gw, turned, packed, table, spots, sums, plan, plane, geometry):
-    """`plane` is the size of the padded images; `sums` is gw as (f, ky, kx, c)."""
+    """`plane` is the size of the padded images, or of a band of so many rows of g; `sums` is gw as (f, ky, kx, c)."""
     (N, C, _, _), (F, KH, KW), (OH, OW), _, _, _, groups = geometry
-    images, shares = plan
-    filters, channels, pixels = F // groups, C // groups, OH * OW
-    line = KH * KW * channels
-    count = _place_taps(spots, table, images, plane, lanes(x), geometry)
+    images, band, shares = plan
+    filters, channels, line = F // groups, C // groups, KH * KW * C // groups
+    count = _place_taps(spots, table, band, plane, lanes(x), geometry)
     tiles, blocks = (count + TAP_VECTORS - 1) // TAP_VECTORS, (filters + TAP_ROWS - 1) // TAP_ROWS
     turned[:] = 0
-    tasks = groups * tiles * blocks
-    for image in range(0, N, images):
-        here = min(images, N - image)
-        _turn(x, turned, image, here, plane, geometry)
-        _pack_outputs(g, packed, image, here, images, geometry)
+    tasks, room = groups * tiles * blocks, table.size * TAP_ROWS
+    for step in range((N + images - 1) // images * ((OH + band - 1) // band)):
+        wave, part = divmod(step, (OH + band - 1) // band)
+        image, top = wave * images, part * band
+        here, pixels = min(images, N - image), min(band, OH - top) * OW
+        _turn(x, turned, (image, here, top), plane, geometry)
+        _pack_outputs(g, packed, (image, here, top * OW, pixels), room, geometry)
         for share in prange(shares):
             for start in range(0, here * pixels, STRETCH):
                 size = min(STRETCH, here * pixels - start)
@@ -197,10 +208,10 @@ def _conv2d_grad_w(g, x, zeros, gw, turned, packed, table, spots, sums, plan, pl
                     rest, block = divmod(task, blocks)
                     group, tile = divmod(rest, tiles)
                     f = group * filters + block * TAP_ROWS
-                    at = ((group * blocks + block) * images * pixels + start) * TAP_ROWS
                     taps(
-                        sums, f * line, line, min(TAP_ROWS, filters - block * TAP_ROWS), image + start > 0, zeros, ZERO,
-                        packed, at, turned, group * channels, True, spots, tile * TAP_VECTORS * SPOT, table, start, size,
+                        sums, f * line, line, min(TAP_ROWS, filters - block * TAP_ROWS), step + start > 0, zeros, ZERO,
+                        packed, (group * blocks + block) * room + start * TAP_ROWS,
+                        turned, group * channels, True, spots, tile * TAP_VECTORS * SPOT, table, start, size,
                     )  # fmt: skip
     result, size = gw.reshape(gw.size), KH * KW
     for f in prange(F):
@@ -247,11 +258,13 @@ _conv2d_grad_w_thin_parallel = parallel_form(_conv2d_grad_w_thin)
 
 
 @lru_cache(1024)
-def _geometry(x_shape: tuple, w_shape: tuple, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Geometry:
-    """A filter of one pixel that reads each pixel once sees images of one long row."""
+def _geometry(
+    x_shape: tuple, w_shape: tuple, stride: Pair, padding: Pair, dilation: Pair, groups: int, flat: bool = True
+) -> Geometry:  # fmt: skip
+    """`flat`: a filter of one pixel that reads each pixel once sees images of one long row."""
     F, _, KH, KW = w_shape
     N, C, H, W = x_shape
-    if (KH, KW) == stride == (1, 1) and padding == (0, 0):
+    if flat and (KH, KW) == stride == (1, 1) and padding == (0, 0):
         return (N, C, 1, H * W), (F, KH, KW), (1, H * W), stride, padding, dilation, groups
     out = tuple([conv_size(x_shape[i + 2], w_shape[i + 2], stride[i], padding[i], dilation[i]) for i in (0, 1)])
     return x_shape, (F, KH, KW), out, stride, padding, dilation, groups
@@ -300,19 +313,19 @@ def _packed(groups: int, filters: int, places: int) -> int:
 def _way(geometry: Geometry, few: int) -> tuple[bool, bool]:
     """Whether planes are narrow, one for each column of the kernel, and whether panels are gathered from them.
 
-    Rows that are no whole vectors leave lanes empty. In narrow planes only images do, and in panels nothing does. Compared are the
-    cycles of one tap of a tile: multiply-adds of all filters, and moves.
+    Rows that are no whole vectors leave lanes empty, and taps far apart miss the caches of memory and addresses. Panels cost moves.
+    Compared are the cycles of one tap of a tile.
     """
-    _, (F, KH, KW), (OH, OW), _, _, _, groups = geometry
+    (_, C, _, _), (F, KH, _), (OH, OW), _, _, _, groups = geometry
     filters = F // groups
-    if filters <= FEW or OH == 1 or OW % few == 0:
+    if filters <= FEW:
         return False, False
     tile = -(-filters // TAP_ROWS) * TAP_ROWS * TAP_VECTORS / 2
-    row, image = -(-OW // few) * few / OW, -(-OH * OW // few) * few / (OH * OW)
-    moves = 10 * TAP_VECTORS * row * (OH + KH - 1) / (OH * KH)
-    costs = tile * row, tile * image + moves, tile + moves + 6 * (TAP_VECTORS + 1)
-    best = costs.index(min(costs))
-    return best > 0, best == 2
+    row = -(-OW // few) * few / OW
+    far = 1.2 if C // groups * KH > FAR else 1.0
+    moves = 8 + (10 * row * (OH + KH - 1) / (OH * KH) if row > 1 else 0)
+    dense = tile + moves < tile * row * far
+    return dense and row > 1, dense
 
 
 @lru_cache(1024)
@@ -394,7 +407,7 @@ def conv2d_grad_w(g: np.ndarray, x: np.ndarray, w_shape: tuple, stride: Pair, pa
     gw = np.zeros(w_shape, g.dtype)
     if not g.size or not gw.size:
         return gw
-    geometry = _geometry(x.shape, w_shape, stride, padding, dilation, groups)
+    geometry = _geometry(x.shape, w_shape, stride, padding, dilation, groups, False)
     (_, C, _, _), (F, KH, KW), out, _, _, _, _ = geometry
     places, few = C // groups * KH * KW, VECTOR_BYTES // g.dtype.itemsize
     parallel = pays(g.size * places, MIN_WORK)
@@ -415,14 +428,15 @@ def conv2d_grad_w(g: np.ndarray, x: np.ndarray, w_shape: tuple, stride: Pair, pa
 
 def _grad_w(g: np.ndarray, x: np.ndarray, gw: np.ndarray, parallel: bool, geometry: Geometry) -> None:
     (N, C, _, _), (F, KH, KW), (OH, OW), (SH, SW), _, (DH, DW), groups = geometry
-    plane = (OH - 1) * SH + (KH - 1) * DH + 1, (OW - 1) * SW + (KW - 1) * DW + 1  # what windows reach
-    pixels = OH * OW
-    image = C * plane[0] * plane[1] + _packed(groups, F // groups, pixels)
-    images = max(1, min(N, WAVE // (image * g.itemsize)))
-    few = VECTOR_BYTES // g.dtype.itemsize
-    turned, packed = _split(g.dtype, images * C * plane[0] * plane[1], _packed(groups, F // groups, images * pixels))
+    width, reach = (OW - 1) * SW + (KW - 1) * DW + 1, (KH - 1) * DH + 1  # columns and rows that a row of windows reaches
+    row = C * SH * width + _packed(groups, F // groups, OW)
+    bands = -(-OH // max(1, (WAVE // g.itemsize - C * reach * width) // row))
+    band = -(-OH // bands)
+    images = max(1, min(N, WAVE // (band * row * g.itemsize))) if bands == 1 else 1
+    few, plane, pixels = VECTOR_BYTES // g.dtype.itemsize, ((band - 1) * SH + reach, width), images * band * OW
+    turned, packed = _split(g.dtype, images * C * plane[0] * plane[1], _packed(groups, F // groups, pixels))
     spots = np.empty((KH * KW * -(-C // groups // few) + KH * -(-KW * C // few) + TAP_VECTORS) * SPOT, np.int64)
-    table, sums = np.empty(images * pixels, np.int64), np.empty(gw.size, g.dtype)
+    table, sums = np.empty(pixels, np.int64), np.empty(gw.size, g.dtype)
     run = _conv2d_grad_w_parallel if parallel else _conv2d_grad_w
-    plan = (images, 8 * get_num_threads() if parallel else 1)
+    plan = (images, band, 8 * get_num_threads() if parallel else 1)
     run(g, x, np.zeros(TAP_ROWS, g.dtype), gw, turned, packed, table, spots, sums, plan, plane, geometry)

@@ -136,6 +136,8 @@ def _gather_panels(planes, shift, table, k, K, work, to, panel, tiles, parts, do
             parts[count * SPOT + 2] = run
             p += run
             count += 1
+        if count == TAP_VECTORS and p == (tile + 1) * columns:
+            count = 0  # all are whole
         gather(work, to + (tile - tiles[0]) * panel, columns, planes, shift, parts, ZERO, count, table, k, K)
 
 
