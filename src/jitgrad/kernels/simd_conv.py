@@ -175,9 +175,10 @@ def _plain_gather(out, to, pitch, x, start, parts, p, count, table, k, K):  # ty
 
 @intrinsic
 def _gather(typingctx, out, to, pitch, x, start, parts, p, count, table, k, K):  # type: ignore[no-untyped-def]
-    """out[to + t pitch + column + j] = x[start + table[k + t] + from + j] for t < K, j < width of so many (from, column, width) in parts[p:]
+    """out[to + t pitch + column + j] = x[start + table[k + t] + from + j] for t < K
 
-    each at most a vector; a count of 0 stands for TAP_VECTORS whole ones, side by side in out; all arrays flat.
+    and j < width of so many (from, column, width) in parts[p:], each at most a vector. A count of 0 stands for TAP_VECTORS whole
+    ones, side by side in out; all arrays flat.
     """
     arrays = {0: out, 3: x, 5: parts, 8: table}
     return types.void(*(arrays.get(i, types.intp) for i in range(11))), _gather_code
@@ -323,7 +324,9 @@ def _fill_rows_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) ->
         begin = builder.add(at, builder.mul(q, step))
 
         def lines(ends: tuple[Any, Any], apart: int) -> None:
-            masks = [builder.and_(c.lane_mask(ends[1], i), builder.not_(c.lane_mask(ends[0], i))) for i in range(0, apart * c.lanes, c.lanes)]
+            masks = [
+                builder.and_(c.lane_mask(ends[1], i), builder.not_(c.lane_mask(ends[0], i))) for i in range(0, apart * c.lanes, c.lanes)
+            ]
             with cgutils.for_range(builder, rows) as loop:
                 place = builder.add(begin, builder.mul(loop.index, x_pitch))
                 values = [c.load(x, builder.add(place, c.i64(i * c.lanes)), mask) for i, mask in enumerate(masks)]

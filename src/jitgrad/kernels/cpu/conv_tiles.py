@@ -173,9 +173,9 @@ def page_size(x):
 
 
 @njit
-def _tile(out, to, pitch, rows, how, bias, row, packed, weights, data, spots, s, offsets, place, K):
+def _tile(out, to, pitch, rows, how, bias, row, a, data, spots, s, offsets, place, K):
     """The sums of a tile of filters and vectors, over K taps; for few filters one filter at a time."""
-    (at, k), (thin, loose, more) = place, how
+    (at, k), (thin, loose, more), (packed, weights) = place, how, a
     if thin:
         for i in range(rows):
             row_taps(out, to + i * pitch, pitch, 1, more, bias, row + i, packed, weights + i, data, at, loose, spots, s, offsets, k, K)
@@ -188,7 +188,8 @@ def products(planes, table, packed, bias, out, work, spots, lines, numbers, doma
     """out[n, f, pixel] = bias[f] + sum over taps first <= t < last of packed[f, t] planes[table[t] + place of the pixel].
 
     `numbers`: starts of the planes and of out; taps first, last, all, at a time; groups, filters, planes of a group, numbers of
-    a channel of out; elements of a panel or 0, shares of the work, whether vectors may be read whole. `domain`, `source`, `target`, `spots`: see place_vectors; each
+    a channel of out; elements of a panel or 0, shares of the work, whether
+    vectors may be read whole. `domain`, `source`, `target`, `spots`: see place_vectors; each
     share has room behind the spots; `lines`: rows of a panel. Behind the bias are TAP_ROWS zeros.
     """
     (shift, begin), (first, last, every, depth), (groups, filters, pitch, channel), (panel, shares, loose) = numbers
@@ -206,33 +207,30 @@ def products(planes, table, packed, bias, out, work, spots, lines, numbers, doma
     # Tasks of one filter block each, or of as many as there are shares to keep busy where each gathers its panels.
     pieces = max(1, min(blocks, shares // max(1, chunks * groups))) if panel else blocks
     tasks, room = chunks * groups * pieces, work.size // shares
-    page_room = page_size(work)
+    page_room, line = page_size(work), Q if panel else (Q + few - 1) // few * few
     for share in prange(shares):
         page = np.int64(share) * room
+        parts = spots[spots.size - (np.int64(share) + 1) * TAP_VECTORS * few * SPOT :]
         for task in range(np.int64(share) * tasks // shares, (np.int64(share) + 1) * tasks // shares):
             rest, piece = divmod(task, pieces)
             chunk, group = divmod(rest, groups)
             top, bottom = chunk * CHUNK, min((chunk + 1) * CHUNK, tiles)
-            dims, goal = (here, R, Q), (out_image, out_row, step)
+            dims, fro, goal = (here, R, Q), (image, row), (out_image, out_row, step)
             for k in range(first, max(last, first + 1), depth):
-                size = min(depth, last - k)
-                place = (shift + group * pitch, k)
+                size, place = min(depth, last - k), (shift + group * pitch, k)
                 if panel:
-                    place = (page + page_room, ZERO)
-                    parts = spots[spots.size - (np.int64(share) + 1) * columns * SPOT :]
-                    _gather_panels(planes, shift + group * pitch, table, k, size, work, place[0], panel, (top, bottom), parts, dims, (image, row))
+                    to = page + page_room
+                    _gather_panels(planes, place[0], table, k, size, work, to, panel, (top, bottom), parts, dims, fro)
+                    place = (to, ZERO)
                 for block in range(piece * blocks // pieces, (piece + 1) * blocks // pieces):
-                    weights = ((group * blocks + block) * every + k) * TAP_ROWS
                     f = group * filters + block * TAP_ROWS
-                    rows = min(TAP_ROWS, filters - block * TAP_ROWS)
-                    to = begin + f * channel
+                    a = (packed, ((group * blocks + block) * every + k) * TAP_ROWS)
+                    rows, to = min(TAP_ROWS, filters - block * TAP_ROWS), begin + f * channel
                     for tile in range(top, bottom):
                         s = tile * (columns // few) * SPOT
                         if direct:
-                            _tile(out, to, channel, rows, (thin, loose, k > first), bias, f, packed, weights, data, spots, s, offsets, place, size)
-                        else:
-                            zeros = bias.size - TAP_ROWS
-                            which = f if k == first else zeros
-                            _tile(work, page, columns, rows, (thin, loose, False), bias, which, packed, weights, data, spots, s, offsets, place, size)
-                            line = Q if panel else (Q + few - 1) // few * few
+                            _tile(out, to, channel, rows, (thin, loose, k > first), bias, f, a, data, spots, s, offsets, place, size)
+                        else:  # the zeros behind the bias where it has been added
+                            b = f if k == first else bias.size - TAP_ROWS
+                            _tile(work, page, columns, rows, (thin, loose, False), bias, b, a, data, spots, s, offsets, place, size)
                             _deal(out, to, channel, rows, work, page, columns, tile, line, k > first, dims, goal)
