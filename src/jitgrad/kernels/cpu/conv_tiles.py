@@ -193,7 +193,7 @@ def products(planes, table, packed, bias, out, work, spots, lines, numbers, doma
     share has room behind the spots; `lines`: rows of a panel. Behind the bias are TAP_ROWS zeros.
     """
     (shift, begin), (first, last, every, depth), (groups, filters, pitch, channel), (panel, shares, loose) = numbers
-    thin = filters <= FEW
+    thin, loose = filters <= FEW, loose or panel > 0
     few = lanes(planes)
     columns = (ROW_VECTORS if thin else TAP_VECTORS) * few
     # All as numbers: parallel loops take no tuples from outside.
@@ -204,7 +204,7 @@ def products(planes, table, packed, bias, out, work, spots, lines, numbers, doma
     tiles = (count * few + columns - 1) // columns
     chunks, blocks = (tiles + CHUNK - 1) // CHUNK, (filters + TAP_ROWS - 1) // TAP_ROWS
     data, offsets = (work, lines) if panel else (planes, table)
-    # Tasks of one filter block each, or of as many as there are shares to keep busy where each gathers its panels.
+    # A task is one block of filters; where it gathers panels, as many as leave something to do for every share.
     pieces = max(1, min(blocks, shares // max(1, chunks * groups))) if panel else blocks
     tasks, room = chunks * groups * pieces, work.size // shares
     page_room, line = page_size(work), Q if panel else (Q + few - 1) // few * few
