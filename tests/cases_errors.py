@@ -148,6 +148,8 @@ IMAGES = [
     bad("F.conv2d", [(1, 3, 5, 5), (4, 2, 3, 3)], ShapeError, "expected an input with 2 channels"),
     bad("F.conv2d", [(1, 3, 2, 2), (4, 3, 3, 3)], ShapeError, "larger than the input"),
     bad("F.conv2d", [(1, 3, 5, 5), (4, 3, 3, 3), (3,)], ShapeError, "expected a bias (4,)"),
+    bad("F.conv2d", [(1, 3, 5, 5), (4, 3, 0, 3)], ShapeError, "a kernel of at least one pixel"),
+    bad("F.conv2d", [(1, 3, 5, 5), (4, 3, 3, 3)], ShapeError, "Try a smaller padding", padding=10**9),
     bad("F.conv2d", [(3, 5), (4, 3, 3, 3)], ShapeError, "expected an input (N, C, H, W)"),
     bad("F.conv2d", [(1, 3, 5, 5), (4, 3, 3, 3)], ShapeError, "stride", stride=0),
     bad("F.conv2d", [(1, 3, 5, 5), (4, 3, 3, 3)], ShapeError, "padding of at least 0", padding=-1),

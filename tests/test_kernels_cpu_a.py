@@ -222,6 +222,12 @@ CONVS = [
     ((0, 2, 5, 5), (3, 2, 3, 3), (1, 1), (1, 1), (1, 1), 1),
     ((8, 6, 28, 28), (8, 6, 3, 3), (1, 1), (1, 1), (1, 1), 1),
     ((1, 2, 4, 3000), (2, 2, 3, 3), (1, 2), (1, 1), (1, 1), 1),
+    ((3, 40, 7, 7), (72, 40, 3, 3), (1, 1), (1, 1), (1, 1), 1),  # panels that span rows and images
+    ((3, 72, 8, 9), (48, 72, 1, 1), (1, 1), (0, 0), (1, 1), 1),
+    ((2, 48, 10, 9), (64, 24, 3, 2), (1, 1), (2, 3), (2, 2), 2),
+    ((2, 4, 300, 300), (3, 4, 3, 3), (1, 1), (1, 1), (1, 1), 1),  # bands of rows
+    ((2, 20, 9, 9), (40, 1, 3, 3), (2, 2), (1, 1), (1, 1), 20),
+    ((2, 3, 6, 6), (4, 3, 2, 2), (1, 1), (4, 4), (1, 1), 1),  # windows that see nothing but padding
 ]
 
 
@@ -264,6 +270,46 @@ def test_conv2d_keeps_a_nan_where_it_belongs():
     want = np.zeros((6, 6), bool)
     want[:2, :2] = True
     np.testing.assert_array_equal(np.isnan(y[0, 0]), want)
+
+
+SPREADS = [
+    # x, w, stride, padding, dilation, groups
+    ((2, 3, 6, 7), (4, 3, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((2, 20, 7, 7), (40, 20, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((2, 4, 9, 8), (6, 2, 3, 2), (2, 3), (1, 2), (2, 1), 2),
+    ((2, 4, 9, 9), (4, 1, 3, 3), (2, 2), (1, 1), (1, 1), 4),
+    ((2, 3, 5, 5), (3, 1, 3, 3), (1, 1), (2, 2), (1, 1), 3),
+    ((1, 3, 8, 8), (5, 3, 3, 3), (1, 1), (0, 0), (1, 1), 1),
+    ((2, 3, 5, 5), (9, 3, 1, 1), (1, 1), (0, 0), (1, 1), 1),
+]
+
+
+def sums_of_terms(x, w, g, stride, padding, dilation, groups):
+    """y, gx and gw term by term, over the pixels inside the image alone."""
+    (F, C, KH, KW), y, gx, gw = w.shape, np.zeros(g.shape), np.zeros(x.shape), np.zeros(w.shape)
+    for f, c, ky, kx, oy, ox in np.ndindex(F, C, KH, KW, *g.shape[2:]):
+        r, q = oy * stride[0] - padding[0] + ky * dilation[0], ox * stride[1] - padding[1] + kx * dilation[1]
+        channel = f // (F // groups) * C + c
+        if 0 <= r < x.shape[2] and 0 <= q < x.shape[3]:
+            y[:, f, oy, ox] += x[:, channel, r, q] * w[f, c, ky, kx]
+            gx[:, channel, r, q] += g[:, f, oy, ox] * w[f, c, ky, kx]
+            gw[f, c, ky, kx] += (g[:, f, oy, ox] * x[:, channel, r, q]).sum()
+    return y, gx, gw
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan], ids=str)
+@pytest.mark.parametrize("where", ["x", "w", "g"])
+@pytest.mark.parametrize("case", SPREADS, ids=lambda c: f"{c[0]}-{c[1]}")
+@np.errstate(invalid="ignore")
+def test_conv2d_spreads_what_is_not_finite_no_further_than_its_sums(case, where, value):
+    x_shape, w_shape, *static = case
+    x, w = make(x_shape), make(w_shape)
+    g = make(conv.conv2d(x, w, None, *static).shape)
+    array = {"x": x, "w": w, "g": g}[where]
+    array.flat[0] = array.flat[array.size // 2] = value
+    got = conv.conv2d(x, w, None, *static), conv.conv2d_grad_x(g, w, x_shape, *static), conv.conv2d_grad_w(g, x, w_shape, *static)
+    for result, want in zip(got, sums_of_terms(x, w, g, *static), strict=True):
+        np.testing.assert_allclose(result, want, rtol=1e-4, atol=1e-4)
 
 
 # ---- pooling

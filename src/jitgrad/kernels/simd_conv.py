@@ -1,7 +1,12 @@
-"""Vector micro-kernels of the convolutions, as those of simd.py."""
+"""Vector micro-kernels of the convolutions, as those of simd.py.
+
+A vector of pixels is three numbers in an array `spots`: where it is read, where it is written, and how many of its lanes are
+pixels. A tile takes the vectors one behind the other, wherever they lie, so that rows of images need be no multiple of its width.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -10,133 +15,336 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from jitgrad.kernels.jit import njit
-from jitgrad.kernels.simd_code import PLAIN, WIDE, Begin, Emitter, multiply, multiply_dots
+from jitgrad.kernels.simd_code import PLAIN, VECTOR_BYTES, WIDE, Emitter
 
-TAP_ROWS, TAP_VECTORS = 8 if WIDE else 4, 3  # of the tiles of convolutions
-TAP_DOT_ROWS, TAP_DOT_COLUMNS = 8 if WIDE else 4, 3
+TAP_ROWS, TAP_VECTORS = 8 if WIDE else 4, 3  # filters and vectors of a tile
+ROW_VECTORS = 8  # of a tile of one filter
+ROW_DOTS = 9  # taps of one filter whose gradients are summed at a time
+SPOT = 3  # numbers that tell of a vector
 
 
-def _plain_taps(out, to, pitch, rows, width, more, a, at, b, start, table, k, K):  # type: ignore[no-untyped-def]
-    for i in range(rows):
-        for j in range(width):
-            total = out.dtype.type(0)
-            for t in range(K):
-                total += a[at + t * TAP_ROWS + i] * b[start + table[k + t] + j]
-            out[to + i * pitch + j] = total + out[to + i * pitch + j] if more else total
+@njit(inline=True)
+def lanes(x):
+    """Numbers in a vector."""
+    return VECTOR_BYTES // x.itemsize
+
+
+def _plain_tile(out, base, pitch, rows, more, bias, row, a, at, a_step, b, start, spots, s, vectors, table, k, K):  # type: ignore[no-untyped-def]
+    for v in range(s, s + SPOT * vectors, SPOT):
+        source, to, width = spots[v : v + SPOT]
+        for i in range(rows):
+            for j in range(width):
+                total = out.dtype.type(0)
+                for t in range(K):
+                    total += a[at + t * a_step + i] * b[start + table[k + t] + source + j]
+                place = base + i * pitch + to + j
+                out[place] = total + (out[place] if more else bias[row + i])
+
+
+def _plain_taps(out, base, pitch, rows, more, bias, row, a, at, b, start, loose, spots, s, table, k, K):  # type: ignore[no-untyped-def]
+    _tile_of(out, base, pitch, rows, more, bias, row, a, at, TAP_ROWS, b, start, spots, s, TAP_VECTORS, table, k, K)
+
+
+def _plain_row_taps(out, base, pitch, rows, more, bias, row, a, at, b, start, loose, spots, s, table, k, K):  # type: ignore[no-untyped-def]
+    _tile_of(out, base, pitch, 1, more, bias, row, a, at, TAP_ROWS, b, start, spots, s, ROW_VECTORS, table, k, K)
+
+
+_tile_of = njit(_plain_tile)
+_TAP_ARRAYS = (0, 5, 7, 9, 12, 14)
+
+
+def _tap_types(*given: Any) -> Any:
+    return types.void(*(types.boolean if i in (4, 11) else x if i in _TAP_ARRAYS else types.intp for i, x in enumerate(given)))
 
 
 @intrinsic
-def _taps(typingctx, out, to, pitch, rows, width, more, a, at, b, start, table, k, K):  # type: ignore[no-untyped-def]
-    """out[to + i pitch + j] = (more and itself) + sum_t a[at + t TAP_ROWS + i] b[start + table[k + t] + j]
+def _taps(typingctx, out, base, pitch, rows, more, bias, row, a, at, b, start, loose, spots, s, table, k, K):  # type: ignore[no-untyped-def]
+    """out[base + i pitch + to + j] = (more ? itself : bias[row + i]) + sum_t a[at + t TAP_ROWS + i] b[start + table[k + t] + from + j]
 
-    for i < rows <= TAP_ROWS and j < width <= TAP_VECTORS vectors; all arrays flat.
+    for i < rows <= TAP_ROWS, and j < width of the TAP_VECTORS vectors (from, to, width) in spots[s:]; all arrays flat.
+    `loose`: whole vectors may be read where fewer numbers are wanted; a load that leaves lanes out takes a place among the multiply-adds.
     """
-    arrays = {0: out, 5: types.boolean, 6: a, 8: b, 10: table}
-    return types.void(*(arrays.get(i, types.intp) for i in range(13))), _taps_code
+    return _tap_types(out, base, pitch, rows, more, bias, row, a, at, b, start, loose, spots, s, table, k, K), _taps_code
+
+
+@intrinsic
+def _row_taps(typingctx, out, base, pitch, rows, more, bias, row, a, at, b, start, loose, spots, s, table, k, K):  # type: ignore[no-untyped-def]
+    """taps for one filter: i = 0 alone, and ROW_VECTORS vectors."""
+    return _tap_types(out, base, pitch, rows, more, bias, row, a, at, b, start, loose, spots, s, table, k, K), _row_taps_code
 
 
 def _taps_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
-    out, to, pitch, rows, width, more, a, at, b, start, table, k, K = args
+    return _tile_code(context, builder, sig, args, TAP_ROWS, TAP_VECTORS)
+
+
+def _row_taps_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+    return _tile_code(context, builder, sig, args, 1, ROW_VECTORS)
+
+
+def _vectors(c: Emitter, data: Any, at: Any, count: int) -> list[tuple[Any, Any, Any]]:
+    """The (from, to, mask of the lanes) of vectors."""
+    numbers = [c.builder.load(c.builder.gep(data, [c.builder.add(at, c.i64(i))])) for i in range(SPOT * count)]
+    return [(numbers[i], numbers[i + 1], c.lane_mask(numbers[i + 2], 0)) for i in range(0, SPOT * count, SPOT)]
+
+
+def _tile_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any, most: int, count: int) -> Any:
+    _, base, pitch, rows, more, _, row, _, at, _, start, loose, _, s, _, k, K = args
     c = Emitter(context, builder, sig.args[0].dtype)
-    out_data, table_data = c.array(sig.args[0], out).data, c.array(sig.args[10], table).data
+    out, bias, a, b, spots, table = (c.array(sig.args[i], args[i]).data for i in _TAP_ARRAYS)
+    vectors = _vectors(c, spots, s, count)
+    begins = [builder.gep(b, [builder.add(start, source)]) for source, _, _ in vectors]
+    weights, offsets = builder.gep(a, [at]), builder.gep(table, [k])
+    totals = [[c.alloca(c.zero) for _ in vectors] for _ in range(most)]
 
-    def row_of_b(t: Any) -> Any:
-        return builder.add(start, builder.load(builder.gep(table_data, [builder.add(k, t)])))
+    def sums(load: Callable[[Any, Any, Any], Any]) -> None:
+        with cgutils.for_range(builder, K) as loop:
+            offset = builder.load(builder.gep(offsets, [loop.index]))
+            xs = [load(begin, offset, mask) for begin, (_, _, mask) in zip(begins, vectors, strict=True)]
+            step = builder.mul(loop.index, c.i64(TAP_ROWS))
+            for r in range(most):
+                factor = c.broadcast(builder.load(builder.gep(weights, [builder.add(step, c.i64(r))])), c.vector)
+                for x, total in zip(xs, totals[r], strict=True):
+                    c.multiply_add(factor, x, total)
 
-    places = (out_data, to, pitch, rows, width), (c.array(sig.args[6], a).data, at, None, c.i64(TAP_ROWS))
-    begin = Begin(out_data, to, pitch, more)
-    multiply(c, (TAP_ROWS, TAP_VECTORS), *places, c.array(sig.args[8], b).data, row_of_b, K, begin)
+    with builder.if_else(loose) as (whole, parts):
+        with whole:
+            sums(lambda begin, offset, _: builder.load(c.vector_at(begin, offset), align=c.itemsize))
+        with parts:
+            sums(c.load)
+    for r, i in enumerate(c.clamped(rows, most)):
+        real = c.broadcast(builder.icmp_signed("<", c.i64(r), rows), c.mask)
+        line = builder.add(base, builder.mul(i, pitch))
+        with builder.if_else(more) as (others, first):  # added last: sums of stretches of k err less than one sum
+            with others:
+                for (_, to, mask), total in zip(vectors, totals[r], strict=True):
+                    builder.store(builder.fadd(c.load(out, builder.add(line, to), mask), builder.load(total)), total)
+            with first:
+                begin = c.broadcast(builder.load(builder.gep(bias, [builder.add(row, i)])), c.vector)
+                for total in totals[r]:
+                    builder.store(builder.fadd(begin, builder.load(total)), total)
+        for (_, to, mask), total in zip(vectors, totals[r], strict=True):
+            c.store(builder.load(total), out, builder.add(line, to), builder.and_(mask, real))
     return context.get_dummy_value()
 
 
-def _plain_tap_dots(out, rows, a, at, a_row, b, start, table, k, columns, K):  # type: ignore[no-untyped-def]
+def _plain_row_dots(out, a, at, b, start, spots, s, vectors, table, k, columns):  # type: ignore[no-untyped-def]
+    for j in range(columns):
+        total = out.dtype.type(0)
+        for v in range(s, s + SPOT * vectors, SPOT):
+            source, to, width = spots[v : v + SPOT]
+            for i in range(width):
+                total += a[at + to + i] * b[start + table[k + j] + source + i]
+        out[j] = total
+
+
+@intrinsic
+def _row_dots(typingctx, out, a, at, b, start, spots, s, vectors, table, k, columns):  # type: ignore[no-untyped-def]
+    """out[j] = sum over the vectors (from, to, width) in spots[s:], i < width, of a[at + to + i] b[start + table[k + j] + from + i]
+
+    for j < columns <= ROW_DOTS; out has room for whole vectors; all arrays flat.
+    """
+    arrays = {0: out, 1: a, 3: b, 5: spots, 8: table}
+    return types.void(*(arrays.get(i, types.intp) for i in range(11))), _row_dots_code
+
+
+def _row_dots_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+    _, _, at, _, start, _, s, vectors, _, k, columns = args
+    c = Emitter(context, builder, sig.args[0].dtype)
+    out, a, b, spots, table = (c.array(sig.args[i], args[i]).data for i in (0, 1, 3, 5, 8))
+    starts = [builder.add(start, builder.load(builder.gep(table, [builder.add(k, j)]))) for j in c.clamped(columns, ROW_DOTS)]
+    begins = [builder.gep(b, [i]) for i in starts]
+    totals = [c.alloca(c.zero) for _ in starts]
+    with cgutils.for_range(builder, vectors) as loop:
+        ((source, to, mask),) = _vectors(c, spots, builder.add(s, builder.mul(loop.index, c.i64(SPOT))), 1)
+        y = c.load(a, builder.add(at, to), mask)
+        for begin, total in zip(begins, totals, strict=True):
+            c.multiply_add(y, c.load(begin, source, mask), total)
+    sums = [builder.load(total) for total in totals]
+    for i, total in enumerate(c.horizontal_sums(sums + [c.zero] * (-len(sums) % c.lanes))):
+        builder.store(total, c.vector_at(out, c.i64(i * c.lanes)), align=c.itemsize)
+    return context.get_dummy_value()
+
+
+def _plain_gather(out, to, pitch, x, start, parts, p, count, table, k, K):  # type: ignore[no-untyped-def]
+    for t in range(K):
+        for v in range(p, p + SPOT * (count or TAP_VECTORS), SPOT):
+            source, column, width = parts[v : v + SPOT]
+            for j in range(width):
+                out[to + t * pitch + column + j] = x[start + table[k + t] + source + j]
+
+
+@intrinsic
+def _gather(typingctx, out, to, pitch, x, start, parts, p, count, table, k, K):  # type: ignore[no-untyped-def]
+    """out[to + t pitch + column + j] = x[start + table[k + t] + from + j] for t < K
+
+    and j < width of so many (from, column, width) in parts[p:], each at most a vector. A count of 0 stands for TAP_VECTORS whole
+    ones, side by side in out; all arrays flat.
+    """
+    arrays = {0: out, 3: x, 5: parts, 8: table}
+    return types.void(*(arrays.get(i, types.intp) for i in range(11))), _gather_code
+
+
+def _gather_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+    _, to, pitch, _, start, _, p, count, _, k, K = args
+    c = Emitter(context, builder, sig.args[0].dtype)
+    out, x, parts, table = (c.array(sig.args[i], args[i]).data for i in (0, 3, 5, 8))
+    begin, first, offsets = builder.gep(x, [start]), builder.gep(out, [to]), builder.gep(table, [k])
+    with builder.if_else(builder.icmp_signed("==", count, c.i64(0))) as (whole, some):
+        with whole:
+            begins = [builder.gep(begin, [source]) for source, _, _ in _vectors(c, parts, p, TAP_VECTORS)]
+            with cgutils.for_range(builder, K) as tap:
+                offset, line = builder.load(builder.gep(offsets, [tap.index])), builder.mul(tap.index, pitch)
+                for i, source in enumerate(begins):
+                    value = builder.load(c.vector_at(source, offset), align=c.itemsize)
+                    builder.store(value, c.vector_at(first, builder.add(line, c.i64(i * c.lanes))), align=c.itemsize)
+        with some, cgutils.for_range(builder, K) as tap:
+            offset, line = builder.load(builder.gep(offsets, [tap.index])), builder.mul(tap.index, pitch)
+            with cgutils.for_range(builder, count) as part:
+                ((source, column, mask),) = _vectors(c, parts, builder.add(p, builder.mul(part.index, c.i64(SPOT))), 1)
+                c.store(c.load(begin, builder.add(offset, source), mask), first, builder.add(line, column), mask)
+    return context.get_dummy_value()
+
+
+def _plain_transpose(out, to, pitch, x, at, x_pitch, rows, columns):  # type: ignore[no-untyped-def]
     for i in range(rows):
         for j in range(columns):
-            total = out.dtype.type(0)
-            for t in range(K):
-                total += a[at + i * a_row + t] * b[start + table[k + j] + t]
-            out[i * TAP_DOT_COLUMNS + j] = total
+            out[to + j * pitch + i] = x[at + i * x_pitch + j]
 
 
 @intrinsic
-def _tap_dots(typingctx, out, rows, a, at, a_row, b, start, table, k, columns, K):  # type: ignore[no-untyped-def]
-    """out[i TAP_DOT_COLUMNS + j] = sum_t a[at + i a_row + t] b[start + table[k + j] + t], the lanes of a vector along t
-
-    for i < rows <= TAP_DOT_ROWS and j < columns <= TAP_DOT_COLUMNS; what out holds for others means nothing; all arrays flat.
-    """
-    arrays = {0: out, 2: a, 5: b, 7: table}
-    return types.void(*(arrays.get(i, types.intp) for i in range(11))), _tap_dots_code
+def _transpose(typingctx, out, to, pitch, x, at, x_pitch, rows, columns):  # type: ignore[no-untyped-def]
+    """out[to + j pitch + i] = x[at + i x_pitch + j] for i < rows and j < columns, both at most the lanes of a vector; all arrays flat."""
+    return types.void(out, types.intp, types.intp, x, *[types.intp] * 4), _transpose_code
 
 
-def _tap_dots_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
-    _, rows, _, at, a_row, _, start, _, k, columns, K = args
+def _transpose_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+    _, to, pitch, _, at, x_pitch, rows, columns = args
     c = Emitter(context, builder, sig.args[0].dtype)
-    out_data, a_data, b_data, table = (c.array(sig.args[i], args[i]).data for i in (0, 2, 5, 7))
-    size = TAP_DOT_ROWS, TAP_DOT_COLUMNS
-    from_column = [builder.add(start, builder.load(builder.gep(table, [builder.add(k, j)]))) for j in c.clamped(columns, size[1])]
-    totals = multiply_dots(c, size, rows, (a_data, at, a_row), (b_data, from_column), K)
-    totals += [c.zero] * (-len(totals) % c.lanes)
-    for i, total in enumerate(c.horizontal_sums(totals)):
-        builder.store(total, c.vector_at(out_data, c.i64(i * c.lanes)), align=c.itemsize)
+    out, x = c.array(sig.args[0], args[0]).data, c.array(sig.args[3], args[3]).data
+    wide = c.lane_mask(columns, 0)
+    lines = [c.load(x, builder.add(at, builder.mul(i, x_pitch)), wide) for i in c.clamped(rows, c.lanes)]
+    distance = 1
+    while distance < c.lanes:  # blocks of so many rows and columns change places with those across the diagonal
+        low = [lane + c.lanes - distance if lane & distance else lane for lane in range(c.lanes)]
+        high = [lane + c.lanes if lane & distance else lane + distance for lane in range(c.lanes)]
+        for i in range(c.lanes):
+            if not i & distance:
+                pair = lines[i], lines[i + distance]
+                lines[i], lines[i + distance] = (builder.shuffle_vector(*pair, _places(order)) for order in (low, high))
+        distance *= 2
+    tall = c.lane_mask(rows, 0)
+    for j, line in enumerate(lines):
+        with builder.if_then(builder.icmp_signed("<", c.i64(j), columns)):
+            c.store(line, out, builder.add(to, builder.mul(c.i64(j), pitch)), tall)
     return context.get_dummy_value()
 
 
-def _plain_low_tile(out, to, pitch, rows, width, more, a, at, a_row, b, start, b_pitch, K):  # type: ignore[no-untyped-def]
-    for i in range(rows):
-        for j in range(width):
-            total = out.dtype.type(0)
-            for k in range(K):
-                total += a[at + i * a_row + k] * b[start + k * b_pitch + j]
-            out[to + i * pitch + j] = total + out[to + i * pitch + j] if more else total
+def _places(order: list[int]) -> ir.Constant:
+    return ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order)
 
 
-@intrinsic
-def _low_tile(typingctx, out, to, pitch, rows, width, more, a, at, a_row, b, start, b_pitch, K):  # type: ignore[no-untyped-def]
-    """out[to + i pitch + j] = (more and itself) + sum_k a[at + i a_row + k] b[start + k b_pitch + j]
-
-    for i < rows <= TAP_ROWS and j < width <= TAP_VECTORS vectors; all arrays flat.
-    """
-    arrays = {0: out, 5: types.boolean, 6: a, 9: b}
-    return types.void(*(arrays.get(i, types.intp) for i in range(13))), _low_tile_code
-
-
-def _low_tile_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
-    out, to, pitch, rows, width, more, a, at, a_row, b, start, b_pitch, K = args
-    c = Emitter(context, builder, sig.args[0].dtype)
-    out_data = c.array(sig.args[0], out).data
-    places = (out_data, to, pitch, rows, width), (c.array(sig.args[6], a).data, at, a_row, c.i64(1))
-    b_data = c.array(sig.args[9], b).data
-    begin = Begin(out_data, to, pitch, more)
-    multiply(c, (TAP_ROWS, TAP_VECTORS), *places, b_data, lambda k: builder.add(start, builder.mul(k, b_pitch)), K, begin)
-    return context.get_dummy_value()
-
-
-def _plain_add_row(out, to, x, at, n, value):  # type: ignore[no-untyped-def]
+def _plain_copy_row(out, to, x, at, n, more):  # type: ignore[no-untyped-def]
     for j in range(n):
-        out[to + j] = x[at + j] + value
+        out[to + j] = x[at + j] + out[to + j] if more else x[at + j]
 
 
 @intrinsic
-def _add_row(typingctx, out, to, x, at, n, value):  # type: ignore[no-untyped-def]
-    """out[to + j] = x[at + j] + value for j < n, all arrays flat: without the checks that make a loop over a short row slow."""
-    return types.void(out, types.intp, x, types.intp, types.intp, out.dtype), _add_row_code
+def _copy_row(typingctx, out, to, x, at, n, more):  # type: ignore[no-untyped-def]
+    """out[to + j] = x[at + j] + (more and itself) for j < n, all arrays flat: without the checks that make a loop over a short row slow."""
+    return types.void(out, types.intp, x, types.intp, types.intp, types.boolean), _copy_row_code
 
 
-def _add_row_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
-    out, to, x, at, n, value = args
+def _copy_row_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+    _, to, _, at, n, more = args
     c = Emitter(context, builder, sig.args[0].dtype)
-    out_data, x_data = c.array(sig.args[0], out).data, c.array(sig.args[2], x).data
-    more = c.broadcast(value, c.vector)
+    out, x = c.array(sig.args[0], args[0]).data, c.array(sig.args[2], args[2]).data
     steps = builder.sdiv(builder.add(n, c.i64(c.lanes - 1)), c.i64(c.lanes))
+    itself = c.broadcast(more, c.mask)
     with cgutils.for_range(builder, steps) as loop:
         j = builder.mul(loop.index, c.i64(c.lanes))
         mask = c.lane_mask(builder.sub(n, j), 0)
-        c.store(builder.fadd(c.load(x_data, builder.add(at, j), mask), more), out_data, builder.add(to, j), mask)
+        before = c.load(out, builder.add(to, j), builder.and_(mask, itself))
+        c.store(builder.fadd(c.load(x, builder.add(at, j), mask), before), out, builder.add(to, j), mask)
     return context.get_dummy_value()
 
 
-taps, tap_dots, low_tile, add_row = (
-    (njit(_plain_taps), njit(_plain_tap_dots), njit(_plain_low_tile), njit(_plain_add_row))
-    if PLAIN
-    else (_taps, _tap_dots, _low_tile, _add_row)
-)
+def _plain_deal_seconds(out, to, x, at, n, more):  # type: ignore[no-untyped-def]
+    for j in range(n):
+        out[to + 2 * j] = x[at + j] + out[to + 2 * j] if more else x[at + j]
+
+
+@intrinsic
+def _deal_seconds(typingctx, out, to, x, at, n, more):  # type: ignore[no-untyped-def]
+    """out[to + 2 j] = x[at + j] + (more and itself) for j < n, all arrays flat."""
+    return types.void(out, types.intp, x, types.intp, types.intp, types.boolean), _deal_seconds_code
+
+
+def _deal_seconds_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+    _, to, _, at, n, more = args
+    c = Emitter(context, builder, sig.args[0].dtype)
+    out, x = c.array(sig.args[0], args[0]).data, c.array(sig.args[2], args[2]).data
+    steps = builder.sdiv(builder.add(n, c.i64(c.lanes - 1)), c.i64(c.lanes))
+    itself = c.broadcast(more, c.mask)
+    evens = ir.Constant(c.mask, [1 - i % 2 for i in range(c.lanes)])
+    with cgutils.for_range(builder, steps) as loop:
+        j = builder.mul(loop.index, c.i64(c.lanes))
+        value = c.load(x, builder.add(at, j), c.lane_mask(builder.sub(n, j), 0))
+        for i in (0, c.lanes):
+            spread = builder.shuffle_vector(value, value, _places([(i + lane) // 2 for lane in range(c.lanes)]))
+            first = builder.mul(j, c.i64(2))
+            mask = builder.and_(c.lane_mask(builder.mul(builder.sub(n, j), c.i64(2)), i), evens)
+            place = builder.add(to, builder.add(first, c.i64(i)))
+            before = c.load(out, place, builder.and_(mask, itself))
+            c.store(builder.fadd(spread, before), out, place, mask)
+    return context.get_dummy_value()
+
+
+def _plain_fill_rows(out, to, pitch, rows, x, at, x_pitch, step, start, stop):  # type: ignore[no-untyped-def]
+    for r in range(rows):
+        for q in range(pitch):
+            out[to + r * pitch + q] = x[at + r * x_pitch + q * step] if start <= q < stop else 0
+
+
+@intrinsic
+def _fill_rows(typingctx, out, to, pitch, rows, x, at, x_pitch, step, start, stop):  # type: ignore[no-untyped-def]
+    """out[to + r pitch + q] = x[at + r x_pitch + q step] for start <= q < stop, else 0, for r < rows and q < pitch; step is 1 or 2."""
+    arrays = {0: out, 4: x}
+    return types.void(*(arrays.get(i, types.intp) for i in range(10))), _fill_rows_code
+
+
+def _fill_rows_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+    _, to, pitch, rows, _, at, x_pitch, step, start, stop = args
+    c = Emitter(context, builder, sig.args[0].dtype)
+    out, x = c.array(sig.args[0], args[0]).data, c.array(sig.args[4], args[4]).data
+    steps = builder.sdiv(builder.add(pitch, c.i64(c.lanes - 1)), c.i64(c.lanes))
+    with cgutils.for_range(builder, steps) as piece:
+        q = builder.mul(piece.index, c.i64(c.lanes))
+        width, low, high = (builder.sub(n, q) for n in (pitch, start, stop))
+        first, inside = builder.add(to, q), c.lane_mask(width, 0)
+        begin = builder.add(at, builder.mul(q, step))
+
+        def lines(ends: tuple[Any, Any], apart: int) -> None:
+            masks = [
+                builder.and_(c.lane_mask(ends[1], i), builder.not_(c.lane_mask(ends[0], i))) for i in range(0, apart * c.lanes, c.lanes)
+            ]
+            with cgutils.for_range(builder, rows) as loop:
+                place = builder.add(begin, builder.mul(loop.index, x_pitch))
+                values = [c.load(x, builder.add(place, c.i64(i * c.lanes)), mask) for i, mask in enumerate(masks)]
+                value = values[0] if apart == 1 else builder.shuffle_vector(*values, _places(list(range(0, 2 * c.lanes, 2))))
+                c.store(value, out, builder.add(first, builder.mul(loop.index, pitch)), inside)
+
+        with builder.if_else(builder.icmp_signed("==", step, c.i64(1))) as (ones, seconds):
+            with ones:
+                lines((low, high), 1)
+            with seconds:
+                # Of pairs the second is not wanted, and the last one may lie outside of x.
+                lines((builder.mul(low, c.i64(2)), builder.sub(builder.mul(high, c.i64(2)), c.i64(1))), 2)
+    return context.get_dummy_value()
+
+
+_PLAIN = (
+    _plain_taps, _plain_row_taps, _plain_row_dots, _plain_gather, _plain_transpose, _plain_copy_row, _plain_deal_seconds,
+    _plain_fill_rows,
+)  # fmt: skip
+_VECTORS = _taps, _row_taps, _row_dots, _gather, _transpose, _copy_row, _deal_seconds, _fill_rows
+taps, row_taps, row_dots, gather, transpose, copy_row, deal_seconds, fill_rows = tuple(map(njit, _PLAIN)) if PLAIN else _VECTORS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from jitgrad.autograd import Primitive, Tensor
@@ -13,6 +14,7 @@ from jitgrad.shapes import Shape, as_ints, as_pair, conv_size
 
 Pair = tuple[int, int]
 Sizes = tuple[int, ...]
+MOST = 1 << 48  # pixels of an image
 
 
 def _output_sizes(
@@ -38,13 +40,17 @@ def _output_sizes(
         )
     if bs is not None and bs != (F,):
         raise ShapeError(f"{name}: expected a bias ({F},) for the weight {ws}, given {bs}.")
+    if min(ws[2:]) < 1:
+        raise ShapeError(f"{name}: expected a kernel of at least one pixel, given the weight {ws}. Give each dim of the kernel a size.")
     sizes = tuple(conv_size(*each) for each in zip(xs[2:], ws[2:], stride, padding, dilation, strict=True))
-    if min(sizes) < 1 or min(ws[2:]) < 1:
+    if min(sizes) < 1:
         large, small = (" x ".join(map(str, s[2:])) for s in (ws, xs))
         raise ShapeError(
             f"{name}: the kernel {large} (dilation {dilation}) is larger than the input {small} with padding {padding}. "
             "Try a larger padding."
         )
+    if prod(sizes) > MOST:
+        raise ShapeError(f"{name}: the output's {dims} would be {sizes}, which no memory holds. Try a smaller padding than {padding}.")
     return sizes
 
 

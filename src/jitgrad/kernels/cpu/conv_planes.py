@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from jitgrad.kernels.jit import njit, prange
-from jitgrad.kernels.simd_conv import add_row
+from jitgrad.kernels.simd_conv import fill_rows
 
 
 @njit
 def fill(x, planes, lead, count, source, layout):
-    """planes[lead + (c, a, b, n, r, q)] = padded x[first + n, c, r*SH + a, q*SW + b], for n < here of `images` places.
+    """planes[lead + (c, a, b, n, r, q)] = padded x[first + n, c, r*SH + a, q*SW + b*apart], for n < here of `images` places.
 
-    `count` is (first, here, images), phases (A, B); `source` the (C, H, W), stride and padding of x; `layout` a plane's (HP, WP).
+    `count` is (first, here, images), phases (A, B, apart); `source` the (C, H, W), stride and padding of x; `layout` a plane's (HP, WP).
     """
-    (first, here, images), (A, B) = count
+    (first_image, here, images), (A, B, apart) = count
     (C, H, W), (SH, SW), (PH, PW) = source
     HP, WP = layout
     flat = x.reshape(x.size)
@@ -23,56 +23,40 @@ def fill(x, planes, lead, count, source, layout):
         channel, phase = divmod(rest, A * B)
         a, b = divmod(phase, B)
         image = lead + (rest * images + n) * HP * WP
-        left = b - PW  # column of x that q = 0 reads
+        left = b * apart - PW  # column of x that q = 0 reads
         start = min(WP, max(0, (SW - 1 - left) // SW))
         stop = max(start, min(WP, (W - left + SW - 1) // SW))
-        for r in range(HP):
-            y = r * SH + a - PH
-            to = np.uint64(image + r * WP)
-            if 0 <= y < H:
-                at = np.uint64((((first + n) * C + channel) * H + y) * W + left + start * SW)
-                for q in range(np.uint64(start)):
-                    planes[to + q] = 0
-                if SW == 1:
-                    add_row(planes, to + np.uint64(start), flat, at, stop - start, 0.0)
-                else:
-                    for q in range(np.uint64(stop - start)):
-                        planes[to + np.uint64(start) + q] = flat[at + q * np.uint64(SW)]
-                for q in range(np.uint64(stop), np.uint64(WP)):
-                    planes[to + q] = 0
-            else:
-                for q in range(np.uint64(WP)):
-                    planes[to + q] = 0
+        # Rows of the plane before the image, in it, and behind it.
+        first_row = min(HP, max(0, (PH - a + SH - 1) // SH))
+        last_row = max(first_row, min(HP, (H + PH - a + SH - 1) // SH))
+        at = (((first_image + n) * C + channel) * H + first_row * SH + a - PH) * W + left
+        for i in range(np.uint64(image), np.uint64(image + first_row * WP)):
+            planes[i] = 0
+        if SW <= 2:
+            fill_rows(planes, image + first_row * WP, WP, last_row - first_row, flat, at, SH * W, SW, start, stop)
+        else:
+            for r in range(last_row - first_row):
+                for q in range(WP):
+                    inside = start <= q < stop
+                    planes[image + (first_row + r) * WP + q] = flat[at + r * SH * W + q * SW] if inside else planes.dtype.type(0)
+        for i in range(np.uint64(image + last_row * WP), np.uint64(image + HP * WP)):
+            planes[i] = 0
 
 
 @njit
-def fill_outputs(g, planes, lead, count, geometry):
-    """planes[lead + (f, n, r, q)] = g[first + n, f, r, q], and zero outside of g."""
-    _, (F, _, _), (OH, OW), _, _, _, _, plane = geometry
-    zero, one = np.int64(0), np.int64(1)  # not literals, which have types of their own
-    fill(g, planes, lead, (count, (one, one)), ((F, OH, OW), (one, one), (zero, zero)), plane)
+def offsets(table, steps, phases, geometry):
+    """table[c, ky, kx] = offset of a tap in the planes of one group of channels.
 
-
-@njit
-def offsets(table, images, geometry):
-    """table[c, ky, kx] = offset of a tap in the planes of one group of channels."""
-    (_, C, _, _), (_, KH, KW), _, (SH, SW), _, (DH, DW), (groups, A, B), (HP, WP) = geometry
+    `steps`: distances of planes and of their rows; `phases`: how many rows and columns have, one for each column of the kernel where
+    `apart` is not 0.
+    """
+    (_, C, _, _), (_, KH, KW), _, (SH, SW), _, (DH, DW), groups = geometry
+    A, B, narrow = phases
     t = 0
     for c in range(C // groups):
         for ky in range(KH):
             qy, a = divmod(ky * DH, SH)
             for kx in range(KW):
-                qx, b = divmod(kx * DW, SW)
-                table[t] = ((c * A + a) * B + b) * images * HP * WP + qy * WP + qx
+                qx, b = (0, kx) if narrow else divmod(kx * DW, SW)
+                table[t] = ((c * A + a) * B + b) * steps[0] + qy * steps[1] + qx
                 t += 1
-
-
-@njit
-def turn(planes, turned, channels, size):
-    """turned[position, c] = planes[c, position]: what pixels hold in all channels lies side by side."""
-    for block in prange((size + 15) // 16):
-        first = np.int64(block) * 16
-        for c in range(channels):
-            at, to = np.uint64(c * size + first), np.uint64(first * channels + c)
-            for i in range(np.uint64(min(16, size - first))):
-                turned[to + i * np.uint64(channels)] = planes[at + i]

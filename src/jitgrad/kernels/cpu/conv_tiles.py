@@ -1,136 +1,236 @@
-"""Sums over taps of convolutions, by the tiles of simd.py: weights packed for them, the products, and their pixels stored."""
+"""Sums over taps of convolutions, by the tiles of simd_conv.py: weights packed for them, the vectors of pixels, the products.
+
+Pixels are counted in vectors, in one of two ways. Loose: each row of an image has vectors of its own, the last of them partly empty,
+which read the planes where they lie. Dense: vectors follow each other through rows and images, and what their taps read is first
+gathered into panels, which pays where many filters use it.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from jitgrad.kernels.cpu.fma import add_taps
 from jitgrad.kernels.jit import njit, prange
-from jitgrad.kernels.simd_code import VECTOR_BYTES
-from jitgrad.kernels.simd_conv import TAP_ROWS, TAP_VECTORS, add_row, taps
+from jitgrad.kernels.simd_conv import (
+    ROW_VECTORS,
+    SPOT,
+    TAP_ROWS,
+    TAP_VECTORS,
+    copy_row,
+    deal_seconds,
+    gather,
+    lanes,
+    row_taps,
+    taps,
+    transpose,
+)
 
-CHUNK = 480  # positions that one task adds up for TAP_ROWS filters: a multiple of every tile's width
-DEPTH = 128  # taps at a time: their weights stay in L1, and the pages of their channels in the TLB
+# As literals they would have types of their own, and what is called with them a form for each.
+ZERO, ONE = np.int64(0), np.int64(1)
+CHUNK = 10  # tiles that one task works out for all its filters
 FEW = 2  # filters of a group up to which a tile would be mostly empty
 
 
 @njit
 def pack(w, packed, groups):
     """packed[group, block, t, i] = w[block*TAP_ROWS + i of the group, t]; what lies behind the last filter means nothing."""
-    F = w.shape[0]
-    filters, K = F // groups, w.size // F
+    filters, K = w.shape[0] // groups, w.size // w.shape[0]
     flat = w.reshape(w.size)
     blocks = (filters + TAP_ROWS - 1) // TAP_ROWS
-    for block in prange(groups * blocks):
-        group, of = divmod(np.int64(block), blocks)
-        to, at = np.uint64(np.int64(block) * K * TAP_ROWS), np.uint64((group * filters + of * TAP_ROWS) * K)
-        rows = np.uint64(min(TAP_ROWS, filters - of * TAP_ROWS))
-        for t in range(np.uint64(K)):
-            for i in range(rows):
-                packed[to + t * np.uint64(TAP_ROWS) + i] = flat[at + i * np.uint64(K) + t]
+    for task in prange(groups * blocks):
+        group, block = divmod(np.int64(task), blocks)  # Numba counts parallel loops in uint64
+        at = (group * filters + block * TAP_ROWS) * K
+        rows = min(TAP_ROWS, filters - block * TAP_ROWS)
+        for t in range(0, K, lanes(w)):
+            to = (np.int64(task) * K + t) * TAP_ROWS
+            transpose(packed, to, TAP_ROWS, flat, at + t, K, rows, min(lanes(w), K - t))
 
 
 @njit
-def flip(w, packed, table, starts, images, geometry):
-    """The taps (f, ky, kx) that reach each phase of the input: their offsets in the planes of outputs, their weights per channel."""
-    (_, C, _, _), (F, KH, KW), _, (SH, SW), _, (DH, DW), (groups, A, B), (HP, WP) = geometry
-    filters, channels = F // groups, C // groups
-    blocks, size = (channels + TAP_ROWS - 1) // TAP_ROWS, KH * KW
-    place = np.empty(table.size, np.int64)  # of a tap in the weights of one channel
+def pack_flipped(w, packed, groups):
+    """packed[group, block, t, i] = the weight of channel block*TAP_ROWS + i of the group for t = (f, -ky, -kx)."""
+    F, channels = w.shape[:2]
+    filters, size = F // groups, w.shape[2] * w.shape[3]
+    flat = w.reshape(w.size)
+    blocks = (channels + TAP_ROWS - 1) // TAP_ROWS
+    for task in prange(F):
+        group, f = divmod(np.int64(task), filters)
+        for block in range(blocks):  # the weights of a filter are read in one run
+            at = (np.int64(task) * channels + block * TAP_ROWS) * size
+            to = (((group * blocks + block) * filters + f) * size + size - 1) * TAP_ROWS
+            rows = min(TAP_ROWS, channels - block * TAP_ROWS)
+            for tap in range(0, size, lanes(w)):
+                transpose(packed, to - tap * TAP_ROWS, -TAP_ROWS, flat, at + tap, size, rows, min(lanes(w), size - tap))
+
+
+@njit
+def flip(w, packed, table, starts, steps, geometry, phases):
+    """The taps (f, ky, kx) that reach each phase of the input: their offsets in the planes of outputs, their weights per channel.
+
+    `steps` are the distances of filters and rows in the planes.
+    """
+    _, (F, KH, KW), _, (SH, SW), _, (DH, DW), groups = geometry
+    A, B = phases
+    filters, channels, size = F // groups, w.shape[1], KH * KW
+    blocks = (channels + TAP_ROWS - 1) // TAP_ROWS
     t = 0
     for phase in range(A * B):
-        a, b = divmod(phase, B)
         starts[phase] = t
         for f in range(filters):
-            for ky in range(KH):
-                for kx in range(KW):
-                    if ky * DH % SH == a and kx * DW % SW == b:
-                        table[t] = f * images * HP * WP - ky * DH // SH * WP - kx * DW // SW
-                        place[t] = f * channels * size + ky * KW + kx
-                        t += 1
+            for tap in range(size):
+                ky, kx = divmod(tap, KW)
+                if ky * DH % SH * B + kx * DW % SW == phase:
+                    table[t] = f * steps[0] - ky * DH // SH * steps[1] - kx * DW // SW
+                    t += 1
     starts[A * B] = t
     flat = w.reshape(w.size)
-    for block in prange(groups * blocks):
-        group, of = divmod(np.int64(block), blocks)
-        to = np.uint64(np.int64(block) * table.size * TAP_ROWS)
-        at = group * filters * channels * size + of * TAP_ROWS * size
-        rows = np.uint64(min(TAP_ROWS, channels - of * TAP_ROWS))
-        for t in range(table.size):
-            first, line = np.uint64(at + place[t]), to + np.uint64(t * TAP_ROWS)
-            for i in range(rows):
-                packed[line + i] = flat[first + i * np.uint64(size)]
+    for task in prange(groups * blocks):
+        group, block = divmod(np.int64(task), blocks)
+        rows = min(TAP_ROWS, channels - block * TAP_ROWS)
+        to = np.uint64(np.int64(task) * t * TAP_ROWS)
+        for phase in range(A * B):
+            for f in range(filters):
+                at = np.uint64(((group * filters + f) * channels + block * TAP_ROWS) * size)
+                for tap in range(size):
+                    ky, kx = divmod(tap, KW)
+                    if ky * DH % SH * B + kx * DW % SW == phase:
+                        for i in range(np.uint64(rows)):
+                            packed[to + i] = flat[at + i * np.uint64(size) + np.uint64(tap)]
+                        to += np.uint64(TAP_ROWS)
 
 
 @njit
-def _store(out, sums, at, bias, place, to, window, layout):
-    """The pixels among the positions of a chunk; out[to] is the first pixel of the first image."""
-    start, stop = place
-    (top, bottom, left, right), (SH, SW, y0, x0) = window
-    (F, H, W), (HP, WP) = layout
-    n, r = divmod(start // WP, HP)
-    at += start // WP * WP - start
-    for line in range(start // WP, (stop + WP - 1) // WP):
-        if top <= r < bottom:
-            low, high = max(left, start - line * WP), min(right, stop - line * WP)
-            first = to + n * F * H * W + (r * SH + y0) * W + x0
-            if SW == 1:
-                if low < high:
-                    add_row(out, first + low, sums, at + low, high - low, bias)
-            else:
-                for q in range(low, high):
-                    out[first + q * SW] = sums[np.uint64(at + q)] + bias
-        at += WP
-        r += 1
-        if r == HP:
-            r = 0
-            n += 1
+def place_vectors(spots, few, columns, panel, domain, source, target):
+    """The (from, to, width) of all vectors of so many images, rows and columns, and some of no width behind them; how many they are.
 
-
-@njit
-def products(planes, table, weights, bias, out, sums, count, layout):
-    """out[n, f, pixel] = bias[f] + sum over taps first <= t < last of weights[f, t] planes[table[t] + position].
-
-    `count`: first image, images and start of the planes; taps first, last, all; groups, filters and planes of a group; the window
-    of a plane that holds pixels and how they map to `out`. `layout`: (filters, rows, columns) of out, (HP, WP) of a plane.
+    `few` numbers are in a vector, `columns` in a tile; `panel` is the size of a panel where vectors are dense, else 0. `source` and
+    `target` are the distances of images and rows; target ends with whether tiles are written where they belong, else on a page.
     """
-    (image, here, lead), (first, last, every), (groups, filters, pitch), window = count
-    # All as numbers: parallel loops take no tuples from outside.
-    (OF, OH, OW), (HP, WP) = layout
-    (top, bottom, left, right), (SH, SW, y0, x0) = window
-    begin, end = top * WP + left, (bottom - 1) * WP + right  # positions from the first pixel of an image to its last
-    width = TAP_VECTORS * VECTOR_BYTES // planes.itemsize
-    # Small images follow each other in one run of positions, if that makes fewer tiles than a run for each.
-    alone = here * ((end - begin + width - 1) // width)
-    span = here if ((here - 1) * HP * WP + end - begin + width - 1) // width < alone else 1
-    run = (span - 1) * HP * WP + end - begin
-    chunks = (run + CHUNK - 1) // CHUNK
-    blocks = (filters + TAP_ROWS - 1) // TAP_ROWS
-    flat = out.reshape(out.size)
-    shares = sums.shape[0]
-    tasks = here // span * chunks * groups * blocks
-    for share in prange(shares):
-        mine = sums[share]
-        for task in range(np.int64(share) * tasks // shares, (np.int64(share) + 1) * tasks // shares):
-            rest, block = divmod(task, groups * blocks)
-            n, chunk = divmod(rest, chunks)
-            group, block = divmod(block, blocks)
-            rows = min(TAP_ROWS, filters - block * TAP_ROWS)
-            start = begin + chunk * CHUNK
-            size = min(CHUNK, begin + run - start)
-            at = lead + group * pitch + n * HP * WP + start
-            w = (group * blocks + block) * every * TAP_ROWS
-            if filters <= FEW:
-                for i in range(rows):
-                    add_taps(mine, i * CHUNK, size, weights, w + first * TAP_ROWS + i, TAP_ROWS, planes, table, first, last, at)
+    (here, R, Q), (image, row), (out_image, out_row, direct) = domain, source, target
+    line = Q if panel else (Q + few - 1) // few * few  # positions of a row
+    count = (here * R * line + few - 1) // few
+    for v in range(count):
+        (n, r), q = divmod(v * few // line, R), v * few % line
+        column = v * few % columns
+        s = v * SPOT
+        spots[s] = v * few // columns % CHUNK * panel + column if panel else n * image + r * row + q
+        spots[s + 1] = n * out_image + r * out_row + q if direct else column
+        spots[s + 2] = min(few, here * R * Q - v * few if panel else Q - q)
+    for s in range(count * SPOT, min(count + ROW_VECTORS, spots.size // SPOT) * SPOT):
+        spots[s] = 0
+    return count
+
+
+@njit
+def _gather_panels(planes, shift, table, k, K, work, to, panel, tiles, parts, domain, source):
+    """work[to + panel tile + (t, j)] = what tap k + t reads for pixel j of a tile, for t < K and the tiles first <= tile < last."""
+    (here, R, Q), (image, row) = domain, source
+    columns = TAP_VECTORS * lanes(planes)
+    for tile in range(tiles[0], tiles[1]):
+        p, stop = tile * columns, min((tile + 1) * columns, here * R * Q)
+        count = 0
+        while p < stop:
+            (n, r), q = divmod(p // Q, R), p % Q
+            run = min(min(Q - q, stop - p), lanes(planes))
+            parts[count * SPOT] = n * image + r * row + q
+            parts[count * SPOT + 1] = p - tile * columns
+            parts[count * SPOT + 2] = run
+            p += run
+            count += 1
+        if count == TAP_VECTORS and p == (tile + 1) * columns:
+            count = 0  # all are whole
+        gather(work, to + (tile - tiles[0]) * panel, columns, planes, shift, parts, ZERO, count, table, k, K)
+
+
+@njit
+def _deal(out, base, pitch, rows, page, at, columns, tile, line, more, domain, target):
+    """Writes, or adds, what a tile has put on its page to where it belongs."""
+    (here, R, Q), (out_image, out_row, step) = domain, target
+    if line == Q and out_row == Q and step == 1:  # rows follow each other, as the pixels do
+        R, Q, line = 1, R * Q, R * Q
+    p, stop = tile * columns, min((tile + 1) * columns, here * R * line)
+    while p < stop:
+        (n, r), q = divmod(p // line, R), p % line
+        run = min(line - q, stop - p)
+        size = min(run, Q - q)
+        to, source = base + n * out_image + r * out_row + q * step, at + p - tile * columns
+        for i in range(rows):
+            if step == 1:
+                copy_row(out, to + i * pitch, page, source + i * columns, size, more)
+            elif step == 2:
+                deal_seconds(out, to + i * pitch, page, source + i * columns, size, more)
             else:
-                for t in range(first, max(last, first + 1), DEPTH):
-                    depth = min(DEPTH, last - t)
-                    for j in range(0, size, width):
-                        columns = min(width, size - j)
-                        taps(mine, j, CHUNK, rows, columns, t > first, weights, w + t * TAP_ROWS, planes, at + j, table, t, depth)
-            for i in range(rows):
-                row = group * filters + block * TAP_ROWS + i
-                b = bias[row] if bias.size else bias.dtype.type(0)
-                to = ((image + n) * OF + row) * OH * OW
-                inside = ((top, bottom, left, right), (SH, SW, y0, x0))
-                _store(flat, mine, i * CHUNK, b, (start, start + size), to, inside, ((OF, OH, OW), (HP, WP)))
+                first = to + i * pitch
+                for j in range(size):
+                    before = out[first + j * step] if more else out.dtype.type(0)
+                    out[first + j * step] = page[np.uint64(source + i * columns + j)] + before
+        p += run
+
+
+@njit
+def page_size(x):
+    """Numbers of a tile that is not written where it belongs at once."""
+    return max(TAP_ROWS * TAP_VECTORS, FEW * ROW_VECTORS) * lanes(x)
+
+
+@njit
+def _tile(out, to, pitch, rows, how, bias, row, a, data, spots, s, offsets, place, K):
+    """The sums of a tile of filters and vectors, over K taps; for few filters one filter at a time."""
+    (at, k), (thin, loose, more), (packed, weights) = place, how, a
+    if thin:
+        for i in range(rows):
+            row_taps(out, to + i * pitch, pitch, 1, more, bias, row + i, packed, weights + i, data, at, loose, spots, s, offsets, k, K)
+    else:
+        taps(out, to, pitch, rows, more, bias, row, packed, weights, data, at, loose, spots, s, offsets, k, K)
+
+
+@njit
+def products(planes, table, packed, bias, out, work, spots, lines, numbers, domain, source, target):
+    """out[n, f, pixel] = bias[f] + sum over taps first <= t < last of packed[f, t] planes[table[t] + place of the pixel].
+
+    `numbers`: starts of the planes and of out; taps first, last, all, at a time; groups, filters, planes of a group, numbers of
+    a channel of out; elements of a panel or 0, shares of the work, whether
+    vectors may be read whole. `domain`, `source`, `target`, `spots`: see place_vectors; each
+    share has room behind the spots; `lines`: rows of a panel. Behind the bias are TAP_ROWS zeros.
+    """
+    (shift, begin), (first, last, every, depth), (groups, filters, pitch, channel), (panel, shares, loose) = numbers
+    thin, loose = filters <= FEW, loose or panel > 0
+    few = lanes(planes)
+    columns = (ROW_VECTORS if thin else TAP_VECTORS) * few
+    # All as numbers: parallel loops take no tuples from outside.
+    (here, R, Q), (image, row), (out_image, out_row, step) = domain, source, target
+    # Pixels that follow each other in out are written at once, those of a vector that spans rows or images are not.
+    direct = step == 1 and (not panel or (out_row == Q and (here == 1 or R * Q % few == 0)))
+    count = place_vectors(spots, few, columns, panel, domain, source, (out_image, out_row, direct))
+    tiles = (count * few + columns - 1) // columns
+    chunks, blocks = (tiles + CHUNK - 1) // CHUNK, (filters + TAP_ROWS - 1) // TAP_ROWS
+    data, offsets = (work, lines) if panel else (planes, table)
+    # A task is one block of filters; where it gathers panels, as many as leave something to do for every share.
+    pieces = max(1, min(blocks, shares // max(1, chunks * groups))) if panel else blocks
+    tasks, room = chunks * groups * pieces, work.size // shares
+    page_room, line = page_size(work), Q if panel else (Q + few - 1) // few * few
+    for share in prange(shares):
+        page = np.int64(share) * room
+        parts = spots[spots.size - (np.int64(share) + 1) * TAP_VECTORS * few * SPOT :]
+        for task in range(np.int64(share) * tasks // shares, (np.int64(share) + 1) * tasks // shares):
+            rest, piece = divmod(task, pieces)
+            chunk, group = divmod(rest, groups)
+            top, bottom = chunk * CHUNK, min((chunk + 1) * CHUNK, tiles)
+            dims, fro, goal = (here, R, Q), (image, row), (out_image, out_row, step)
+            for k in range(first, max(last, first + 1), depth):
+                size, place = min(depth, last - k), (shift + group * pitch, k)
+                if panel:
+                    to = page + page_room
+                    _gather_panels(planes, place[0], table, k, size, work, to, panel, (top, bottom), parts, dims, fro)
+                    place = (to, ZERO)
+                for block in range(piece * blocks // pieces, (piece + 1) * blocks // pieces):
+                    f = group * filters + block * TAP_ROWS
+                    a = (packed, ((group * blocks + block) * every + k) * TAP_ROWS)
+                    rows, to = min(TAP_ROWS, filters - block * TAP_ROWS), begin + f * channel
+                    for tile in range(top, bottom):
+                        s = tile * (columns // few) * SPOT
+                        if direct:
+                            _tile(out, to, channel, rows, (thin, loose, k > first), bias, f, a, data, spots, s, offsets, place, size)
+                        else:  # the zeros behind the bias where it has been added
+                            b = f if k == first else bias.size - TAP_ROWS
+                            _tile(work, page, columns, rows, (thin, loose, False), bias, b, a, data, spots, s, offsets, place, size)
+                            _deal(out, to, channel, rows, work, page, columns, tile, line, k > first, dims, goal)

@@ -1,0 +1,117 @@
+"""How a convolution is cut: its geometry, the planes, bands and waves, and whether panels are gathered."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from jitgrad.kernels.cpu.conv_tiles import CHUNK, FEW
+from jitgrad.kernels.jit import workspace
+from jitgrad.kernels.simd_code import VECTOR_BYTES
+from jitgrad.kernels.simd_conv import ROW_VECTORS, SPOT, TAP_ROWS, TAP_VECTORS
+from jitgrad.shapes import conv_size
+
+WAVE = 1 << 21  # bytes of planes at a time
+PANEL_WAVE = 1 << 23  # where panels are gathered from them
+SPARE = 64  # numbers behind the planes that a vector may reach into
+FAR = 64  # rows of planes that a tile reads, up to which they stay near
+DEPTH = 384  # taps at a time: their weights stay in L1
+PANEL_DEPTH = 256  # taps of a panel at a time, whose tiles stay in L2
+
+Pair = tuple[int, int]
+# (N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups
+Geometry = tuple[Any, ...]
+# phases (A, B) and whether they are columns of the kernel, (HP, WP) of a plane, rows of the output in a band, images of a wave
+Layout = tuple[Any, ...]
+
+
+@lru_cache(1024)
+def geometry_of(
+    x_shape: tuple, w_shape: tuple, stride: Pair, padding: Pair, dilation: Pair, groups: int, flat: bool = True
+) -> Geometry:  # fmt: skip
+    """`flat`: a filter of one pixel that reads each pixel once sees images of one long row."""
+    F, _, KH, KW = w_shape
+    N, C, H, W = x_shape
+    if flat and (KH, KW) == stride == (1, 1) and padding == (0, 0):
+        return (N, C, 1, H * W), (F, KH, KW), (1, H * W), stride, padding, dilation, groups
+    out = tuple([conv_size(x_shape[i + 2], w_shape[i + 2], stride[i], padding[i], dilation[i]) for i in (0, 1)])
+    return x_shape, (F, KH, KW), out, stride, padding, dilation, groups
+
+
+@lru_cache(1024)
+def flipped_geometry(geometry: Geometry) -> Geometry:
+    """The geometry of the gradient of x where the stride is 1: g is correlated with the flipped weights."""
+    x_shape, (F, KH, KW), out, stride, padding, dilation, groups = geometry
+    rest = dilation[0] * (KH - 1) - padding[0], dilation[1] * (KW - 1) - padding[1]
+    return (x_shape[0], F, *out), (x_shape[1], KH, KW), x_shape[2:], stride, rest, dilation, groups
+
+
+def layout_of(geometry: Geometry, narrow: bool, itemsize: int, wave: int = WAVE) -> tuple[Layout, int]:
+    """How planes lie, and their size; 0 where x is read where it lies."""
+    (N, C, _, W), (_, KH, KW), (OH, OW), (SH, SW), padding, (DH, DW), _ = geometry
+    A, B = SH if KH > 1 else 1, KW if narrow else SW if KW > 1 else 1
+    reach = (KH - 1) * DH // SH
+    WP = OW
+    if not narrow:
+        # With stride 1 the padding on the right is the next row's on the left.
+        WP = W + padding[1] if SW == 1 and padding[1] >= 0 and W + padding[1] >= OW else OW + (KW - 1) * DW // SW
+    bands = -(-OH // max(1, wave // (C * A * B * WP * itemsize) - reach))
+    band = -(-OH // bands)
+    HP = band + reach
+    images = max(1, min(N, wave // (C * A * B * HP * WP * itemsize))) if band == OH else 1
+    size = C * A * B * images * HP * WP + (KW - 1) * DW + WP + SPARE
+    if (SH, SW) == (1, 1) and padding == (0, 0) and not narrow:
+        band, size = OH, 0
+    return ((A, B, narrow), (HP, WP), band, images), size
+
+
+def split(dtype: np.dtype, *sizes: int) -> list[np.ndarray]:
+    """Arrays that share the workspace, each aligned."""
+    padded = [-(-size // 16) * 16 for size in sizes]
+    buffer = workspace(sum(padded), dtype)
+    starts = [sum(padded[:i]) for i in range(len(padded))]
+    return [buffer[start : start + size] for start, size in zip(starts, sizes, strict=True)]
+
+
+def packed_size(groups: int, filters: int, places: int) -> int:
+    """Elements of weights in blocks of TAP_ROWS."""
+    return groups * -(-filters // TAP_ROWS) * TAP_ROWS * places
+
+
+def _way(geometry: Geometry, few: int) -> tuple[bool, bool]:
+    """Whether planes are narrow, one for each column of the kernel, and whether panels are gathered from them.
+
+    Rows that are no whole vectors leave lanes empty, and taps far apart miss the caches of memory and addresses. Panels cost moves.
+    Compared are the cycles of one tap of a tile.
+    """
+    (_, C, _, _), (F, KH, _), (OH, OW), _, _, _, groups = geometry
+    filters = F // groups
+    if filters <= FEW:
+        return False, False
+    tile = -(-filters // TAP_ROWS) * TAP_ROWS * TAP_VECTORS / 2
+    row = -(-OW // few) * few / OW
+    far = 1.2 if C // groups * KH > FAR else 1.0
+    moves = 8 + (10 * row * (OH + KH - 1) / (OH * KH) if row > 1 else 0)
+    dense = tile + moves < tile * row * far
+    return dense and row > 1, dense
+
+
+@lru_cache(1024)
+def plan_of(geometry: Geometry, dtype: np.dtype, threads: int) -> tuple:
+    """Layout and size of the planes; taps at a time, elements of a panel, shares; sizes of `spots` and `work`."""
+    (_, C, _, _), (_, KH, KW), (_, OW), _, _, _, groups = geometry
+    few, places = VECTOR_BYTES // dtype.itemsize, C // groups * KH * KW
+    narrow, dense = _way(geometry, few)
+    layout, size = layout_of(geometry, narrow, dtype.itemsize, PANEL_WAVE if dense else WAVE)
+    shares = 8 * threads if threads > 1 else 1
+    depth, panel = max(1, -(-places // max(1, -(-places // DEPTH)))), 0
+    if dense:
+        depth = -(-places // -(-places // PANEL_DEPTH))
+        panel = depth * TAP_VECTORS * few
+        shares = min(shares, 2 * threads)
+    rows = layout[1][0] * -(-max(OW, layout[1][1]) // few)
+    spots = (layout[3] * rows + ROW_VECTORS + shares * TAP_VECTORS * few) * SPOT
+    work = shares * (max(TAP_ROWS * TAP_VECTORS, FEW * ROW_VECTORS) * few + CHUNK * panel)
+    return layout, size, (depth, panel, shares), spots, work
