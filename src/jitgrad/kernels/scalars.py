@@ -47,6 +47,13 @@ class Pointwise(NamedTuple):
 
 TABLE: dict[str, Pointwise] = {}
 
+# Formulas that take the place of another where its last operand is one number for all elements. Those on the CPU are enough: a card
+# waits for memory.
+SPECIAL = {
+    "pow": {2.0: "square", 3.0: "cube", 0.5: "sqrt", -1.0: "inverse"},
+    "pow_grad_a": {2.0: "square_grad", 3.0: "cube_grad", 0.5: "sqrt_grad", -1.0: "inverse_grad"},
+}
+
 
 def pointwise(kinds: str, name: str | None = None) -> Callable[[FunctionType], FunctionType]:
     """Makes a formula a pointwise kernel; a second formula for other dtypes gives the `name` of the first."""
@@ -271,6 +278,34 @@ def integer_pow(a, b):
         a = like(a, a * a)
         b = b >> 1
     return y
+
+
+def square(a):
+    return a * a
+
+
+def cube(a):
+    return a * a * a
+
+
+def inverse(a):
+    return like(a, 1) / a
+
+
+def square_grad(g, a):
+    return g * (a + a)
+
+
+def cube_grad(g, a):
+    return g * (like(a, 3) * (a * a))
+
+
+def sqrt_grad(g, a):
+    return g * (like(a, 0.5) / sqrt(a))
+
+
+def inverse_grad(g, a):
+    return g * (like(a, -1) / (a * a))
 
 
 @pointwise("f f f -> f")
