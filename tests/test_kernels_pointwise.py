@@ -59,7 +59,7 @@ ORACLES: dict[str, Callable[..., np.ndarray]] = {
     "relu_grad": lambda g, y: np.where(y <= 0, 0, g),
     "tanh_grad": lambda g, y: g * (1 - y * y),
     "gelu": lambda x: x * phi(x),
-    "gelu_grad": lambda x: phi(x) + x * density(x),
+    "gelu_grad": lambda g, x: g * (phi(x) + x * density(x)),
 }
 KNOWN = {name: entry for name, entry in TABLE.items() if name in ORACLES}  # others are tested by the op table alone
 FORMS = [

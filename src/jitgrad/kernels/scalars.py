@@ -172,6 +172,12 @@ def power(a, b):
         return like(a, math.copysign(math.inf, a) if b % 2 == 1 else math.inf)
 
 
+@pointwise("f f -> f")
+def erf_grad(g, x):
+    """gx = g 2 / sqrt(pi) e^(-x^2)"""
+    return g * (like(x, 2 / math.sqrt(math.pi)) * exp(-x * x))
+
+
 # Elementary functions
 
 
@@ -260,6 +266,12 @@ def mul(a, b):
 def div(a, b):
     """y = a / b"""
     return a / b
+
+
+@pointwise("f f f -> f")
+def div_grad_b(g, a, b):
+    """gb = -g a / b^2"""
+    return -(g * (a / b / b))
 
 
 @pointwise("f f -> f")
@@ -375,6 +387,18 @@ def minimum(a, b):
     return a if a < b or a != a else b
 
 
+@pointwise("f f f -> f")
+def maximum_grad(g, a, b):
+    """ga = g where a > b, half of it where a = b, 0 where a < b"""
+    return like(g, 0) if a < b else like(g, 0.5) * g if a == b else g
+
+
+@pointwise("f f f -> f")
+def minimum_grad(g, a, b):
+    """ga = g where a < b, half of it where a = b, 0 where a > b"""
+    return like(g, 0) if a > b else like(g, 0.5) * g if a == b else g
+
+
 @pointwise("b a a -> a")
 def where(c, a, b):
     """y = a if c else b"""
@@ -412,11 +436,11 @@ def gelu(x):
     return x * normal_cdf(x)
 
 
-@pointwise("f -> f")
-def gelu_grad(x):
-    """dy/dx = Phi(x) + x phi(x), phi the normal density"""
+@pointwise("f f -> f")
+def gelu_grad(g, x):
+    """gx = g (Phi(x) + x phi(x)), phi the normal density"""
     density = like(x, 1 / math.sqrt(2 * math.pi)) * exp(like(x, -0.5) * x * x)
-    return normal_cdf(x) + x * density
+    return g * (normal_cdf(x) + x * density)
 
 
 @pointwise("f -> f")
@@ -426,12 +450,12 @@ def gelu_tanh(x):
     return like(x, 0.5) * x * (like(x, 1) + tanh(inner))
 
 
-@pointwise("f -> f")
-def gelu_tanh_grad(x):
-    """dy/dx = (1 + t) / 2 + x / 2 (1 - t^2) c (1 + 3 0.044715 x^2), t the tanh"""
+@pointwise("f f -> f")
+def gelu_tanh_grad(g, x):
+    """gx = g ((1 + t) / 2 + x / 2 (1 - t^2) c (1 + 3 0.044715 x^2)), t the tanh"""
     t = tanh(like(x, math.sqrt(2 / math.pi)) * (x + like(x, 0.044715) * x * x * x))
     slope = like(x, math.sqrt(2 / math.pi)) * (like(x, 1) + like(x, 3 * 0.044715) * x * x)
-    return like(x, 0.5) * (like(x, 1) + t) + like(x, 0.5) * x * (like(x, 1) - t * t) * slope
+    return g * (like(x, 0.5) * (like(x, 1) + t) + like(x, 0.5) * x * (like(x, 1) - t * t) * slope)
 
 
 @pointwise("f -> f")

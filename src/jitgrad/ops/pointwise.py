@@ -27,18 +27,26 @@ SUB: Primitive = Primitive(
 )  # fmt: skip
 DIV: Primitive = Primitive(
     "div", "a b", broadcasting("div"), broadcasts=True,
-    grad_a=lambda g, b: DIV.apply(g, b), grad_b=lambda g, a, b: neg(MUL.apply(g, DIV.apply(DIV.apply(a, b), b))),
+    promote=lambda a, b: DIV.apply(*operands("div", a, b, floating=True)),
+    grad_a=lambda g, b: DIV.apply(g, b), grad_b=lambda g, a, b: DIV_GRAD_B.apply(g, a, b),
+)  # fmt: skip
+# -g a / b^2
+DIV_GRAD_B: Primitive = Primitive(
+    "div_grad_b", "g a b", broadcasting3, broadcasts=True,
+    grad_g=lambda u, a, b: DIV_GRAD_B.apply(u, a, b), grad_a=lambda u, g, b: DIV_GRAD_B.apply(u, g, b),
+    grad_b=lambda u, g, a, b: mul(DIV.apply(DIV_GRAD_B.apply(MUL.apply(u, g), a, b), b), -2),
 )  # fmt: skip
 NEG: Primitive = Primitive("neg", "x", pointwise_number("neg"), grad_x=lambda g: neg(g))
 
 
 def _pow_check(a: Any, b: Any) -> None:
-    if b.dtype.kind == "i" and kernels.of(b).first_outside(b, 0, 2**63 - 1) >= 0:
+    if kernels.of(b).first_outside(b, 0, 2**63 - 1) >= 0:
         raise DTypeError("pow: ints to negative int powers are not ints. Try x.float() ** exponent.")
 
 
+INTEGER_POW: Primitive = Primitive("integer_pow", "a b", broadcasting("pow"), kernel="pow", check=_pow_check)
 POW: Primitive = Primitive(
-    "pow", "a b", broadcasting("pow"), check=_pow_check, broadcasts=True,
+    "pow", "a b", broadcasting("pow"), broadcasts=True,
     grad_a=lambda g, a, b: POW_GRAD_A.apply(g, a, b), grad_b=lambda g, a, y: POW_GRAD_B.apply(g, a, y),
 )  # fmt: skip
 
@@ -126,7 +134,8 @@ def div(input: Any, other: Any) -> Tensor:
     >>> jg.div(jg.tensor([1, 2]), 2).tolist()
     [0.5, 1.0]
     """
-    input, other = operands("div", input, other, floating=True)
+    if not (isinstance(input, Tensor) and isinstance(other, Tensor) and input.array.dtype.kind == "f"):
+        input, other = operands("div", input, other, floating=True)  # the door promotes Tensors of different dtypes
     return DIV.apply(input, other)
 
 
@@ -155,7 +164,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
     [4.0, 6.0]
     """
     a, b = operands("pow", input, exponent)
-    return POW.apply(a, b)
+    return INTEGER_POW.apply(a, b) if a.array.dtype.kind == "i" else POW.apply(a, b)
 
 
 # ---- elementary functions

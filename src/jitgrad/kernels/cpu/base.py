@@ -27,20 +27,11 @@ LOG2_E = 1 / math.log(2)
 def _two_versions(single: Callable[..., Any], double: Callable[..., Any]) -> Callable[..., Any]:
     """A function that kernels call, for either float dtype."""
 
-    if single.py_func.__code__.co_argcount == 2:
+    def either(*xs):
+        raise NotImplementedError  # replaced when a kernel is compiled
 
-        def either(x, y):
-            raise NotImplementedError  # replaced when a kernel is compiled
-
-        def choose(x, y):
-            return {types.float32: lambda x, y: single(x, y), types.float64: lambda x, y: double(x, y)}[x]
-    else:
-
-        def either(x):
-            raise NotImplementedError
-
-        def choose(x):
-            return {types.float32: lambda x: single(x), types.float64: lambda x: double(x)}[x]
+    def choose(*xs):
+        return {types.float32: lambda *xs: single(*xs), types.float64: lambda *xs: double(*xs)}[xs[0]]
 
     overload(either, jit_options={"fastmath": set(EXACT), "error_model": "numpy", "forceinline": True})(choose)
     return either
@@ -207,7 +198,7 @@ def _tanh64(x):
 @njit(inline=True)
 def _log32(x):
     normal = x if x >= np.float32(1.1754944e-38) else x * np.float32(2.0**25)
-    bits = np.float32(normal).view(np.int32) - np.int32(0x3F3504F3)  # so that the exponent's bits count from sqrt(1/2)
+    bits = np.int32(np.float32(normal).view(np.int32) - np.int32(0x3F3504F3))  # so that the exponent's bits count from sqrt(1/2)
     exponent = np.int32(bits >> np.int32(23))
     f = np.int32((bits & np.int32(0x7FFFFF)) + np.int32(0x3F3504F3)).view(np.float32) - np.float32(1.0)
     n = np.float32(exponent) - (np.float32(0.0) if x >= np.float32(1.1754944e-38) else np.float32(25.0))
@@ -340,7 +331,7 @@ def _log2_of_size(a):
     """log2 |a| in float64 of a float32, to about 10 digits"""
     size = np.float32(abs(a))
     normal = size if size >= np.float32(1.1754944e-38) else size * np.float32(2.0**25)
-    bits = np.float32(normal).view(np.int32) - np.int32(0x3F3504F3)
+    bits = np.int32(np.float32(normal).view(np.int32) - np.int32(0x3F3504F3))
     n = float(np.int32(bits >> np.int32(23))) - (0.0 if size >= np.float32(1.1754944e-38) else 25.0)
     f = float(np.int32((bits & np.int32(0x7FFFFF)) + np.int32(0x3F3504F3)).view(np.float32)) - 1.0
     s = f / (f + 2.0)
