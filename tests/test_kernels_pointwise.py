@@ -55,6 +55,7 @@ ORACLES: dict[str, Callable[..., np.ndarray]] = {
     "gt": np.greater,
     "ge": np.greater_equal,
     "where": np.where,
+    "sqrt_grad": lambda g, y: g / (y + y),
     "erf_grad": lambda g, x: g * (2 / math.sqrt(math.pi) * np.exp(-x * x)),
     "div_grad_b": lambda g, a, b: -(g * (a / b / b)),
     "maximum_grad": lambda g, a, b: np.where(a < b, 0, np.where(a == b, g / 2, g)),

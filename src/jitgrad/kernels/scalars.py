@@ -50,8 +50,8 @@ TABLE: dict[str, Pointwise] = {}
 # Formulas that take the place of another where its last operand is one number for all elements. Those on the CPU are enough: a card
 # waits for memory.
 SPECIAL = {
-    "pow": {2.0: "square", 3.0: "cube", 0.5: "sqrt", -1.0: "inverse"},
-    "pow_grad_a": {2.0: "square_grad", 3.0: "cube_grad", 0.5: "sqrt_grad", -1.0: "inverse_grad"},
+    "pow": {2.0: "pow_2", 3.0: "pow_3", 0.5: "sqrt", -1.0: "pow_minus_1"},
+    "pow_grad_a": {2.0: "pow_2_grad", 3.0: "pow_3_grad", 0.5: "pow_half_grad", -1.0: "pow_minus_1_grad"},
 }
 
 
@@ -178,6 +178,12 @@ def erf_grad(g, x):
     return g * (like(x, 2 / math.sqrt(math.pi)) * exp(-x * x))
 
 
+@pointwise("f f -> f")
+def sqrt_grad(g, y):
+    """gx = g / (2 y)"""
+    return g / (y + y)
+
+
 # Elementary functions
 
 
@@ -292,31 +298,31 @@ def integer_pow(a, b):
     return y
 
 
-def square(a):
+def pow_2(a):
     return a * a
 
 
-def cube(a):
+def pow_3(a):
     return a * a * a
 
 
-def inverse(a):
+def pow_minus_1(a):
     return like(a, 1) / a
 
 
-def square_grad(g, a):
+def pow_2_grad(g, a):
     return g * (a + a)
 
 
-def cube_grad(g, a):
+def pow_3_grad(g, a):
     return g * (like(a, 3) * (a * a))
 
 
-def sqrt_grad(g, a):
+def pow_half_grad(g, a):
     return g * (like(a, 0.5) / sqrt(a))
 
 
-def inverse_grad(g, a):
+def pow_minus_1_grad(g, a):
     return g * (like(a, -1) / (a * a))
 
 

@@ -9,7 +9,7 @@ from jitgrad import dtypes
 from jitgrad.autograd import Primitive, Tensor, broadcasting, cast, clone, filled
 from jitgrad.errors import ArgumentError
 from jitgrad.ops._operands import broadcasting3, checked, floating, operands, pointwise_float, pointwise_number
-from jitgrad.ops.pointwise import DIV, MUL, add, div, eq, exp, ge, gt, le, lt, mul, ne, neg, sub, where
+from jitgrad.ops.pointwise import DIV, MUL, add, div, eq, ge, gt, le, lt, mul, ne, neg, sub, where
 
 
 def _zero(g: Tensor) -> Tensor:
@@ -23,9 +23,7 @@ SIN: Primitive = Primitive(
 COS: Primitive = Primitive(
     "cos", "x", pointwise_float("cos"), promote=lambda x: cos(floating(x)), grad_x=lambda g, x: neg(MUL.apply(g, SIN.apply(x)))
 )
-ERF: Primitive = Primitive(
-    "erf", "x", pointwise_float("erf"), promote=lambda x: erf(floating(x)), grad_x=lambda g, x: ERF_GRAD.apply(g, x)
-)
+ERF: Primitive = Primitive("erf", "x", pointwise_float("erf"), promote=lambda x: erf(floating(x)), grad_x=lambda g, x: ERF_GRAD.apply(g, x))
 # g 2 / sqrt(pi) e^(-x^2)
 ERF_GRAD: Primitive = Primitive(
     "erf_grad", "g x", broadcasting("erf_grad"),

@@ -171,8 +171,12 @@ def pow(input: Any, exponent: Any) -> Tensor:
 EXP: Primitive = Primitive("exp", "x", pointwise_float("exp"), promote=lambda x: exp(floating(x)), grad_x=lambda g, y: MUL.apply(g, y))
 LOG: Primitive = Primitive("log", "x", pointwise_float("log"), promote=lambda x: log(floating(x)), grad_x=lambda g, x: DIV.apply(g, x))
 SQRT: Primitive = Primitive(
-    "sqrt", "x", pointwise_float("sqrt"), promote=lambda x: sqrt(floating(x)), grad_x=lambda g, y: DIV.apply(g, add(y, y))
+    "sqrt", "x", pointwise_float("sqrt"), promote=lambda x: sqrt(floating(x)), grad_x=lambda g, y: SQRT_GRAD.apply(g, y)
 )
+SQRT_GRAD: Primitive = Primitive(
+    "sqrt_grad", "g y", broadcasting("sqrt_grad"),
+    grad_g=lambda u, y: SQRT_GRAD.apply(u, y), grad_y=lambda u, g, y: neg(DIV.apply(SQRT_GRAD.apply(MUL.apply(u, g), y), y)),
+)  # fmt: skip
 TANH: Primitive = Primitive(
     "tanh", "x", pointwise_float("tanh"), promote=lambda x: tanh(floating(x)), grad_x=lambda g, y: TANH_GRAD.apply(g, y)
 )

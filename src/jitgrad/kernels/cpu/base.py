@@ -1,6 +1,6 @@
 """The base functions of the scalar formulas on the CPU.
 
-The functions of the C library are called once per element; exp, log, tanh and the float32 erf here are plain
+The functions of the C library are called once per element; exp, log, tanh and the float32 erf and power here are plain
 arithmetic without branches, which LLVM turns into vector code. Errors are at most about 2 units in the last place.
 Methods: range reduction as in J.-M. Muller, "Elementary Functions" (2016), chapter 11; erf by the two ranges of N.
 Juffa's single-precision erff.
@@ -9,55 +9,11 @@ Juffa's single-precision erff.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import config
-from numba.extending import intrinsic, overload
 
-from jitgrad.kernels.jit import EXACT, njit
-from jitgrad.kernels.simd_code import WIDE
-
-LOG2_E = 1 / math.log(2)
-AVX512 = WIDE and config.CPU_NAME is None  # the CPU has it, and no other CPU is compiled for
-
-
-def _two_versions(single: Callable[..., Any], double: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that kernels call, for either float dtype."""
-
-    def either(*xs):
-        raise NotImplementedError  # replaced when a kernel is compiled
-
-    def choose(*xs):
-        return {types.float32: lambda *xs: single(*xs), types.float64: lambda *xs: double(*xs)}[xs[0]]
-
-    overload(either, jit_options={"fastmath": set(EXACT), "error_model": "numpy", "forceinline": True})(choose)
-    return either
-
-
-@intrinsic
-def _pick(typingctx, condition, a, b):  # type: ignore[no-untyped-def]
-    """a if condition else b, with both computed: LLVM may make a conditional a branch, and then uses no vectors"""
-
-    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
-        return builder.select(*args)
-
-    return a(types.boolean, a, a), codegen
-
-
-@intrinsic
-def _ldexp(typingctx, y, n):  # type: ignore[no-untyped-def]
-    """y 2^n, rounded once"""
-
-    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
-        kinds = [a.type for a in args]
-        return builder.call(builder.module.declare_intrinsic("llvm.ldexp", kinds, ir.FunctionType(kinds[0], kinds)), args)
-
-    return y(y, n), codegen
-
+from jitgrad.kernels.cpu.base_tools import AVX512, LOG2_E, ldexp, pick, rsqrt_estimate, two_versions
+from jitgrad.kernels.jit import njit
 
 # e^x = 2^n e^r with |r| <= ln(2) / 2. ln 2 is split in two, so that n times its first part is exact. The float32 polynomials have
 # the least largest error on their interval.
@@ -105,7 +61,7 @@ def _two_factors32(y, shifted, x):
 @njit(inline=True)
 def _one_scale32(y, shifted, x):
     """y 2^n, by the instruction that AVX-512 has for it"""
-    return _ldexp(y, np.int32(np.float32(shifted).view(np.int32) - np.int32(0x4B400000)))  # less the bits of SHIFT
+    return ldexp(y, np.int32(np.float32(shifted).view(np.int32) - np.int32(0x4B400000)))  # less the bits of SHIFT
 
 
 _times_two_to = _one_scale32 if AVX512 else _two_factors32
@@ -264,7 +220,7 @@ def _erf32(x):
     near = near * z + np.float32(-3.76125336e-1)
     near = near * z + np.float32(1.28379166e-1)
     near = near * t + t
-    return _with_sign32(_pick(t > np.float32(0.927734375), far, near), x)
+    return _with_sign32(pick(t > np.float32(0.927734375), far, near), x)
 
 
 @njit(inline=True)
@@ -272,10 +228,10 @@ def _erf64(x):
     return math.erf(x)
 
 
-_exp = _two_versions(_exp32, _exp64)
-_log = _two_versions(_log32, _log64)
-_tanh = _two_versions(_tanh32, _tanh64)
-_erf = _two_versions(_erf32, _erf64)
+_exp = two_versions(_exp32, _exp64)
+_log = two_versions(_log32, _log64)
+_tanh = two_versions(_tanh32, _tanh64)
+_erf = two_versions(_erf32, _erf64)
 
 
 @njit(inline=True)
@@ -288,31 +244,18 @@ def log(x):
     return _log(x)
 
 
-@intrinsic
-def _rsqrt_estimate(typingctx, x):  # type: ignore[no-untyped-def]
-    """About 1 / sqrt(x): these flags let LLVM take the CPU's estimate and one step of Newton's method"""
-
-    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
-        kind = args[0].type
-        root = builder.module.declare_intrinsic("llvm.sqrt", [kind])
-        flags = ("arcp", "afn", "contract")
-        return builder.fdiv(ir.Constant(kind, 1.0), builder.call(root, args, fastmath=flags), flags=flags)
-
-    return x(x), codegen
-
-
 # AVX-512 takes as long for 16 square roots as for 40 products. The remainder x - y^2, which is exact, rounds the last bit.
 
 
 @njit(inline=True)
 def _sqrt32(x):
     small = x < np.float32(2.0**-80)  # where the remainder would be subnormal
-    near = _pick(small, x * np.float32(2.0**64), x)
-    r = _rsqrt_estimate(near)
+    near = pick(small, x * np.float32(2.0**64), x)
+    r = rsqrt_estimate(near)
     y = near * r
     y = (near - y * y) * (np.float32(0.5) * r) + y
-    y = _pick(small, y * np.float32(2.0**-32), y)
-    return _pick((x == np.float32(0)) | (x == np.float32(np.inf)), x, y)
+    y = pick(small, y * np.float32(2.0**-32), y)
+    return pick((x == np.float32(0)) | (x == np.float32(np.inf)), x, y)
 
 
 @njit(inline=True)
@@ -320,7 +263,7 @@ def _plain_sqrt(x):
     return math.sqrt(x)
 
 
-_sqrt = _two_versions(_sqrt32 if AVX512 else _plain_sqrt, _plain_sqrt)
+_sqrt = two_versions(_sqrt32 if AVX512 else _plain_sqrt, _plain_sqrt)
 
 
 @njit(inline=True)
@@ -378,8 +321,8 @@ def _log2_of_size(a):
     p = p * z + 2 * LOG2_E / 5
     p = p * z + 2 * LOG2_E / 3
     y = s * (p * z + 2 * LOG2_E) + n
-    y = _pick(size < np.float32(np.inf), y, float(size))  # infinity and NaN
-    return _pick(size == np.float32(0), -np.inf, y)
+    y = pick(size < np.float32(np.inf), y, float(size))  # infinity and NaN
+    return pick(size == np.float32(0), -np.inf, y)
 
 
 @njit(inline=True)
@@ -396,7 +339,7 @@ def _exp2_rounded(x):
     p = p * r + 0.49999993412468663
     y = (r * r * p + r) + 1.0
     y = np.int64(np.float64(y).view(np.int64) + (np.float64(shifted).view(np.int64) << 52)).view(np.float64)
-    return np.float32(_pick(x == x, y, x))
+    return np.float32(pick(x == x, y, x))
 
 
 @njit(inline=True)
@@ -405,10 +348,10 @@ def _power32(a, b):
     whole = np.floor(b) == b
     odd = whole & (np.floor(half) != half)
     y = _exp2_rounded(float(b) * _log2_of_size(a))
-    y = _pick(odd, _with_sign32(y, a), y)
-    y = _pick((a < np.float32(0)) & (a > np.float32(-np.inf)) & (not whole), np.float32(np.nan), y)
+    y = pick(odd, _with_sign32(y, a), y)
+    y = pick((a < np.float32(0)) & (a > np.float32(-np.inf)) & (not whole), np.float32(np.nan), y)
     endless = (a == np.float32(-1)) & (np.float32(abs(b)) == np.float32(np.inf))
-    return _pick((b == np.float32(0)) | (a == np.float32(1)) | endless, np.float32(1), y)
+    return pick((b == np.float32(0)) | (a == np.float32(1)) | endless, np.float32(1), y)
 
 
 @njit(inline=True)
@@ -416,7 +359,7 @@ def _power64(a, b):
     return a**b
 
 
-_power = _two_versions(_power32, _power64)
+_power = two_versions(_power32, _power64)
 
 
 @njit(inline=True)
