@@ -27,7 +27,6 @@ SUB: Primitive = Primitive(
 )  # fmt: skip
 DIV: Primitive = Primitive(
     "div", "a b", broadcasting("div"), broadcasts=True,
-    promote=lambda a, b: DIV.apply(*operands("div", a, b, floating=True)),
     grad_a=lambda g, b: DIV.apply(g, b), grad_b=lambda g, a, b: DIV_GRAD_B.apply(g, a, b),
 )  # fmt: skip
 # -g a / b^2
@@ -134,8 +133,7 @@ def div(input: Any, other: Any) -> Tensor:
     >>> jg.div(jg.tensor([1, 2]), 2).tolist()
     [0.5, 1.0]
     """
-    if not (isinstance(input, Tensor) and isinstance(other, Tensor) and input.array.dtype.kind == "f"):
-        input, other = operands("div", input, other, floating=True)  # the door promotes Tensors of different dtypes
+    input, other = operands("div", input, other, floating=True)
     return DIV.apply(input, other)
 
 
