@@ -55,11 +55,15 @@ ORACLES: dict[str, Callable[..., np.ndarray]] = {
     "gt": np.greater,
     "ge": np.greater_equal,
     "where": np.where,
+    "sqrt_grad": lambda g, y: g / (y + y),
+    "erf_grad": lambda g, x: g * (2 / math.sqrt(math.pi) * np.exp(-x * x)),
+    "div_grad_b": lambda g, a, b: -(g * (a / b / b)),
+    "maximum_grad": lambda g, a, b: np.where(a < b, 0, np.where(a == b, g / 2, g)),
     "relu": lambda x: np.where(x <= 0, 0, x).astype(x.dtype),
     "relu_grad": lambda g, y: np.where(y <= 0, 0, g),
     "tanh_grad": lambda g, y: g * (1 - y * y),
     "gelu": lambda x: x * phi(x),
-    "gelu_grad": lambda x: phi(x) + x * density(x),
+    "gelu_grad": lambda g, x: g * (phi(x) + x * density(x)),
 }
 KNOWN = {name: entry for name, entry in TABLE.items() if name in ORACLES}  # others are tested by the op table alone
 FORMS = [
@@ -176,6 +180,38 @@ def test_special_values(op: str, form: Form, dtype: str) -> None:
         arrays = [first, second] if len(form.inputs) == 2 else [np.ones_like(first), first, second]
     arrays = [x > 0 if kind == "b" else x for x, kind in zip(arrays, form.inputs, strict=True)]
     compare(getattr(pointwise, op)(*arrays), expected(op, arrays, exact=False))  # overflows where the kernel does
+
+
+@pytest.mark.parametrize("number", [2.0, 3.0, 0.5, -1.0, 0.0, 1.7, -2.0, INF, NAN])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_one_exponent_for_all(number: float, dtype: str) -> None:
+    a = np.array([*SPECIAL, *np.linspace(0.1, 30, 80)]).astype(dtype)
+    a = a[~np.isneginf(a)] if number == 0.5 else a  # the root of -inf is NaN, its power inf
+    g, b = np.full_like(a, 2), np.array(number, dtype)
+    compare(pointwise.pow(a, b), expected("pow", [a, b]))
+    a = a[(a > 0) & (a < 1e18)]
+    compare(pointwise.pow_grad_a(g[: a.size], a, b), expected("pow_grad_a", [g[: a.size], a, b]))
+
+
+def test_powers_and_roots_over_the_whole_range() -> None:
+    rng = np.random.default_rng(0)
+    a = np.exp(rng.uniform(-103, 88, 10_000)).astype(np.float32)  # subnormal ones too
+    b = rng.uniform(-8, 8, a.size).astype(np.float32)
+    a = np.where(rng.random(a.size) < 0.2, -a, a)
+    b = np.where(a < 0, np.round(b), b)
+    compare(pointwise.pow(a, b), expected("pow", [a, b]))
+    compare(pointwise.sqrt(abs(a)), expected("sqrt", [abs(a)]))
+    whole = np.arange(4097, dtype=np.float32)
+    np.testing.assert_array_equal(pointwise.sqrt(whole * whole), whole)
+
+
+def test_a_large_matrix_and_a_row() -> None:
+    for shape in ((701, 100), (70, 10, 101), (100_000, 1), (5, 40_000)):
+        a = np.linspace(-1, 1, math.prod(shape), dtype=np.float32).reshape(shape)
+        row = np.linspace(2, 3, shape[-1], dtype=np.float32)
+        compare(pointwise.sub(a, row), a - row)
+        compare(pointwise.lt(a, row[None] - 2), a < row - 2)
+        compare(pointwise.mul(a, row[None]), a * row)
 
 
 @pytest.mark.parametrize(("op", "form"), [(e.name, f) for e in KNOWN.values() for f in e.forms])

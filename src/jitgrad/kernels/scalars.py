@@ -47,6 +47,13 @@ class Pointwise(NamedTuple):
 
 TABLE: dict[str, Pointwise] = {}
 
+# Formulas that take the place of another where its last operand is one number for all elements. Those on the CPU are enough: a card
+# waits for memory.
+SPECIAL = {
+    "pow": {2.0: "pow_2", 3.0: "pow_3", 0.5: "sqrt", -1.0: "pow_minus_1"},
+    "pow_grad_a": {2.0: "pow_2_grad", 3.0: "pow_3_grad", 0.5: "pow_half_grad", -1.0: "pow_minus_1_grad"},
+}
+
 
 def pointwise(kinds: str, name: str | None = None) -> Callable[[FunctionType], FunctionType]:
     """Makes a formula a pointwise kernel; a second formula for other dtypes gives the `name` of the first."""
@@ -165,6 +172,18 @@ def power(a, b):
         return like(a, math.copysign(math.inf, a) if b % 2 == 1 else math.inf)
 
 
+@pointwise("f f -> f")
+def erf_grad(g, x):
+    """gx = g 2 / sqrt(pi) e^(-x^2)"""
+    return g * (like(x, 2 / math.sqrt(math.pi)) * exp(-x * x))
+
+
+@pointwise("f f -> f")
+def sqrt_grad(g, y):
+    """gx = g / (2 y)"""
+    return g / (y + y)
+
+
 # Elementary functions
 
 
@@ -255,6 +274,12 @@ def div(a, b):
     return a / b
 
 
+@pointwise("f f f -> f")
+def div_grad_b(g, a, b):
+    """gb = -g a / b^2"""
+    return -(g * (a / b / b))
+
+
 @pointwise("f f -> f")
 def pow(a, b):
     """y = a^b"""
@@ -271,6 +296,34 @@ def integer_pow(a, b):
         a = like(a, a * a)
         b = b >> 1
     return y
+
+
+def pow_2(a):
+    return a * a
+
+
+def pow_3(a):
+    return a * a * a
+
+
+def pow_minus_1(a):
+    return like(a, 1) / a
+
+
+def pow_2_grad(g, a):
+    return g * (a + a)
+
+
+def pow_3_grad(g, a):
+    return g * (like(a, 3) * (a * a))
+
+
+def pow_half_grad(g, a):
+    return g * (like(a, 0.5) / sqrt(a))
+
+
+def pow_minus_1_grad(g, a):
+    return g * (like(a, -1) / (a * a))
 
 
 @pointwise("f f f -> f")
@@ -340,6 +393,18 @@ def minimum(a, b):
     return a if a < b or a != a else b
 
 
+@pointwise("f f f -> f")
+def maximum_grad(g, a, b):
+    """ga = g where a > b, half of it where a = b, 0 where a < b"""
+    return like(g, 0) if a < b else like(g, 0.5) * g if a == b else g
+
+
+@pointwise("f f f -> f")
+def minimum_grad(g, a, b):
+    """ga = g where a < b, half of it where a = b, 0 where a > b"""
+    return like(g, 0) if a > b else like(g, 0.5) * g if a == b else g
+
+
 @pointwise("b a a -> a")
 def where(c, a, b):
     """y = a if c else b"""
@@ -377,11 +442,11 @@ def gelu(x):
     return x * normal_cdf(x)
 
 
-@pointwise("f -> f")
-def gelu_grad(x):
-    """dy/dx = Phi(x) + x phi(x), phi the normal density"""
+@pointwise("f f -> f")
+def gelu_grad(g, x):
+    """gx = g (Phi(x) + x phi(x)), phi the normal density"""
     density = like(x, 1 / math.sqrt(2 * math.pi)) * exp(like(x, -0.5) * x * x)
-    return normal_cdf(x) + x * density
+    return g * (normal_cdf(x) + x * density)
 
 
 @pointwise("f -> f")
@@ -391,12 +456,12 @@ def gelu_tanh(x):
     return like(x, 0.5) * x * (like(x, 1) + tanh(inner))
 
 
-@pointwise("f -> f")
-def gelu_tanh_grad(x):
-    """dy/dx = (1 + t) / 2 + x / 2 (1 - t^2) c (1 + 3 0.044715 x^2), t the tanh"""
+@pointwise("f f -> f")
+def gelu_tanh_grad(g, x):
+    """gx = g ((1 + t) / 2 + x / 2 (1 - t^2) c (1 + 3 0.044715 x^2)), t the tanh"""
     t = tanh(like(x, math.sqrt(2 / math.pi)) * (x + like(x, 0.044715) * x * x * x))
     slope = like(x, math.sqrt(2 / math.pi)) * (like(x, 1) + like(x, 3 * 0.044715) * x * x)
-    return like(x, 0.5) * (like(x, 1) + t) + like(x, 0.5) * x * (like(x, 1) - t * t) * slope
+    return g * (like(x, 0.5) * (like(x, 1) + t) + like(x, 0.5) * x * (like(x, 1) - t * t) * slope)
 
 
 @pointwise("f -> f")

@@ -26,6 +26,15 @@ def check_tensors(name: str, *given: Any) -> None:
 
 def operands(name: str, a: Any, b: Any, *, floating: bool = False) -> tuple[Tensor, Tensor]:
     """Both operands as Tensors of the promoted dtype; with floating, ints and bools become float32."""
+    if isinstance(a, Tensor):  # the two cases that nearly every call is: equal dtypes, and a float Tensor with a number
+        x = a.array.dtype
+        if isinstance(b, Tensor):
+            if b.array.dtype is x and (x.char in dtypes.COMPUTED_FLOATS or not floating):
+                return a, b
+        elif (type(b) is float or type(b) is int) and x.char in dtypes.COMPUTED_FLOATS:
+            return a, scalar(b, x, a)
+    elif isinstance(b, Tensor) and (type(a) is float or type(a) is int) and b.array.dtype.char in dtypes.COMPUTED_FLOATS:
+        return scalar(a, b.array.dtype, b), b
     dtype = common_dtype(name, a, b)
     if floating and not dtype.is_floating_point:
         dtype = dtypes.float32

@@ -10,20 +10,21 @@ from jitgrad.ops.pointwise import MUL, add, exp, gt, mul, sub, tanh, where
 RELU: Primitive = Primitive("relu", "x", pointwise_number("relu"), grad_x=lambda g, y: RELU_GRAD.apply(g, y))
 RELU_GRAD: Primitive = Primitive("relu_grad", "g y", broadcasting("relu_grad"), grad_g=lambda u, y: RELU_GRAD.apply(u, y))
 GELU: Primitive = Primitive(
-    "gelu", "x", pointwise_float("gelu"), promote=lambda x: gelu(floating(x)), grad_x=lambda g, x: MUL.apply(g, GELU_GRAD.apply(x))
+    "gelu", "x", pointwise_float("gelu"), promote=lambda x: gelu(floating(x)), grad_x=lambda g, x: GELU_GRAD.apply(g, x)
 )
 # gelu''(x) = phi(x) (2 - x^2) with the normal density phi
 GELU_GRAD: Primitive = Primitive(
-    "gelu_grad", "x", pointwise_float("gelu_grad"),
-    grad_x=lambda g, x: mul(MUL.apply(g, mul(exp(mul(mul(x, x), -0.5)), sub(2, mul(x, x)))), 0.3989422804014327),
+    "gelu_grad", "g x", broadcasting("gelu_grad"), grad_g=lambda u, x: GELU_GRAD.apply(u, x),
+    grad_x=lambda u, g, x: mul(MUL.apply(MUL.apply(u, g), mul(exp(mul(mul(x, x), -0.5)), sub(2, mul(x, x)))), 0.3989422804014327),
 )  # fmt: skip
 GELU_TANH: Primitive = Primitive(
     "gelu_tanh", "x", pointwise_float("gelu"), promote=lambda x: GELU_TANH.apply(floating(x)),
-    grad_x=lambda g, x: MUL.apply(g, GELU_TANH_GRAD.apply(x)),
+    grad_x=lambda g, x: GELU_TANH_GRAD.apply(g, x),
 )  # fmt: skip
 GELU_TANH_GRAD: Primitive = Primitive(
-    "gelu_tanh_grad", "x", pointwise_float("gelu_tanh_grad"), grad_x=lambda g, x: MUL.apply(g, _gelu_tanh_second(x))
-)
+    "gelu_tanh_grad", "g x", broadcasting("gelu_tanh_grad"), grad_g=lambda u, x: GELU_TANH_GRAD.apply(u, x),
+    grad_x=lambda u, g, x: MUL.apply(MUL.apply(u, g), _gelu_tanh_second(x)),
+)  # fmt: skip
 
 
 def _gelu_tanh_second(x: Tensor) -> Tensor:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable
 from typing import Any
 
 from jitgrad import dtypes
 from jitgrad.autograd import Primitive, Tensor, broadcasting, cast, clone, filled
 from jitgrad.errors import ArgumentError
-from jitgrad.ops._operands import checked, floating, operands, pointwise_float, pointwise_number
-from jitgrad.ops.pointwise import DIV, MUL, add, div, eq, exp, ge, gt, le, lt, mul, ne, neg, sub, where
+from jitgrad.ops._operands import broadcasting3, checked, floating, operands, pointwise_float, pointwise_number
+from jitgrad.ops.pointwise import DIV, MUL, add, div, eq, ge, gt, le, lt, mul, ne, neg, sub, where
 
 
 def _zero(g: Tensor) -> Tensor:
@@ -24,10 +23,11 @@ SIN: Primitive = Primitive(
 COS: Primitive = Primitive(
     "cos", "x", pointwise_float("cos"), promote=lambda x: cos(floating(x)), grad_x=lambda g, x: neg(MUL.apply(g, SIN.apply(x)))
 )
-# 2 / sqrt(pi) e^(-x^2)
-ERF: Primitive = Primitive(
-    "erf", "x", pointwise_float("erf"), promote=lambda x: erf(floating(x)),
-    grad_x=lambda g, x: mul(MUL.apply(g, exp(neg(MUL.apply(x, x)))), 1.1283791670955126),
+ERF: Primitive = Primitive("erf", "x", pointwise_float("erf"), promote=lambda x: erf(floating(x)), grad_x=lambda g, x: ERF_GRAD.apply(g, x))
+# g 2 / sqrt(pi) e^(-x^2)
+ERF_GRAD: Primitive = Primitive(
+    "erf_grad", "g x", broadcasting("erf_grad"),
+    grad_g=lambda u, x: ERF_GRAD.apply(u, x), grad_x=lambda u, g, x: mul(ERF_GRAD.apply(MUL.apply(MUL.apply(u, g), x), x), -2),
 )  # fmt: skip
 LOG1P: Primitive = Primitive(
     "log1p", "x", pointwise_float("log1p"), promote=lambda x: log1p(floating(x)), grad_x=lambda g, x: DIV.apply(g, add(x, 1))
@@ -209,12 +209,19 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
 # ---- bounds. A gradient goes to the operand that was taken.
 MAXIMUM: Primitive = Primitive(
     "maximum", "a b", broadcasting("maximum"), broadcasts=True,
-    grad_a=lambda g, a, b: _to_taken(g, a, b, lt), grad_b=lambda g, a, b: _to_taken(g, b, a, lt),
+    grad_a=lambda g, a, b: MAXIMUM_GRAD.apply(g, a, b), grad_b=lambda g, a, b: MAXIMUM_GRAD.apply(g, b, a),
 )  # fmt: skip
 MINIMUM: Primitive = Primitive(
     "minimum", "a b", broadcasting("minimum"), broadcasts=True,
-    grad_a=lambda g, a, b: _to_taken(g, a, b, gt), grad_b=lambda g, a, b: _to_taken(g, b, a, gt),
+    grad_a=lambda g, a, b: MINIMUM_GRAD.apply(g, a, b), grad_b=lambda g, a, b: MINIMUM_GRAD.apply(g, b, a),
 )  # fmt: skip
+# g where a was taken, half of it at a tie.
+MAXIMUM_GRAD: Primitive = Primitive(
+    "maximum_grad", "g a b", broadcasting3, broadcasts=True, grad_g=lambda u, a, b: MAXIMUM_GRAD.apply(u, a, b)
+)
+MINIMUM_GRAD: Primitive = Primitive(
+    "minimum_grad", "g a b", broadcasting3, broadcasts=True, grad_g=lambda u, a, b: MINIMUM_GRAD.apply(u, a, b)
+)
 # The same kernels, but at a tie the whole gradient goes to x.
 CLAMP_MIN: Primitive = Primitive(
     "clamp_min", "x low", broadcasting("clamp"), kernel="maximum", broadcasts=True,
@@ -224,11 +231,6 @@ CLAMP_MAX: Primitive = Primitive(
     "clamp_max", "x high", broadcasting("clamp"), kernel="minimum", broadcasts=True,
     grad_x=lambda g, x, high: where(le(x, high), g, 0), grad_high=lambda g, x, high: where(gt(x, high), g, 0),
 )  # fmt: skip
-
-
-def _to_taken(g: Tensor, mine: Tensor, other: Tensor, loses: Callable[[Any, Any], Tensor]) -> Tensor:
-    """g where mine was taken, half of it at a tie."""
-    return where(loses(mine, other), 0, where(eq(mine, other), mul(g, 0.5), g))
 
 
 def maximum(input: Tensor, other: Tensor) -> Tensor:

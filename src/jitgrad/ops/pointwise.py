@@ -27,18 +27,25 @@ SUB: Primitive = Primitive(
 )  # fmt: skip
 DIV: Primitive = Primitive(
     "div", "a b", broadcasting("div"), broadcasts=True,
-    grad_a=lambda g, b: DIV.apply(g, b), grad_b=lambda g, a, b: neg(MUL.apply(g, DIV.apply(DIV.apply(a, b), b))),
+    grad_a=lambda g, b: DIV.apply(g, b), grad_b=lambda g, a, b: DIV_GRAD_B.apply(g, a, b),
+)  # fmt: skip
+# -g a / b^2
+DIV_GRAD_B: Primitive = Primitive(
+    "div_grad_b", "g a b", broadcasting3, broadcasts=True,
+    grad_g=lambda u, a, b: DIV_GRAD_B.apply(u, a, b), grad_a=lambda u, g, b: DIV_GRAD_B.apply(u, g, b),
+    grad_b=lambda u, g, a, b: mul(DIV.apply(DIV_GRAD_B.apply(MUL.apply(u, g), a, b), b), -2),
 )  # fmt: skip
 NEG: Primitive = Primitive("neg", "x", pointwise_number("neg"), grad_x=lambda g: neg(g))
 
 
 def _pow_check(a: Any, b: Any) -> None:
-    if b.dtype.kind == "i" and kernels.of(b).first_outside(b, 0, 2**63 - 1) >= 0:
+    if kernels.of(b).first_outside(b, 0, 2**63 - 1) >= 0:
         raise DTypeError("pow: ints to negative int powers are not ints. Try x.float() ** exponent.")
 
 
+INTEGER_POW: Primitive = Primitive("integer_pow", "a b", broadcasting("pow"), kernel="pow", check=_pow_check)
 POW: Primitive = Primitive(
-    "pow", "a b", broadcasting("pow"), check=_pow_check, broadcasts=True,
+    "pow", "a b", broadcasting("pow"), broadcasts=True,
     grad_a=lambda g, a, b: POW_GRAD_A.apply(g, a, b), grad_b=lambda g, a, y: POW_GRAD_B.apply(g, a, y),
 )  # fmt: skip
 
@@ -155,15 +162,19 @@ def pow(input: Any, exponent: Any) -> Tensor:
     [4.0, 6.0]
     """
     a, b = operands("pow", input, exponent)
-    return POW.apply(a, b)
+    return INTEGER_POW.apply(a, b) if a.array.dtype.kind == "i" else POW.apply(a, b)
 
 
 # ---- elementary functions
 EXP: Primitive = Primitive("exp", "x", pointwise_float("exp"), promote=lambda x: exp(floating(x)), grad_x=lambda g, y: MUL.apply(g, y))
 LOG: Primitive = Primitive("log", "x", pointwise_float("log"), promote=lambda x: log(floating(x)), grad_x=lambda g, x: DIV.apply(g, x))
 SQRT: Primitive = Primitive(
-    "sqrt", "x", pointwise_float("sqrt"), promote=lambda x: sqrt(floating(x)), grad_x=lambda g, y: DIV.apply(g, add(y, y))
+    "sqrt", "x", pointwise_float("sqrt"), promote=lambda x: sqrt(floating(x)), grad_x=lambda g, y: SQRT_GRAD.apply(g, y)
 )
+SQRT_GRAD: Primitive = Primitive(
+    "sqrt_grad", "g y", broadcasting("sqrt_grad"),
+    grad_g=lambda u, y: SQRT_GRAD.apply(u, y), grad_y=lambda u, g, y: neg(DIV.apply(SQRT_GRAD.apply(MUL.apply(u, g), y), y)),
+)  # fmt: skip
 TANH: Primitive = Primitive(
     "tanh", "x", pointwise_float("tanh"), promote=lambda x: tanh(floating(x)), grad_x=lambda g, y: TANH_GRAD.apply(g, y)
 )

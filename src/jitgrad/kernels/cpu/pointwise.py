@@ -81,6 +81,29 @@ def _large(entry: Pointwise, dtype: np.dtype, *arrays: ndarray) -> ndarray | Non
     return y
 
 
+_SIDE_BY_SIDE = 16384  # elements of a row and its copies
+
+
+def _with_row(loop: Any, a: ndarray, b: ndarray) -> ndarray | None:
+    """A large contiguous array and one short row, where a and b are that.
+
+    NumPy would call the loop once for each row of a. With copies of b side by side it is called for many rows at once.
+    """
+    C = b.shape[-1] if b.ndim else 0
+    if not (a.ndim > 1 and b.size == C == a.shape[-1] and 1 < 2 * C <= _SIDE_BY_SIDE and a.flags.c_contiguous) or make_ufunc is None:
+        return None
+    y = np.empty(a.shape, loop.types[0][-1])
+    rows, many = a.size // C, _SIDE_BY_SIDE // C
+    even = rows - rows % many
+    copies = np.empty((many, C), b.dtype)
+    copies[:] = b
+    flat, out = a.reshape(rows, C), y.reshape(rows, C)
+    loop(flat[:even].reshape(-1, many * C), copies.reshape(-1), out[:even].reshape(-1, many * C))
+    if even < rows:
+        loop(flat[even:], b.reshape(-1), out[even:])
+    return y
+
+
 # Three launchers by number of inputs: with *args a call would take a tenth longer. A launcher's `loops` are those it has used, for
 # callers that know that one of them will do.
 
@@ -112,6 +135,8 @@ def _binary(entry: Pointwise) -> Callable[..., ndarray]:
             loop = loops[b.dtype]
         except KeyError:
             loop = loops[b.dtype] = _loop(entry, b.dtype)
+        if a.size >= PARALLEL_MIN and a.dtype == b.dtype and (y := _with_row(loop, a, b)) is not None:
+            return y
         y = loop(a, b)
         return y if type(y) is ndarray else asarray(y)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jitgrad.kernels.cpu.ufunc import make_ufunc
-from jitgrad.kernels.scalars import Form, Pointwise
+from jitgrad.kernels.scalars import SPECIAL, Form, Pointwise
 
 TEXT = '''\
 """{doc}
@@ -11,13 +11,15 @@ TEXT = '''\
 Generated from {formula} in scalars.py: the loops of {formula} for {dtypes}.
 """
 
-from jitgrad.kernels.cpu.formulas import {formula}
+from jitgrad.kernels.cpu.formulas import {formulas}
 from jitgrad.kernels.jit import njit, parallel_form, prange
+from jitgrad.kernels.simd import full_vectors
 {ufunc_import}
 
 @njit
 def _{formula}({params}, out):
     for i in prange(out.size):
+        full_vectors()
         out[i] = {formula}({elements})
 
 
@@ -27,21 +29,28 @@ _{formula}_parallel = parallel_form(_{formula})
 LOOP = """
 
 def {formula}_loop(args, dims, steps, data):
+    full_vectors()
     n = at(dims, 0)
     {pointers}
     {steps}
     if {contiguous}:
         for i in range(n):
             put(out, i, {formula}({pointed}))
-{scalar_loops}    else:
+{number_loops}    else:
         for i in range(n):
             put(moved(out, i * s_out), 0, {formula}({moved}))
     clear_flags()
 """
 
-SCALAR_LOOP = """\
+NUMBER_LOOP = """\
     elif {condition}:
         {name}_0 = at({name}, 0)
+        for i in range(n):
+            put(out, i, {formula}({pointed}))
+"""
+
+SPECIAL_LOOP = """\
+    elif {condition} and at({name}, 0) == {number}:
         for i in range(n):
             put(out, i, {formula}({pointed}))
 """
@@ -55,6 +64,7 @@ def text(entry: Pointwise, form: Form) -> str:
     parts = {
         "doc": entry.doc,
         "formula": form.formula,
+        "formulas": ", ".join([form.formula, *dict.fromkeys(SPECIAL.get(form.formula, {}).values())]),
         "dtypes": ", ".join(form.dtypes),
         "params": ", ".join(names),
         "elements": ", ".join(f"{name}[i]" for name in names),
@@ -72,18 +82,27 @@ def _loop(names: tuple[str, ...], form: Form) -> str:
         pointer = f"at(args, {i})"
         pointers.append(f"{name} = " + (f"bools({pointer})" if kind == "b" else pointer))
     dense = {name: f"s_{name} == size({name})" for name in every}
-    scalar_loops = ""
-    if len(names) == 2:  # an operand that is one number: its loads leave the loop
-        for fixed in reversed(names):
-            conditions = [f"s_{name} == 0" if name == fixed else dense[name] for name in every]
-            pointed = ", ".join(f"{name}_0" if name == fixed else f"at({name}, i)" for name in names)
-            scalar_loops += SCALAR_LOOP.format(condition=" and ".join(conditions), name=fixed, formula=form.formula, pointed=pointed)
+    number_loops = ""
+    for fixed in names[:0:-1] if len(names) == 3 else names[::-1] if len(names) == 2 else ():
+        number_loops += _number_loops(names, fixed, form.formula, dense)
     return LOOP.format(
         pointers="\n    ".join(pointers),
         steps="\n    ".join(f"s_{name} = at(steps, {i})" for i, name in enumerate(every)),
         contiguous=" and ".join(dense.values()),
         formula=form.formula,
         pointed=", ".join(f"at({name}, i)" for name in names),
-        scalar_loops=scalar_loops,
+        number_loops=number_loops,
         moved=", ".join(f"at(moved({name}, i * s_{name}), 0)" for name in names),
     )
+
+
+def _number_loops(names: tuple[str, ...], fixed: str, formula: str, dense: dict[str, str]) -> str:
+    """Loops where an operand is one number: its loads leave the loop, and for some numbers there is a cheaper formula."""
+    condition = " and ".join(f"s_{name} == 0" if name == fixed else test for name, test in dense.items())
+    text = ""
+    if fixed == names[-1]:
+        others = ", ".join(f"at({name}, i)" for name in names[:-1])
+        for number, special in SPECIAL.get(formula, {}).items():
+            text += SPECIAL_LOOP.format(condition=condition, name=fixed, number=number, formula=special, pointed=others)
+    pointed = ", ".join(f"{name}_0" if name == fixed else f"at({name}, i)" for name in names)
+    return text + NUMBER_LOOP.format(condition=condition, name=fixed, formula=formula, pointed=pointed)

@@ -85,8 +85,11 @@ def clear_flags(typingctx):  # type: ignore[no-untyped-def]
         store = cgutils.get_or_insert_function(builder.module, plain, "llvm.x86.sse.stmxcsr")
         load = cgutils.get_or_insert_function(builder.module, plain, "llvm.x86.sse.ldmxcsr")
         builder.call(store, [address])
-        builder.store(builder.and_(builder.load(word), ir.Constant(ir.IntType(32), ~0x3F & 0xFFFFFFFF)), word)
-        builder.call(load, [address])
+        flags = builder.load(word)
+        seen = builder.and_(flags, ir.Constant(flags.type, 0x1D))  # invalid, zero divide, overflow, underflow; all others stay unread
+        with builder.if_then(builder.icmp_unsigned("!=", seen, ir.Constant(flags.type, 0)), likely=False):  # the write is slow
+            builder.store(builder.and_(flags, ir.Constant(flags.type, ~0x3F & 0xFFFFFFFF)), word)
+            builder.call(load, [address])
         return context.get_dummy_value()
 
     return types.void(), codegen

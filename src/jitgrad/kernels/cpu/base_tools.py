@@ -1,0 +1,65 @@
+"""What the base functions are written with: a function for either float dtype, and instructions that Numba has no name for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import config
+from numba.extending import intrinsic, overload
+
+from jitgrad.kernels.jit import EXACT
+from jitgrad.kernels.simd_code import WIDE
+
+LOG2_E = 1 / math.log(2)
+AVX512 = WIDE and config.CPU_NAME is None  # the CPU has it, and no other CPU is compiled for
+
+
+def two_versions(single: Callable[..., Any], double: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that kernels call, for either float dtype."""
+
+    def either(*xs):
+        raise NotImplementedError  # replaced when a kernel is compiled
+
+    def choose(*xs):
+        return {types.float32: lambda *xs: single(*xs), types.float64: lambda *xs: double(*xs)}[xs[0]]
+
+    overload(either, jit_options={"fastmath": set(EXACT), "error_model": "numpy", "forceinline": True})(choose)
+    return either
+
+
+@intrinsic
+def pick(typingctx, condition, a, b):  # type: ignore[no-untyped-def]
+    """a if condition else b, with both computed: LLVM may make a conditional a branch, and then uses no vectors"""
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        return builder.select(*args)
+
+    return a(types.boolean, a, a), codegen
+
+
+@intrinsic
+def ldexp(typingctx, y, n):  # type: ignore[no-untyped-def]
+    """y 2^n, rounded once"""
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        kinds = [a.type for a in args]
+        return builder.call(builder.module.declare_intrinsic("llvm.ldexp", kinds, ir.FunctionType(kinds[0], kinds)), args)
+
+    return y(y, n), codegen
+
+
+@intrinsic
+def rsqrt_estimate(typingctx, x):  # type: ignore[no-untyped-def]
+    """About 1 / sqrt(x): these flags let LLVM take the CPU's estimate and one step of Newton's method"""
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        kind = args[0].type
+        root = builder.module.declare_intrinsic("llvm.sqrt", [kind])
+        flags = ("arcp", "afn", "contract")
+        return builder.fdiv(ir.Constant(kind, 1.0), builder.call(root, args, fastmath=flags), flags=flags)
+
+    return x(x), codegen
