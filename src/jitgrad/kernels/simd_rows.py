@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -162,8 +163,8 @@ def _add_columns_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) 
 
 
 def _plain_max_row(x, at, n):  # type: ignore[no-untyped-def]
-    high = x[at]
-    for k in range(1, n):
+    high = x.dtype.type(-np.inf)
+    for k in range(n):
         v = x[at + k]
         high = v if not (v <= high) and high == high else high
     return high

@@ -29,31 +29,22 @@ class Exponentials(Row):
         return self._call(f"llvm.fma.{self.suffix}", self.vector, x, y, z)
 
     def exp(self, x: Any) -> Any:
-        """e^x for vectors x <= 0 or NaN."""
+        """e^x for vectors x <= 0 or NaN; 0 where it would be subnormal."""
         builder, single = self.builder, self.dtype.bitwidth == 32
-        degree, lowest, first_bits = (7, -104.0, 23) if single else (13, -746.0, 52)
+        degree, lowest, fraction, bias = (7, -87.3, 23, 127) if single else (13, -708.3, 52, 1023)
         ln2 = (0.693359375, -2.12194440e-4) if single else (0.6931471803691238, 1.9082149292705877e-10)  # n times the first is exact
-        low = self.of_shape(lowest)
-        x = builder.select(builder.fcmp_ordered("<", x, low), low, x)  # e^low is 0; a NaN stays
-        round_off = self.of_shape(1.5 * 2.0**first_bits)  # added, it leaves no bits for a fraction: the last ones are n
-        shifted = self.fma(x, self.of_shape(1 / math.log(2)), round_off)
-        n = builder.fsub(shifted, round_off)
+        # To a number this large only whole ones can be added: its last bits become n + bias, the exponent's bits of 2^n.
+        large = self.of_shape(1.5 * 2.0**fraction + bias)
+        shifted = self.fma(x, self.of_shape(1 / math.log(2)), large)
+        n = builder.fsub(shifted, large)
         r = self.fma(n, self.of_shape(-ln2[1]), self.fma(n, self.of_shape(-ln2[0]), x))
         p = self.of_shape(1 / math.factorial(degree))
         for k in reversed(range(degree)):
             p = self.fma(p, r, self.of_shape(1 / math.factorial(k)))
-        whole = ir.VectorType(ir.IntType(self.dtype.bitwidth), self.lanes)
-
-        def words(value: int) -> Any:
-            return ir.Constant(whole, [value] * self.lanes)
-
-        n = builder.sub(builder.bitcast(shifted, whole), builder.bitcast(round_off, whole))
-        half = builder.ashr(n, words(1))  # two factors, as 2^n may be subnormal
-        for part in (half, builder.sub(n, half)):
-            bias = words((1 << (self.dtype.bitwidth - first_bits - 2)) - 1)
-            factor = builder.bitcast(builder.shl(builder.add(part, bias), words(first_bits)), self.vector)
-            p = builder.fmul(p, factor)
-        return p
+        words = ir.VectorType(ir.IntType(self.dtype.bitwidth), self.lanes)
+        bits = builder.shl(builder.bitcast(shifted, words), ir.Constant(words, [fraction] * self.lanes))
+        y = builder.fmul(p, builder.bitcast(bits, self.vector))
+        return builder.select(builder.fcmp_ordered("<", x, self.of_shape(lowest)), self.zero, y)
 
 
 def _map_code(function: Callable[..., Any], arrays: int) -> Callable[..., Any]:
@@ -294,6 +285,21 @@ def _scale_columns(typingctx, x, at, a, j, out, to, n):  # type: ignore[no-untyp
     return types.void(x, types.intp, a, types.intp, out, types.intp, types.intp), _map_code(_scaled, 2)
 
 
+def _scaled_exp(c: Exponentials, x: Any, a: Any, b: Any) -> Any:
+    return c.builder.fmul(c.exp(c.builder.fsub(x, a)), b)
+
+
+def _plain_scaled_exp_row(x, at, out, to, n, a, b):  # type: ignore[no-untyped-def]
+    for k in range(n):
+        out[to + k] = x.dtype.type(math.exp(x[at + k] - a)) * b
+
+
+@intrinsic
+def _scaled_exp_row(typingctx, x, at, out, to, n, a, b):  # type: ignore[no-untyped-def]
+    """out[to + k] = exp(x[at + k] - a) b for k < n."""
+    return types.void(x, types.intp, out, types.intp, types.intp, x.dtype, x.dtype), _map_code(_scaled_exp, 1)
+
+
 def _off(c: Exponentials, g: Any, y: Any, a: Any) -> Any:
     return c.builder.fmul(y, c.builder.fsub(g, a))
 
@@ -349,10 +355,12 @@ def _less_columns(typingctx, g, at, y, y_at, a, j, out, to, n):  # type: ignore[
 if PLAIN:
     exp_row, sum_exp_row, exp_columns = njit(_plain_exp_row), njit(_plain_sum_exp_row), njit(_plain_exp_columns)
     add_products, max_columns = njit(_plain_add_products), njit(_plain_max_columns)
+    scaled_exp_row = njit(_plain_scaled_exp_row)
     shift_row, scale_row, off_row, less_row = njit(_plain_shift_row), njit(_plain_scale_row), njit(_plain_off_row), njit(_plain_less_row)
     shift_columns, scale_columns = njit(_plain_shift_columns), njit(_plain_scale_columns)
     off_columns, less_columns = njit(_plain_off_columns), njit(_plain_less_columns)
 else:
     exp_row, sum_exp_row, exp_columns, add_products, max_columns = _exp_row, _sum_exp_row, _exp_columns, _add_products, _max_columns
+    scaled_exp_row = _scaled_exp_row
     shift_row, scale_row, off_row, less_row = _shift_row, _scale_row, _off_row, _less_row
     shift_columns, scale_columns, off_columns, less_columns = _shift_columns, _scale_columns, _off_columns, _less_columns
