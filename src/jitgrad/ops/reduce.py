@@ -6,11 +6,11 @@ from math import prod
 from typing import Any, NamedTuple
 
 from jitgrad import dtypes
-from jitgrad.autograd import BROADCAST_TO, Primitive, Tensor, broadcast_to, cast, scalar
+from jitgrad.autograd import BROADCAST_TO, Primitive, Tensor, cast, scalar
 from jitgrad.errors import DTypeError, ShapeError
 from jitgrad.ops._operands import pointwise_float
 from jitgrad.ops.create import arange_like
-from jitgrad.ops.pointwise import eq, mul, sub, where
+from jitgrad.ops.pointwise import MUL, eq, mul, sub, where
 from jitgrad.ops.views import reshape
 from jitgrad.shapes import ALL_DIMS, Shape, normalize_dim, normalize_dims, reduced_shape
 
@@ -63,8 +63,8 @@ def _max_dim_infer(x: Any, dim: int, keepdim: bool) -> list[tuple[Shape, Any]]:
 def _spread(g: Tensor, x_shape: Shape, dims: tuple[int, ...], keepdim: bool) -> Tensor:
     """g, of the reduced shape, as a view with the shape that was reduced."""
     if not keepdim and len(dims) < len(x_shape):
-        g = reshape(g, reduced_shape(x_shape, dims, True))
-    return broadcast_to(g, x_shape)
+        g = reshape(g, *reduced_shape(x_shape, dims, True))
+    return BROADCAST_TO.apply(g, x_shape)
 
 
 def _count(shape: Shape, dims: tuple[int, ...]) -> int:
@@ -78,7 +78,7 @@ def _freedom(shape: Shape, dims: tuple[int, ...], correction: float) -> float:
 
 def _over(g: Tensor, n: float) -> Tensor:
     """g / n, inf or nan where n is 0."""
-    return mul(g, 1 / n if n else float("inf"))
+    return MUL.apply(g, scalar(1 / n if n else float("inf"), g.array.dtype, g))
 
 
 SUM: Primitive = Primitive(

@@ -18,9 +18,11 @@ MOST = 4096  # rows for which the sums of ROWS rows may be added in the dtype, t
 @njit(inline=True)
 def row_sum(x, at, n):
     """sum of x[at + k] for k < n, x flat: blocks in its dtype (the lanes of vectors), their totals in float64."""
-    total = 0.0
-    for k in range(0, n, BLOCK):
+    total = float(sum_row(x, at, min(BLOCK, n)))
+    k = BLOCK
+    while k < n:  # a range would first divide to know its length, which rows of a few elements notice
         total += sum_row(x, at + k, min(BLOCK, n - k))
+        k += BLOCK
     return total
 
 
@@ -40,7 +42,8 @@ def sum_rows(x, out, divisor):
     R, C = x.shape
     flat = x.reshape(x.size)
     for r in prange(R):
-        out[r] = row_sum(flat, np.int64(r) * C, C) / divisor  # Numba counts parallel loops in uint64
+        total = row_sum(flat, np.int64(r) * C, C)  # Numba counts parallel loops in uint64
+        out[r] = total if divisor == 1.0 else total / divisor
 
 
 @njit

@@ -263,7 +263,10 @@ def max_dim(x: np.ndarray, dim: int, keepdim: bool) -> tuple[np.ndarray, np.ndar
     outer, n, inner = x3.shape
     if _are_rows(x3):
         kernel = max_rows_parallel if pays(x.size) else MAX_ROWS[x.dtype]
-        kernel(x3.reshape(outer, n), values.reshape(outer), indices.reshape(outer))
+        if len(shape) != 1:
+            kernel(x3.reshape(outer, n), values.reshape(outer), indices.reshape(outer))
+        else:
+            kernel(x3.reshape(outer, n), values, indices)
     else:
         kernel = _max_dim_parallel if pays(x.size) else _MAX_DIM[x.dtype]
         kernel(x3, values.reshape(outer, inner), indices.reshape(outer, inner))

@@ -37,9 +37,12 @@ MIN_WORK = 1 << 14  # elements from which threads pay: an exponential costs more
 @njit(inline=True)
 def row_max_and_sum(x, at, n):
     """The largest x[at + k] and the sum of exp(x[at + k] - it) for k < n, x flat."""
-    high, total = max_row(x, at, n), 0.0
-    for k in range(0, n, BLOCK):
+    high = max_row(x, at, n)
+    total = float(sum_exp_row(x, at, min(BLOCK, n), high))
+    k = BLOCK
+    while k < n:
         total += sum_exp_row(x, at + k, min(BLOCK, n - k), high)
+        k += BLOCK
     return high, total
 
 
@@ -182,17 +185,18 @@ _softmax_grad_columns_parallel = parallel_form(_softmax_grad_columns)
 _log_softmax_grad_columns_parallel = parallel_form(_log_softmax_grad_columns)
 
 
-Kernels = tuple[Any, Any]  # the serial and the parallel form
-_SOFTMAX: tuple[Kernels, Kernels] = (_softmax_rows, _softmax_rows_parallel), (_softmax_columns, _softmax_columns_parallel)
+Kernels = tuple[dict[Any, Any], Any]  # the compiled serial forms by dtype, and the parallel form
+_SOFTMAX: tuple[Kernels, Kernels] = (direct(_softmax_rows), _softmax_rows_parallel), (direct(_softmax_columns), _softmax_columns_parallel)
 _LOG_SOFTMAX: tuple[Kernels, Kernels] = (
-    (_log_softmax_rows, _log_softmax_rows_parallel), (_log_softmax_columns, _log_softmax_columns_parallel)
+    (direct(_log_softmax_rows), _log_softmax_rows_parallel), (direct(_log_softmax_columns), _log_softmax_columns_parallel)
 )  # fmt: skip
 _SOFTMAX_GRAD: tuple[Kernels, Kernels] = (
-    (_softmax_grad_rows, _softmax_grad_rows_parallel), (_softmax_grad_columns, _softmax_grad_columns_parallel)
+    (direct(_softmax_grad_rows), _softmax_grad_rows_parallel), (direct(_softmax_grad_columns), _softmax_grad_columns_parallel)
 )  # fmt: skip
 _LOG_SOFTMAX_GRAD: tuple[Kernels, Kernels] = (
-    (_log_softmax_grad_rows, _log_softmax_grad_rows_parallel), (_log_softmax_grad_columns, _log_softmax_grad_columns_parallel)
-)  # fmt: skip
+    (direct(_log_softmax_grad_rows), _log_softmax_grad_rows_parallel),
+    (direct(_log_softmax_grad_columns), _log_softmax_grad_columns_parallel),
+)
 
 
 def _columns(x: np.ndarray, dim: int) -> np.ndarray:
@@ -209,14 +213,15 @@ def _run(kernels: tuple[Kernels, Kernels], dim: int, *inputs: np.ndarray) -> np.
     out = np.empty(x.shape, x.dtype)
     if not x.size:
         return out
-    threads = pays(x.size, MIN_WORK)
+    serial, parallel = kernels[dim != x.ndim - 1]
+    run = parallel if pays(x.size, MIN_WORK) else serial[x.dtype]
     if dim == x.ndim - 1:
         rows = out if x.ndim == 2 else out.reshape(-1, x.shape[-1])
-        kernels[0][threads](*[(contiguous(a) if a.ndim == 2 else contiguous(a).reshape(rows.shape)) for a in inputs], rows)
+        run(*[(contiguous(a) if a.ndim == 2 else contiguous(a).reshape(rows.shape)) for a in inputs], rows)
     else:
         columns = [_columns(a, dim) for a in inputs]
         shape = columns[0].shape
-        kernels[1][threads](*columns, out.reshape(shape), *_work(shape[0] * shape[2], out.dtype))
+        run(*columns, out.reshape(shape), *_work(shape[0] * shape[2], out.dtype))
     return out
 
 
@@ -242,7 +247,7 @@ def log_softmax_grad(g: np.ndarray, y: np.ndarray, dim: int) -> np.ndarray:
 
 def _few_rows(kernels: tuple[Kernels, Kernels]) -> Any:
     """The form for few rows, which is what a classifier has."""
-    rows = direct(kernels[0][0])
+    rows = kernels[0][0]
     return lambda x, *rest: rows if x.ndim == 2 and rest[-1] == 1 and 0 < x.size < MIN_WORK else None
 
 
