@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
-
 import numpy as np
 from numba import cuda
 
@@ -86,7 +84,7 @@ def max_dim(x: DeviceArray, dim: int, keepdim: bool) -> tuple[DeviceArray, Devic
 def max_dim_grad(g: DeviceArray, indices: DeviceArray, x_shape: tuple[int, ...], dim: int) -> DeviceArray:
     """gx[i] = g where i is the index of its maximum, 0 elsewhere."""
     gx = new(x_shape, g.dtype)
-    n, inner = (x_shape[dim], prod(x_shape[dim + 1 :])) if x_shape else (1, 1)
+    n, inner = (x_shape[dim], gx.strides[dim] // gx.dtype.itemsize) if x_shape else (1, 1)
     launch(_max_dim_grad, gx.size, flat(g), flat(indices), n, inner, flat(gx))
     return gx
 
