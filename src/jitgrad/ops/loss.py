@@ -132,33 +132,33 @@ NLL_GRAD: Primitive = Primitive(
 )  # fmt: skip
 
 
-# Of logits (N, C). aux is the sum of the weights that count, and softmax(x).
+# Of logits (N, C). aux is the sum of the weights that count, and of each row the maximum and the sum of exponentials.
 CROSS_ENTROPY: Primitive = Primitive(
     "cross_entropy", "x target weight", _labels_infer("cross_entropy"), optional=True, check=_check_labels("cross_entropy"),
-    grad_x=lambda g, x, target, weight, aux, ignore_index, reduction: CROSS_ENTROPY_GRAD.apply(
-        DIV.apply(g, wrap(aux[0])) if reduction == "mean" else g,
-        softmax(x, 1) if is_grad_enabled() else wrap(aux[1]), target, weight, ignore_index,
+    grad_x=lambda g, x, target, weight, aux, ignore_index, reduction: _cross_entropy_grad(
+        DIV.apply(g, wrap(aux[0])) if reduction == "mean" else g, x, target, weight, wrap(aux[1]), ignore_index
     ),
 )  # fmt: skip
-# weight[t] g (p - onehot(t)), 0 where t is ignored; g is one number, or one for each target.
+# g (p - onehot(t)), 0 where t is ignored; g is one number, or one for each target. It runs where nothing is recorded, and has no rules.
 CROSS_ENTROPY_GRAD: Primitive = Primitive(
-    "cross_entropy_grad", "g p target weight",
-    lambda g, p, target, weight, ignore_index: (_unchanged(target, weight, tuple(p.shape)), p.dtype), optional=True,
-    check=lambda g, p, target, weight, ignore_index: _check_range("cross_entropy", target, p.shape[1], ignore_index),
-    grad_g=lambda u, p, target, weight, g_shape, ignore_index: _to_targets(u, p, target, weight, g_shape, ignore_index),
-    grad_p=lambda u, g, target, weight, ignore_index: mul(u, reshape(mul(g, _counted(u, target, weight, ignore_index)), (-1, 1))),
+    "cross_entropy_grad", "g x stats target",
+    lambda g, x, stats, target, ignore_index: (_unchanged(target, None, tuple(x.shape)), x.dtype),
+    check=lambda g, x, stats, target, ignore_index: _check_range("cross_entropy", target, x.shape[1], ignore_index),
 )  # fmt: skip
 
 
-def _counted(like: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> Tensor:
-    """The weight of each target, 0 where it is ignored."""
-    return NLL.apply(filled(like.shape, -1, like), target, weight, ignore_index, "none")
-
-
-def _to_targets(u: Tensor, p: Tensor, target: Tensor, weight: Tensor | None, g_shape: Shape, ignore_index: int) -> Tensor:
-    """The transpose of cross_entropy_grad in g."""
-    each = add(mul(sum(mul(u, p), 1), _counted(u, target, weight, ignore_index)), NLL.apply(u, target, weight, ignore_index, "none"))
-    return each if g_shape else sum(each)
+def _cross_entropy_grad(g: Tensor, x: Tensor, target: Tensor, weight: Tensor | None, stats: Tensor, ignore_index: int) -> Tensor:
+    """weight[t] g (p - onehot(t)), 0 where t is ignored; g is one number, or one for each target."""
+    recorded = is_grad_enabled()
+    if weight is None and not recorded:
+        return CROSS_ENTROPY_GRAD.apply(g, x, stats, target, ignore_index)
+    _unchanged(target.array, None if weight is None else weight.array, x.shape)
+    # The weight of each target, 0 where it is ignored.
+    counted = NLL.apply(filled(x.shape, -1, x), target, weight, ignore_index, "none")
+    scaled = mul(g, counted)
+    if not recorded:
+        return CROSS_ENTROPY_GRAD.apply(scaled, x, stats, target, ignore_index)
+    return add(mul(reshape(scaled, (-1, 1)), softmax(x, 1)), NLL_GRAD.apply(g, target, weight, x.shape, ignore_index))
 
 
 def nll_loss(

@@ -6,11 +6,11 @@ from math import prod
 from typing import Any, NamedTuple
 
 from jitgrad import dtypes
-from jitgrad.autograd import BROADCAST_TO, Primitive, Tensor, broadcast_to, cast, scalar
+from jitgrad.autograd import BROADCAST_TO, Primitive, Tensor, cast, scalar
 from jitgrad.errors import DTypeError, ShapeError
 from jitgrad.ops._operands import pointwise_float
 from jitgrad.ops.create import arange_like
-from jitgrad.ops.pointwise import eq, mul, sub, where
+from jitgrad.ops.pointwise import MUL, eq, mul, sub, where
 from jitgrad.ops.views import reshape
 from jitgrad.shapes import ALL_DIMS, Shape, normalize_dim, normalize_dims, reduced_shape
 
@@ -63,8 +63,8 @@ def _max_dim_infer(x: Any, dim: int, keepdim: bool) -> list[tuple[Shape, Any]]:
 def _spread(g: Tensor, x_shape: Shape, dims: tuple[int, ...], keepdim: bool) -> Tensor:
     """g, of the reduced shape, as a view with the shape that was reduced."""
     if not keepdim and len(dims) < len(x_shape):
-        g = reshape(g, reduced_shape(x_shape, dims, True))
-    return broadcast_to(g, x_shape)
+        g = reshape(g, *reduced_shape(x_shape, dims, True))
+    return BROADCAST_TO.apply(g, x_shape)
 
 
 def _count(shape: Shape, dims: tuple[int, ...]) -> int:
@@ -78,7 +78,7 @@ def _freedom(shape: Shape, dims: tuple[int, ...], correction: float) -> float:
 
 def _over(g: Tensor, n: float) -> Tensor:
     """g / n, inf or nan where n is 0."""
-    return mul(g, 1 / n if n else float("inf"))
+    return MUL.apply(g, scalar(1 / n if n else float("inf"), g.array.dtype, g))
 
 
 SUM: Primitive = Primitive(
@@ -102,7 +102,13 @@ AMAX: Primitive = Primitive("amax", "x", _amax_infer, grad_x=lambda g, x, y, dim
 ARGMAX: Primitive = Primitive("argmax", "x", _argmax_infer)
 MAX_DIM: Primitive = Primitive(
     "max_dim", "x", _max_dim_infer, outputs="values indices",
-    grad_x=lambda g, x_shape, indices, dim, keepdim: _max_dim_grad(g[0], x_shape, indices, dim, keepdim),
+    grad_x=lambda g, x_shape, indices, dim: MAX_DIM_GRAD.apply(g[0], indices, x_shape, dim),
+)  # fmt: skip
+
+# g at the index of each maximum, 0 elsewhere.
+MAX_DIM_GRAD: Primitive = Primitive(
+    "max_dim_grad", "g indices", lambda g, indices, x_shape, dim: (x_shape, g.dtype),
+    grad_g=lambda u, indices, dim: _at_indices(u, indices, dim),
 )  # fmt: skip
 
 
@@ -114,14 +120,14 @@ def _amax_grad(g: Tensor, x: Tensor, y: Tensor, dims: tuple[int, ...], keepdim: 
     return mul(at, share)
 
 
-def _max_dim_grad(g: Tensor, x_shape: Shape, indices: Tensor, dim: int, keepdim: bool) -> Tensor:
-    """g at the index of each maximum, 0 elsewhere."""
-    if not x_shape:
-        return g
-    kept = reduced_shape(x_shape, (dim,), True)
-    column = tuple(n if i == dim else 1 for i, n in enumerate(x_shape))
-    at = eq(reshape(arange_like(x_shape[dim], indices), column), reshape(indices, kept))
-    return where(at, reshape(g, kept), scalar(0, g.array.dtype, g))
+def _at_indices(u: Tensor, indices: Tensor, dim: int) -> Tensor:
+    """u where the maxima were: the transpose of max_dim_grad."""
+    shape = u.shape
+    if not shape:
+        return u
+    column = tuple(n if i == dim else 1 for i, n in enumerate(shape))
+    at = eq(reshape(arange_like(shape[dim], indices), column), reshape(indices, reduced_shape(shape, (dim,), True)))
+    return reshape(SUM.apply(where(at, u, scalar(0, u.array.dtype, u)), (dim,), False), indices.shape)
 
 
 def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:

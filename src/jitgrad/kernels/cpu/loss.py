@@ -6,11 +6,11 @@ from math import prod
 
 import numpy as np
 
-from jitgrad.kernels.cpu.formulas import exp, log
+from jitgrad.kernels.cpu.formulas import log
 from jitgrad.kernels.cpu.layout import contiguous, or_nothing
-from jitgrad.kernels.cpu.reduce import FEW, few_max, few_sum, row_max, row_sum
-from jitgrad.kernels.cpu.softmax import MIN_WORK
+from jitgrad.kernels.cpu.softmax import MIN_WORK, row_max_and_sum
 from jitgrad.kernels.jit import direct, njit, parallel_form, pays, prange
+from jitgrad.kernels.simd_softmax import scaled_exp_row
 
 
 @njit
@@ -81,46 +81,29 @@ def nll_grad(g: np.ndarray, target: np.ndarray, weight: np.ndarray | None, x_sha
 
 # ---- cross entropy
 
-BLOCK = 1 << 10  # scores
-
 
 @njit
-def _cross_entropy(x, target, weight, p, losses, ignore_index):
-    """p = softmax(x), losses = -weight[t] log p[t]"""
+def _cross_entropy(x, target, weight, stats, losses, ignore_index):
+    """losses = -weight[t] log softmax(x)[t]; stats (N, 2) gets each row's maximum and its sum of exponentials."""
     N, C = x.shape
-    few = C <= FEW
-    flat = p.reshape(p.size)
-    block = max(BLOCK // max(C, 1), 1)  # rows whose exponentials are one loop, as vectors of few classes would be half empty
-    for task in prange((N + block - 1) // block):
-        top = np.int64(task) * block
-        bottom = min(top + block, N)
-        for n in range(top, bottom):
-            high = few_max(x, n) if few else row_max(x[n])
-            for c in range(C):
-                p[n, c] = x[n, c] - high
-            label = target[n]
-            losses[n] = p[n, label] if label != ignore_index else 0
-        part = flat[top * C : bottom * C]
-        for i in range(part.size):
-            part[i] = exp(part[i])
-        for n in range(top, bottom):
-            total = few_sum(p, n) if few else row_sum(p[n])
-            one = x.dtype.type(total)
-            for c in range(C):
-                p[n, c] /= one
-            label = target[n]
-            if label != ignore_index:
-                loss = log(total) - losses[n]
-                losses[n] = loss * weight[label] if weight.size else loss
+    flat = x.reshape(x.size)
+    for n in prange(N):
+        stats[n, 0], total = row_max_and_sum(flat, np.int64(n) * C, C)  # Numba counts parallel loops in uint64
+        stats[n, 1] = total
+        label = target[n]
+        losses[n] = 0
+        if label != ignore_index:
+            loss = log(x.dtype.type(total)) - (x[n, label] - stats[n, 0])
+            losses[n] = loss * weight[label] if weight.size else loss
 
 
 _cross_entropy_parallel = parallel_form(_cross_entropy)
 
 
 @njit
-def _cross_entropy_reduced(x, target, weight, p, losses, out, ignore_index, mean):
+def _cross_entropy_reduced(x, target, weight, stats, losses, out, ignore_index, mean):
     """_cross_entropy and _reduced in one call."""
-    _cross_entropy(x, target, weight, p, losses, ignore_index)
+    _cross_entropy(x, target, weight, stats, losses, ignore_index)
     _reduced(losses, target, weight, out, ignore_index, mean)
 
 
@@ -128,20 +111,20 @@ _CROSS_ENTROPY = direct(_cross_entropy_reduced)
 
 
 @njit
-def _cross_entropy_grad(g, p, target, weight, gx, ignore_index):
+def _cross_entropy_grad(g, x, stats, target, gx, ignore_index):
     """g has one element, or one for each row."""
+    N, C = x.shape
     single = g.size == 1
-    for n in prange(p.shape[0]):
-        t = target[n]
-        if t == ignore_index:
-            for c in range(p.shape[1]):
-                gx[n, c] = 0
+    x_flat, flat = x.reshape(x.size), gx.reshape(x.size)
+    for row in prange(N):
+        n = np.int64(row)
+        at, label = n * C, target[n]
+        if label == ignore_index:
+            flat[at : at + C] = 0
         else:
-            at = np.int64(0) if single else np.int64(n)  # Numba counts parallel loops in uint64
-            scale = g[at] * (weight[t] if weight.size else 1)
-            for c in range(p.shape[1]):
-                gx[n, c] = scale * p[n, c]
-            gx[n, t] -= scale
+            scale = g[0 if single else n]
+            scaled_exp_row(x_flat, at, flat, at, C, stats[n, 0], scale / stats[n, 1])
+            flat[at + label] -= scale
 
 
 _cross_entropy_grad_parallel = parallel_form(_cross_entropy_grad)
@@ -153,22 +136,22 @@ def cross_entropy(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """losses[n] = -weight[t] log p[n, t] with t = target[n] and p = softmax(x[n]), 0 where t == ignore_index; reduced.
 
-    And the sum of the weights that count, and p.
+    And the sum of the weights that count, and stats[n] = max x[n], sum exp(x[n] - max x[n]).
     """
     dtype = x.dtype
     x, labels, w = contiguous(x), contiguous(target), or_nothing(weight, dtype)
-    p, losses, out = np.empty(x.shape, dtype), np.empty(labels.shape, dtype), np.empty(2, dtype)
+    stats, losses, out = np.empty((x.shape[0], 2), dtype), np.empty(labels.shape, dtype), np.empty(2, dtype)
     if pays(x.size, MIN_WORK):
-        _cross_entropy_parallel(x, labels, w, p, losses, ignore_index)
+        _cross_entropy_parallel(x, labels, w, stats, losses, ignore_index)
         _reduced(losses, labels, w, out, ignore_index, reduction == "mean")
     else:
-        _CROSS_ENTROPY[dtype](x, labels, w, p, losses, out, ignore_index, reduction == "mean")
-    return losses if reduction == "none" else out[0, ...], out[1, ...], p
+        _CROSS_ENTROPY[dtype](x, labels, w, stats, losses, out, ignore_index, reduction == "mean")
+    return losses if reduction == "none" else out[0, ...], out[1, ...], stats
 
 
-def cross_entropy_grad(g: np.ndarray, p: np.ndarray, target: np.ndarray, weight: np.ndarray | None, ignore_index: int) -> np.ndarray:
-    """gx[n, c] = weight[t] g[n] (or g, if one number) (p[n, c] - (c == t)), 0 where t == ignore_index."""
-    gx = np.empty(p.shape, p.dtype)
-    run = _cross_entropy_grad_parallel if pays(gx.size) else _CROSS_ENTROPY_GRAD[p.dtype]
-    run(contiguous(g).ravel(), contiguous(p), contiguous(target), or_nothing(weight, p.dtype), gx, ignore_index)
+def cross_entropy_grad(g: np.ndarray, x: np.ndarray, stats: np.ndarray, target: np.ndarray, ignore_index: int) -> np.ndarray:
+    """gx[n, c] = g[n] (or g, if one number) (p[n, c] - (c == t)) with p = exp(x - stats[n, 0]) / stats[n, 1], 0 where t == ignore_index."""
+    gx = np.empty(x.shape, x.dtype)
+    run = _cross_entropy_grad_parallel if pays(gx.size, MIN_WORK) else _CROSS_ENTROPY_GRAD[x.dtype]
+    run(contiguous(g).ravel(), contiguous(x), contiguous(stats), contiguous(target), gx, ignore_index)
     return gx

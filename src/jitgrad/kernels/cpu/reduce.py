@@ -7,81 +7,56 @@ from typing import Any
 
 import numpy as np
 
-from jitgrad.kernels.cpu.layout import grouped, has_gaps
-from jitgrad.kernels.jit import SUM, direct, njit, parallel_form, pays, prange
+from jitgrad.kernels.cpu.layout import contiguous, grouped, has_gaps
+from jitgrad.kernels.cpu.matrix import (
+    MAX_ROWS,
+    MAXIMA,
+    MEANS,
+    PLACES,
+    SUMS,
+    Forms,
+    amax_rows,
+    amax_rows_parallel,
+    argmax_rows,
+    argmax_rows_parallel,
+    column_sums,
+    matrix_form,
+    max_rows_parallel,
+    of_matrix,
+    row_sum,
+    sum_rows,
+    sum_rows_parallel,
+)
+from jitgrad.kernels.jit import PARALLEL_MIN, SUM, direct, njit, parallel_form, pays, prange
 from jitgrad.shapes import reduced_shape
 
 COLUMNS = 1024  # columns that one task sums: their float64 totals stay in the L1 cache
-FEW = 16  # elements of a row for which vector loops and their preparations take longer than plain ones
-SMALL = 2048  # elements up to which a sum is dominated by its call
 PIECE = 1 << 14  # elements of one piece of a long sum; fixed, so the result does not depend on the thread count
+COLUMN_PIECE = 1 << 16  # the same of sums of columns, where every piece has its totals
 _FLOAT64, _INT64 = np.dtype(np.float64), np.dtype(np.int64)
-_NO_PARTIAL = np.empty((0, 1, 0), _FLOAT64)  # single rows go straight to the result
 
 
 # ---- sums ------------------------------------------------------------------------------------------------------------
 
 
-@njit(fastmath=SUM)
-def row_sum(row):
-    """Sum of a contiguous row: short blocks in its dtype (the lanes of a vector), their totals in float64."""
-    total = 0.0
-    for start in range(0, row.size, 256):
-        block = row[start : start + 256]
-        part = row.dtype.type(0)
-        for i in range(block.size):
-            part += block[i]
-        total += part
-    return total
-
-
-@njit(inline=True)
-def few_sum(x, o):
-    """Sum of row o of a matrix of at most FEW columns."""
-    total = 0.0
-    for k in range(x.shape[1]):
-        total += x[o, k]
-    return total
-
-
-@njit(fastmath=SUM)
-def column_sums(x, o, start, stop, left, total):
-    """total[i] = sum over k in [start, stop) of x[o, k, left + i]; four rows at once halve the conversions to float64."""
-    right = left + total.size
-    total[:] = 0.0
-    k = start
-    while k + 4 <= stop:
-        a, b, c, d = x[o, k, left:right], x[o, k + 1, left:right], x[o, k + 2, left:right], x[o, k + 3, left:right]
-        for i in range(total.size):
-            total[i] += (a[i] + b[i]) + (c[i] + d[i])
-        k += 4
-    while k < stop:
-        a = x[o, k, left:right]
-        for i in range(total.size):
-            total[i] += a[i]
-        k += 1
-
-
-@njit(fastmath=SUM)
+@njit
 def _sum(x, partial, out, divisor):
+    """Of columns, and of rows in pieces: partial (outer, pieces, inner) holds the totals of the pieces."""
     outer, n, inner = x.shape
     pieces = partial.shape[1]
     blocks = (inner + COLUMNS - 1) // COLUMNS
-    flat = x.reshape(x.size)
+    flat, totals = x.reshape(x.size), partial.reshape(partial.size)
     for task in prange(outer * pieces * blocks):
-        rest, block = divmod(np.int64(task), blocks)  # Numba counts parallel loops in uint64
+        rest, block = divmod(np.int64(task), blocks)
         o, piece = divmod(rest, pieces)
         start, stop = piece * n // pieces, (piece + 1) * n // pieces
+        left = block * COLUMNS
+        at, to = (o * n + start) * inner + left, (o * pieces + piece) * inner + left
         if inner == 1:
-            total = row_sum(flat[o * n + start : o * n + stop])
-            if pieces == 1:
-                out[o, 0] = total / divisor
-            else:
-                partial[o, piece, 0] = total
+            totals[to] = row_sum(flat, at, stop - start)
         else:
-            left = block * COLUMNS
-            column_sums(x, o, start, stop, left, partial[o, piece, left : min(left + COLUMNS, inner)])
-    for o in range(outer if partial.size else 0):
+            column_sums(flat, at, inner, stop - start, min(COLUMNS, inner - left), totals, to)
+    for o in range(outer):
         for i in range(inner):
             total = partial[o, 0, i]
             for piece in range(1, pieces):
@@ -114,11 +89,14 @@ def _sum_3d(x: np.ndarray, divisor: float) -> np.ndarray:
         out = np.empty((outer, inner), _INT64)
         (_sum_ints_parallel if pays(x.size) else _sum_ints)(x, out)
         return out
-    # Few outer rows of many elements are cut into pieces, which threads can share.
-    pieces = 1 if x.size < 2 * PIECE or outer > 32 else min(n, max(1, n * inner // PIECE), 256)
-    partial = _NO_PARTIAL if pieces == inner == 1 else np.empty((outer, pieces, inner), _FLOAT64)
     out = np.empty((outer, inner), x.dtype)
-    (_sum_parallel if pays(x.size) else _sum)(x, partial, out, divisor)
+    # Few outer rows of many elements are cut into pieces, which threads can share.
+    piece = PIECE if inner == 1 else COLUMN_PIECE
+    pieces = 1 if x.size < 2 * piece or outer > 32 else min(n, max(1, n * inner // piece), 256 if inner == 1 else 32)
+    if pieces == inner == 1:
+        (sum_rows_parallel if pays(x.size) else sum_rows)(x.reshape(outer, n), out.reshape(outer), divisor)
+    else:
+        (_sum_parallel if pays(x.size) else _sum)(x, np.empty((outer, pieces, inner), _FLOAT64), out, divisor)
     return out
 
 
@@ -131,27 +109,6 @@ def _runs(dims: tuple[int, ...]) -> list[tuple[int, ...]]:
         else:
             runs.append((d,))
     return runs
-
-
-@njit(fastmath=SUM)
-def _sum_all(x, out):
-    flat = x.reshape(x.size)
-    total = 0.0
-    for i in range(flat.size):
-        total += flat[i]
-    out[()] = total
-
-
-@njit(fastmath=SUM)
-def _sum_rows(x, out):
-    for j in range(out.size):
-        total = 0.0
-        for i in range(x.shape[0]):
-            total += x[i, j]
-        out[j] = total
-
-
-_SUM_ALL, _SUM_ROWS = direct(_sum_all), direct(_sum_rows)
 
 
 def _sum_dims(x: np.ndarray, dims: tuple[int, ...], keepdim: bool, divisor: float) -> np.ndarray:
@@ -167,27 +124,14 @@ def _sum_dims(x: np.ndarray, dims: tuple[int, ...], keepdim: bool, divisor: floa
 
 def sum(x: np.ndarray, dims: tuple[int, ...], keepdim: bool) -> np.ndarray:
     """out[o, i] = sum_k x[o, k, i]; bools and ints give int64."""
-    small = _small_sum(x, dims, keepdim)
-    if small is not None and x.flags.carray:
-        out = np.empty((x.shape[1],) if len(dims) == 1 else (), x.dtype)
-        small[x.dtype](x, out)
-        return out
-    return _sum_dims(x, dims, keepdim, 1.0)
-
-
-def _small_sum(x: np.ndarray, dims: tuple[int, ...], keepdim: bool) -> dict[Any, Any] | None:
-    """One short call instead of a plan, for a small matrix: its sum, or the sum of its rows."""
-    if x.ndim != 2 or keepdim or x.size > SMALL or x.dtype.kind != "f":
-        return None
-    return _SUM_ALL if len(dims) == 2 else _SUM_ROWS if dims == (0,) else None
-
-
-sum.direct = _small_sum  # type: ignore[attr-defined]
+    done = of_matrix(SUMS, x, dims, keepdim, x.dtype)
+    return _sum_dims(x, dims, keepdim, 1.0) if done is None else done
 
 
 def mean(x: np.ndarray, dims: tuple[int, ...], keepdim: bool) -> np.ndarray:
     """out[o, i] = sum_k x[o, k, i] / n."""
-    return _sum_dims(x, dims, keepdim, float(prod([x.shape[d] for d in dims])))
+    done = of_matrix(MEANS, x, dims, keepdim, x.dtype)
+    return _sum_dims(x, dims, keepdim, float(prod([x.shape[d] for d in dims]))) if done is None else done
 
 
 def sum_to(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -227,10 +171,10 @@ def _var(x, stats, out, freedom):
         right = min(left + COLUMNS, inner)
         middle, deviation = stats[o, 0, left:right], stats[o, 1, left:right]
         if inner == 1:
-            middle[0] = row_sum(flat[o * n : (o + 1) * n]) / n
+            middle[0] = row_sum(flat, o * n, n) / n
             deviation[0] = _row_deviation(flat[o * n : (o + 1) * n], middle[0])
         else:
-            column_sums(x, o, 0, n, left, middle)
+            column_sums(flat, o * n * inner + left, inner, n, right - left, middle, 0)
             for i in range(middle.size):
                 middle[i] /= n
                 deviation[i] = 0.0
@@ -259,66 +203,21 @@ def var(x: np.ndarray, dims: tuple[int, ...], keepdim: bool, correction: float) 
 
 
 @njit
-def row_max(row):
-    """Maximum of a row of at least one element, NaN if there is one; four running maxima hide the latency of compare."""
-    a = b = c = d = row[0]
-    k = 0
-    while k + 4 <= row.size:
-        v, w, x, y = row[k], row[k + 1], row[k + 2], row[k + 3]
-        # `not v <= a` is true for a NaN v, and `a == a` keeps a NaN that is already there.
-        a = v if not (v <= a) and a == a else a
-        b = w if not (w <= b) and b == b else b
-        c = x if not (x <= c) and c == c else c
-        d = y if not (y <= d) and d == d else d
-        k += 4
-    while k < row.size:
-        v = row[k]
-        a = v if not (v <= a) and a == a else a
-        k += 1
-    a = b if not (b <= a) and a == a else a
-    c = d if not (d <= c) and c == c else c
-    return c if not (c <= a) and a == a else a
-
-
-@njit(inline=True)
-def few_max(x, o):
-    """Maximum of row o of a matrix of 1 to FEW columns, NaN if there is one."""
-    high = x[o, 0]
-    for k in range(1, x.shape[1]):
-        v = x[o, k]
-        high = v if not (v <= high) and high == high else high
-    return high
-
-
-@njit
 def _amax(x, out):
+    """Of columns, and of ints."""
     outer, n, inner = x.shape
-    flat = x.reshape(x.size)
     for o in prange(outer):
-        if inner == 1:
-            out[o, 0] = row_max(flat[o * n : (o + 1) * n])
-        else:
+        for i in range(inner):
+            out[o, i] = x[o, 0, i]
+        for k in range(1, n):
             for i in range(inner):
-                out[o, i] = x[o, 0, i]
-            for k in range(1, n):
-                for i in range(inner):
-                    v, best = x[o, k, i], out[o, i]
-                    out[o, i] = v if not (v <= best) and best == best else best
-
-
-_amax_parallel = parallel_form(_amax)
-
-
-def amax(x: np.ndarray, dims: tuple[int, ...], keepdim: bool) -> np.ndarray:
-    """out[o, i] = max_k x[o, k, i]; NaN if there is one."""
-    x3, shape = grouped(x, dims, keepdim)
-    out = np.empty((x3.shape[0], x3.shape[2]), x.dtype)
-    (_amax_parallel if pays(x.size) else _amax)(x3, out)
-    return out.reshape(shape)
+                v, best = x[o, k, i], out[o, i]
+                out[o, i] = v if not (v <= best) and best == best else best
 
 
 @njit
 def _max_dim(x, values, indices):
+    """Of columns, and of ints."""
     outer, n, inner = x.shape
     for o in prange(outer):
         for i in range(inner):
@@ -332,26 +231,98 @@ def _max_dim(x, values, indices):
                     indices[o, i] = k
 
 
+_amax_parallel = parallel_form(_amax)
 _max_dim_parallel = parallel_form(_max_dim)
+_MAX_DIM = direct(_max_dim)
 
 
-def _max_3d(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(outer, n, inner) -> values and positions, (outer, inner)."""
-    outer, _, inner = x.shape
-    values, indices = np.empty((outer, inner), x.dtype), np.empty((outer, inner), _INT64)
-    (_max_dim_parallel if pays(x.size) else _max_dim)(x, values, indices)
-    return values, indices
+def _are_rows(x: np.ndarray) -> bool:
+    """Whether vectors run along n: rows of floats."""
+    return x.shape[2] == 1 and x.dtype.kind == "f"
+
+
+def amax(x: np.ndarray, dims: tuple[int, ...], keepdim: bool) -> np.ndarray:
+    """out[o, i] = max_k x[o, k, i]; NaN if there is one."""
+    done = of_matrix(MAXIMA, x, dims, keepdim, x.dtype)
+    if done is not None:
+        return done
+    x3, shape = grouped(x, dims, keepdim)
+    outer, n, inner = x3.shape
+    out = np.empty((outer, inner), x.dtype)
+    if _are_rows(x3):
+        (amax_rows_parallel if pays(x.size) else amax_rows)(x3.reshape(outer, n), out.reshape(outer))
+    else:
+        (_amax_parallel if pays(x.size) else _amax)(x3, out)
+    return out.reshape(shape)
 
 
 def max_dim(x: np.ndarray, dim: int, keepdim: bool) -> tuple[np.ndarray, np.ndarray]:
     """values[o, i] = x[o, indices[o, i], i], the first maximum over the dim; NaN is the maximum."""
     x3, shape = grouped(x, (dim,) if x.ndim else (), keepdim)
-    values, indices = _max_3d(x3)
-    return values.reshape(shape), indices.reshape(shape)
+    values, indices = np.empty(shape, x.dtype), np.empty(shape, _INT64)
+    outer, n, inner = x3.shape
+    if _are_rows(x3):
+        kernel = max_rows_parallel if pays(x.size) else MAX_ROWS[x.dtype]
+        if len(shape) != 1:
+            kernel(x3.reshape(outer, n), values.reshape(outer), indices.reshape(outer))
+        else:
+            kernel(x3.reshape(outer, n), values, indices)
+    else:
+        kernel = _max_dim_parallel if pays(x.size) else _MAX_DIM[x.dtype]
+        kernel(x3, values.reshape(outer, inner), indices.reshape(outer, inner))
+    return values, indices
 
 
 def argmax(x: np.ndarray, dim: int | None, keepdim: bool) -> np.ndarray:
     """out[o, i] = the first k where x[o, k, i] is the maximum over the dim (None: over all); NaN is the maximum."""
     dims = tuple(range(x.ndim)) if dim is None or not x.ndim else (dim,)
+    done = of_matrix(PLACES, x, dims, keepdim, _INT64)
+    if done is not None:
+        return done
     x3, shape = grouped(x, dims, keepdim)
-    return _max_3d(x3)[1].reshape(shape)
+    if not _are_rows(x3):
+        return max_dim(x3, 1, False)[1].reshape(shape)
+    outer, n, _ = x3.shape
+    out = np.empty(outer, _INT64)
+    (argmax_rows_parallel if pays(x.size) else argmax_rows)(x3.reshape(outer, n), out)
+    return out.reshape(shape)
+
+
+@njit
+def _max_dim_grad(g, indices, gx):
+    outer, n, inner = gx.shape
+    for o in prange(outer):
+        for k in range(n):
+            for i in range(inner):
+                gx[o, k, i] = 0
+        for i in range(inner):
+            gx[o, indices[o, i], i] = g[o, i]
+
+
+_max_dim_grad_parallel = parallel_form(_max_dim_grad)
+_MAX_DIM_GRAD = direct(_max_dim_grad)
+
+
+def max_dim_grad(g: np.ndarray, indices: np.ndarray, x_shape: tuple[int, ...], dim: int) -> np.ndarray:
+    """gx[o, indices[o, i], i] = g[o, i], 0 elsewhere."""
+    outer, n, inner = prod(x_shape[:dim]), x_shape[dim] if x_shape else 1, prod(x_shape[dim + 1 :])
+    gx = np.empty(x_shape, g.dtype)
+    kernel = _max_dim_grad_parallel if pays(gx.size) else _MAX_DIM_GRAD[g.dtype]
+    kernel(contiguous(g).reshape(outer, inner), contiguous(indices).reshape(outer, inner), gx.reshape(outer, n, inner))
+    return gx
+
+
+def _small(forms: Forms) -> Any:
+    """Of so few elements that one thread does best."""
+    return lambda x, dims, keepdim: matrix_form(forms, x, dims, keepdim) if x.size < PARALLEL_MIN else None
+
+
+def _small_argmax(x: np.ndarray, dim: int | None, keepdim: bool) -> dict[Any, Any] | None:
+    form = _small(PLACES)(x, (dim,), keepdim)
+    return None if form is None else {_INT64: form.get(x.dtype)}  # by the dtype of the result, as the engine asks
+
+
+sum.direct = _small(SUMS)  # type: ignore[attr-defined]
+mean.direct = _small(MEANS)  # type: ignore[attr-defined]
+amax.direct = _small(MAXIMA)  # type: ignore[attr-defined]
+argmax.direct = _small_argmax  # type: ignore[attr-defined]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from math import prod
 
+import numpy as np
 from numba import cuda
 
 from jitgrad.kernels.cuda.create import full
 from jitgrad.kernels.cuda.layout import DeviceArray, flat, new
 from jitgrad.kernels.cuda.pointwise import div
 from jitgrad.kernels.cuda.reduce import sum
-from jitgrad.kernels.cuda.softmax import log_softmax, softmax
+from jitgrad.kernels.cuda.softmax import log_softmax
 from jitgrad.kernels.jit import cuda_jit, launch
 
 
@@ -69,25 +71,42 @@ def cross_entropy(
 ) -> tuple[DeviceArray, DeviceArray, DeviceArray]:
     """losses[n] = -weight[t] log p[n, t] with t = target[n] and p = softmax(x[n]), 0 where t == ignore_index; reduced.
 
-    And the sum of the weights that count, and p.
+    And the sum of the weights that count, and stats[n] = max x[n], sum exp(x[n] - max x[n]).
     """
-    return *nll(log_softmax(x, 1), target, weight, ignore_index, reduction), softmax(x, 1)
+    stats = new((x.shape[0], 2), x.dtype)
+    launch(_stats, x.shape[0], flat(x), x.shape[1], stats)
+    return *nll(log_softmax(x, 1), target, weight, ignore_index, reduction), stats
 
 
-def cross_entropy_grad(g: DeviceArray, p: DeviceArray, target: DeviceArray, weight: DeviceArray | None, ignore_index: int) -> DeviceArray:
-    """gx[n, c] = weight[t] g[n] (or g, if one number) (p[n, c] - (c == t)), 0 where t == ignore_index."""
-    w = full((p.shape[1],), 1, p.dtype) if weight is None else weight
-    gx = new(tuple(p.shape), p.dtype)
-    launch(_cross_entropy_grad, gx.size, flat(g), flat(p), flat(target), flat(w), ignore_index, flat(gx))
+@cuda_jit
+def _stats(x, C, out):
+    n = cuda.grid(1)
+    if n < out.shape[0] and C > 0:
+        first, last = n * C, (n + 1) * C
+        top = x[first]
+        for i in range(first, last):
+            if x[i] > top or x[i] != x[i]:
+                top = x[i]
+        total = np.float64(0)
+        for i in range(first, last):
+            total += math.exp(x[i] - top)
+        out[n, 0] = top
+        out[n, 1] = total
+
+
+def cross_entropy_grad(g: DeviceArray, x: DeviceArray, stats: DeviceArray, target: DeviceArray, ignore_index: int) -> DeviceArray:
+    """gx[n, c] = g[n] (or g, if one number) (p[n, c] - (c == t)) with p = exp(x - stats[n, 0]) / stats[n, 1], 0 where t == ignore_index."""
+    gx = new(tuple(x.shape), x.dtype)
+    launch(_cross_entropy_grad, gx.size, flat(g), flat(x), stats, flat(target), x.shape[1], ignore_index, flat(gx))
     return gx
 
 
 @cuda_jit
-def _cross_entropy_grad(g, p, target, weight, ignore_index, out):
+def _cross_entropy_grad(g, x, stats, target, C, ignore_index, out):
     i = cuda.grid(1)
     if i < out.size:
-        n, c = i // weight.size, i % weight.size
+        n, c = i // C, i % C
         t = target[n]
         out[i] = 0
         if t != ignore_index:
-            out[i] = g[0 if g.size == 1 else n] * weight[t] * (p[i] - (1 if c == t else 0))
+            out[i] = g[0 if g.size == 1 else n] * (math.exp(x[i] - stats[n, 0]) / stats[n, 1] - (1 if c == t else 0))

@@ -81,6 +81,22 @@ def max_dim(x: DeviceArray, dim: int, keepdim: bool) -> tuple[DeviceArray, Devic
     return reshaped(y, shape), reshaped(index, shape)
 
 
+def max_dim_grad(g: DeviceArray, indices: DeviceArray, x_shape: tuple[int, ...], dim: int) -> DeviceArray:
+    """gx[i] = g where i is the index of its maximum, 0 elsewhere."""
+    gx = new(x_shape, g.dtype)
+    n, inner = (x_shape[dim], gx.strides[dim] // gx.dtype.itemsize) if x_shape else (1, 1)
+    launch(_max_dim_grad, gx.size, flat(g), flat(indices), n, inner, flat(gx))
+    return gx
+
+
+@cuda_jit
+def _max_dim_grad(g, indices, n, inner, out):
+    i = cuda.grid(1)
+    if i < out.size:
+        at = i // (n * inner) * inner + i % inner
+        out[i] = g[at] if indices[at] == i // inner % n else 0
+
+
 def _row_argmax(x: DeviceArray, rows: int, length: int) -> DeviceArray:
     lanes = lanes_of(length)
     parts = new((rows * lanes,), _INT64)

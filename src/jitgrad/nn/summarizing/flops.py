@@ -54,7 +54,7 @@ _TABLE: dict[str, Callable[[Op], int]] = {
     "log_softmax": _per_input(5),
     "log_softmax_grad": _per_input(4),
     "cross_entropy": _per_input(5),
-    "cross_entropy_grad": lambda op: 2 * _in(op, 1),
+    "cross_entropy_grad": lambda op: 4 * _in(op, 1),  # subtract, exp, multiply, subtract
     "nll": lambda op: _in(op, 1),  # one for each label
     "update_running_": lambda op: 6 * _in(op),  # two means, each r + m (v - r)
 }
@@ -62,7 +62,7 @@ _TABLE: dict[str, Callable[[Op], int]] = {
 _NOTHING = frozenset(
     ("cast", "cast_float", "clone", "copy_", "overwrite", "overwrite_region", "as_strided_scatter", "to_host", "from_host", "output",
      "InputGate", "OutputGate", "cat", "take", "index_put", "index_in", "wrap_index", "nonzero", "max_pool2d_gather", "nll_grad",
-     "argsort", "permutation", "empty", "full", "arange")
+     "max_dim_grad", "argsort", "permutation", "empty", "full", "arange")
 )  # fmt: skip
 
 
