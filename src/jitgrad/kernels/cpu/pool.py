@@ -1,8 +1,8 @@
 """Pooling over windows of the planes of (N, C, H, W). Windows are cut off at the edge of the image, which equals padding.
 
-A row of windows is made in two passes: down the columns of the image, which lie side by side in memory, so that vector instructions
-take many at once, into one row of maxima or sums; then across that row. Windows of 2 or 3 with stride 2 have loops of their own:
-with sizes known to the compiler, the pass across is vector code too.
+A row of windows is made in two passes: down the columns of the image, which lie side by side in memory, into one row of maxima or
+sums (see simd_pool.py); then across that row. Several rows go down before one pass across takes them all, where they lie so that
+their windows are one sequence at a stride. For windows of 2 or 3 with stride 2 LLVM knows the sizes and makes vector code of it.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from functools import lru_cache
 
 import numpy as np
 
+from jitgrad.kernels.cpu.base import _pick
 from jitgrad.kernels.cpu.layout import contiguous
 from jitgrad.kernels.jit import SUM, njit, parallel_form, pays, prange
 from jitgrad.kernels.simd import full_vectors
+from jitgrad.kernels.simd_pool import max_down, put_down, sum_down
 from jitgrad.shapes import pool_size
 
 SHARES = 32  # pieces of the planes that threads take
-FAR = np.int32(2**31 - 1)  # a row below every image
+BLOCK = 2048  # columns of the rows that go down before a pass across
 # As literals they would have types of their own, and what is called with them a form for each.
-ONE, TWO, THREE, FOUR = np.int64(1), np.int64(2), np.int64(3), np.int64(4)
+ONE, TWO, THREE = np.int64(1), np.int64(2), np.int64(3)
 
 Pair = tuple[int, int]
 
@@ -30,91 +32,73 @@ def _planes(x: np.ndarray) -> np.ndarray:
     return contiguous(x).reshape((N * C, H, W))
 
 
-def _shares(work: int, P: int) -> int:
-    """Pieces of P planes: 1 where threads do not pay."""
-    return max(1, min(P, SHARES)) if pays(work) else 1
+def _buffer(work: int, planes: int, rows: int, width: int, dtype: np.dtype | type) -> np.ndarray:
+    """For each share of the planes (one share where threads do not pay) so many rows, but at most a block, of so many columns."""
+    shares = max(1, min(planes, SHARES)) if pays(work) else 1
+    return np.empty((shares, max(1, min(rows, BLOCK // max(1, width))), width), dtype)
 
 
 # ---- maximum ---------------------------------------------------------------------------------------------------------
-# A later element takes the place of the best so far where it is greater, or NaN and the best is not. Among equals the one in the higher
-# row wins, and in one row the one that is met first.
 
 
 @njit(inline=True)
-def _max_down(plane, top, count, step, best, rows):
-    """best[j] = the maximum of plane[top + k step, j] over k < count, rows[j] = its row."""
-    W = best.size
-    for j in range(W):
-        b, r = plane[top * W + j], np.int32(0)
-        for k in range(1, count):
-            v = plane[(top + k * step) * W + j]
-            takes = (not v <= b) & (b == b)
-            b, r = v if takes else b, np.int32(k) if takes else r
-        best[j], rows[j] = b, top + r * step
+def _max_across(best, where, y, indices, count, stride, step):
+    """y[o] = the maximum of best[o stride + k step] over k < count, indices[o] = where it is.
 
-
-@njit(inline=True)
-def _max_row_below(row, i, best, rows):
-    """The same with one more row of the image, row i."""
-    for j in range(best.size):
-        v, b = row[j], best[j]
-        takes = (not v <= b) & (b == b)
-        best[j], rows[j] = v if takes else b, np.int32(i) if takes else rows[j]
-
-
-@njit(inline=True)
-def _max_across(best, rows, y, indices, W, padding, count, stride, step):
-    """y[o] = the maximum of best[o stride + k step] over k < count, indices[o] = where it is in the plane; `best` begins with padding."""
+    The greatest wins, NaN over numbers; among equals, padding too, the one that comes first in the image.
+    """
     for o in range(y.size):
         at = np.uint64(o) * np.uint64(stride)
-        b, r, c = best[at], rows[at], np.int32(0)
+        b, i = best[at], where[at]
         for k in range(1, count):
             there = at + np.uint64(k) * np.uint64(step)
-            v, q = best[there], rows[there]
+            v, j = best[there], where[there]
             equal = (v == b) | ((v != v) & (b != b))
-            takes = (v > b) | ((v != v) & (b == b)) | (equal & (q < r))
-            b, r, c = v if takes else b, q if takes else r, np.int32(k) if takes else c
-        y[o] = b
-        indices[o] = np.int64(r) * W + (o * stride - padding) + np.int64(c) * step
+            takes = (v > b) | ((v != v) & (b == b)) | (equal & (j < i))
+            b, i = _pick(takes, v, b), _pick(takes, j, i)
+        y[o], indices[o] = b, i
 
 
 @njit
-def _max_planes(x, y, indices, best, rows, kernel, stride, padding, dilation):
+def _max_planes(x, y, indices, best, where, planes, sizes, kernel, stride, padding, dilation):
+    """The windows of planes[0] to planes[1]; arrays flat, but for `best` and `where`: rows of the image between their padding."""
     full_vectors()
-    P, H, W = x.shape
-    (KH, KW), (SH, SW), (PH, PW), (DH, DW) = kernel, stride, padding, dilation
-    best[:], rows[:] = -np.inf, FAR  # padding never wins
-    inside, rows_inside = best[PW : PW + W], rows[PW : PW + W]
-    for p in range(P):
-        plane = x[p].reshape(H * W)
-        for oy in range(y.shape[1]):
+    (H, W, OH, OW), (KH, KW), (SH, SW), (PH, PW), (DH, DW) = sizes, kernel, stride, padding, dilation
+    rows, pitch = best.shape
+    best[:], where[:] = -np.inf, H * W  # padding never wins
+    best, where = best.reshape(rows * pitch), where.reshape(rows * pitch)
+    last = planes[1] * OH
+    for row in range(planes[0] * OH, last, rows):
+        n = min(rows, last - row)
+        for k in range(n):
+            p, oy = divmod(row + k, OH)
             top = oy * SH - PH
             above = max(0, (DH - 1 - top) // DH)  # rows of the window above the image
             top += above * DH
             count = min(KH - above, (H - top + DH - 1) // DH)
-            if count == TWO:
-                _max_down(plane, top, TWO, DH, inside, rows_inside)
-            elif count == THREE:
-                _max_down(plane, top, THREE, DH, inside, rows_inside)
-            else:
-                _max_down(plane, top, ONE, DH, inside, rows_inside)
-                for i in range(top + DH, top + count * DH, DH):
-                    _max_row_below(plane[i * W : (i + 1) * W], i, inside, rows_inside)
+            max_down(best, where, k * pitch + PW, x, (p * H + top) * W, count, DH * W, W, top * W, DH * W)
+        together = n if pitch == OW * SW else 1
+        for k in range(0, n, together):
+            from_row, to = k * pitch, (row + k) * OW
+            b, i = best[from_row : from_row + together * pitch], where[from_row : from_row + together * pitch]
+            out, out_indices = y[to : to + together * OW], indices[to : to + together * OW]
             if KW == 2 and SW == 2 and DW == 1:
-                _max_across(best, rows, y[p, oy], indices[p, oy], W, PW, TWO, TWO, ONE)
+                _max_across(b, i, out, out_indices, TWO, TWO, ONE)
             elif KW == 3 and SW == 2 and DW == 1:
-                _max_across(best, rows, y[p, oy], indices[p, oy], W, PW, THREE, TWO, ONE)
+                _max_across(b, i, out, out_indices, THREE, TWO, ONE)
             else:
-                _max_across(best, rows, y[p, oy], indices[p, oy], W, PW, KW, SW, DW)
+                _max_across(b, i, out, out_indices, KW, SW, DW)
 
 
 @njit
-def _max_pool2d(x, y, indices, best, rows, kernel, stride, padding, dilation):
-    """`best` and `rows`: for each share of the planes one row of the image with padding."""
+def _max_pool2d(x, y, indices, best, where, kernel, stride, padding, dilation):
+    """`best` and `where`: for each share of the planes some rows of the image with padding."""
     P, shares = x.shape[0], best.shape[0]
+    sizes = (x.shape[1], x.shape[2], y.shape[1], y.shape[2])
+    x, y, indices = x.reshape(x.size), y.reshape(y.size), indices.reshape(indices.size)
     for share in prange(shares):
-        a, b = share * P // shares, (share + 1) * P // shares
-        _max_planes(x[a:b], y[a:b], indices[a:b], best[share], rows[share], kernel, stride, padding, dilation)
+        planes = share * P // shares, (share + 1) * P // shares
+        _max_planes(x, y, indices, best[share], where[share], planes, sizes, kernel, stride, padding, dilation)
 
 
 _max_pool2d_parallel = parallel_form(_max_pool2d)
@@ -131,12 +115,17 @@ def max_pool2d(
     if not x.size:  # windows of padding only
         y[...], indices[...] = 0, -1
         return y, indices
-    width = max(padding[1] + W, (OW - 1) * stride[1] + (kernel_size[1] - 1) * dilation[1] + 1)
-    shares = _shares(y.size * kernel_size[0] * kernel_size[1], N * C)
-    best, rows = np.empty((shares, width), x.dtype), np.empty((shares, width), np.int32)
-    run = _max_pool2d_parallel if shares > 1 else _max_pool2d
-    run(_planes(x), _planes(y), _planes(indices), best, rows, kernel_size, stride, padding, dilation)
+    width = _pitch(max(padding[1] + W, (OW - 1) * stride[1] + (kernel_size[1] - 1) * dilation[1] + 1), stride[1])
+    best = _buffer(y.size * kernel_size[0] * kernel_size[1], N * C, N * C * OH, width, x.dtype)
+    where = np.empty(best.shape, np.int32 if H * W < 2**31 else np.int64)
+    run = _max_pool2d_parallel if len(best) > 1 else _max_pool2d
+    run(_planes(x), _planes(y), _planes(indices), best, where, kernel_size, stride, padding, dilation)
     return y, indices
+
+
+def _pitch(width: int, stride: int) -> int:
+    """The least multiple of the stride that is not below width."""
+    return -(width // -stride) * stride
 
 
 @njit
@@ -184,33 +173,8 @@ def max_pool2d_gather(x: np.ndarray, indices: np.ndarray) -> np.ndarray:
 # ---- average ---------------------------------------------------------------------------------------------------------
 # Where the windows lie along a dim is a table that the launcher makes: `rows` and `columns` hold the first and the one-past-last pixel of
 # each window, and `tall` and `wide` are the factors of what it is divided by. So one kernel serves windows at a stride and windows that
-# cover the image. Along a row they count from the left padding, which the row of sums holds as zeros.
-
-
-@njit(inline=True)
-def _add_rows(plane, top, count, sums):
-    """sums[j] += plane[top + k, j] over k < count."""
-    W = sums.size
-    for j in range(W):
-        total = plane[top * W + j]
-        for k in range(1, count):
-            total += plane[(top + k) * W + j]
-        sums[j] += total
-
-
-@njit(inline=True)
-def _sum_down(plane, top, bottom, sums):
-    """sums[j] = the sum of plane[i, j] over top <= i < bottom."""
-    sums[:] = 0
-    for i in range(top, bottom - 3, 4):
-        _add_rows(plane, i, FOUR, sums)
-    left = (bottom - top) % 4
-    if left == 3:
-        _add_rows(plane, bottom - 3, THREE, sums)
-    elif left == 2:
-        _add_rows(plane, bottom - 2, TWO, sums)
-    elif left == 1:
-        _add_rows(plane, bottom - 1, ONE, sums)
+# cover the image. Columns count from the left padding, which a row of sums holds as zeros. `regular` is the width of a window, the
+# stride (both 0 where they differ from window to window), the left padding, and whether rows follow one another as windows do.
 
 
 @njit(inline=True)
@@ -233,38 +197,54 @@ def _sum(x):
 
 
 @njit
-def _avg_planes(x, y, sums, rows, columns, factors, regular):
+def _avg_planes(x, y, sums, planes, sizes, rows, columns, factors, regular):
+    """The windows of planes[0] to planes[1]; x and y flat."""
     full_vectors()
-    P, H, W = x.shape
-    OH, OW = y.shape[1:]
-    (tall, wide), (count, stride, padding) = factors, regular
+    (H, W, OH, OW), (tall, wide), (count, stride, padding, follow) = sizes, factors, regular
+    most, pitch = sums.shape
     sums[:] = 0
-    inside = sums[padding : padding + W]
-    across = OW == 1 and columns[0, 0] <= padding and columns[1, 0] >= padding + W  # one window from edge to edge
-    for p in range(P):
-        plane = x[p].reshape(H * W)
-        for oy in range(OH):
-            top, bottom, out = rows[0, oy], rows[1, oy], y[p, oy]
-            if across:
-                out[0] = _sum(plane[top * W : bottom * W]) / (tall[oy] * wide[0])
-                continue
-            _sum_down(plane, top, bottom, inside)
+    sums = sums.reshape(most * pitch)
+    last = planes[1] * OH
+    for row in range(planes[0] * OH, last, most):
+        n = min(most, last - row)
+        for k in range(n):
+            p, oy = divmod(row + k, OH)
+            sum_down(sums, k * pitch + padding, x, (p * H + rows[0, oy]) * W, rows[1, oy] - rows[0, oy], W, W)
+        together = n if follow else 1
+        for k in range(0, n, together):
+            from_row, to, h = k * pitch, (row + k) * OW, tall[(row + k) % OH]
+            s, out = sums[from_row : from_row + together * pitch], y[to : to + together * OW]
             if count == 2 and stride == 2:
-                _mean_across(sums, out, tall[oy], wide, TWO, TWO)
+                _mean_across(s, out, h, wide, TWO, TWO)
             elif count == 3 and stride == 2:
-                _mean_across(sums, out, tall[oy], wide, THREE, TWO)
+                _mean_across(s, out, h, wide, THREE, TWO)
+            elif count:
+                _mean_across(s, out, h, wide, count, stride)
             else:
                 for o in range(OW):
-                    out[o] = _sum(sums[columns[0, o] : columns[1, o]]) / (tall[oy] * wide[o])
+                    out[o] = _sum(s[columns[0, o] : columns[1, o]]) / (h * wide[o])
+
+
+@njit
+def _mean_planes(x, y, divisor):
+    """y[p] = the sum of row p of x, divided."""
+    full_vectors()
+    for p in range(y.size):
+        y[p] = _sum(x[p]) / divisor
 
 
 @njit
 def _avg_pool2d(x, y, sums, rows, columns, factors, regular):
-    """`sums`: for each share of the planes one row of the image with padding."""
-    P, shares = x.shape[0], sums.shape[0]
+    """`sums`: for each share of the planes some rows of the image with padding."""
+    (P, H, W), (_, OH, OW), shares = x.shape, y.shape, sums.shape[0]
+    whole = OH == 1 and OW == 1 and rows[1, 0] - rows[0, 0] == H and columns[1, 0] - columns[0, 0] == W
+    flat_x, flat_y, by_plane = x.reshape(x.size), y.reshape(y.size), x.reshape((P, H * W))
     for share in prange(shares):
         a, b = share * P // shares, (share + 1) * P // shares
-        _avg_planes(x[a:b], y[a:b], sums[share], rows, columns, factors, regular)
+        if whole:
+            _mean_planes(by_plane[a:b], flat_y[a:b], factors[0][0] * factors[1][0])
+        else:
+            _avg_planes(flat_x, flat_y, sums[share], (a, b), (H, W, OH, OW), rows, columns, factors, regular)
 
 
 _avg_pool2d_parallel = parallel_form(_avg_pool2d)
@@ -273,8 +253,7 @@ _avg_pool2d_parallel = parallel_form(_avg_pool2d)
 @njit(inline=True)
 def _spread(g, sums, tall, wide, columns, regular):
     """sums[j] = the sum of g[o], divided, over the windows o that hold column j."""
-    count, stride, _ = regular
-    if count == 2 and stride == 2:
+    if regular[0] == 2 and regular[1] == 2:
         for o in range(g.size):
             at = np.uint64(2) * np.uint64(o)
             sums[at] = sums[at + np.uint64(1)] = g[o] / (tall * wide[o])
@@ -287,44 +266,46 @@ def _spread(g, sums, tall, wide, columns, regular):
 
 
 @njit
-def _avg_planes_grad(g, gx, sums, rows, columns, factors, regular):
+def _avg_planes_grad(g, gx, sums, planes, sizes, rows, columns, factors, regular):
     full_vectors()
-    P, H, W = gx.shape
-    (tall, wide), padding = factors, regular[2]
+    (H, W, OH, OW), (tall, wide), padding = sizes, factors, regular[2]
     sums[:] = 0
-    inside = sums[padding : padding + W]
-    for p in range(P):
+    for p in range(planes[0], planes[1]):
         done = 0  # rows that have been written
-        for oy in range(g.shape[1]):
-            top, bottom = rows[0, oy], rows[1, oy]
-            _spread(g[p, oy], sums, tall[oy], wide, columns, regular)
-            for i in range(done, top):
-                gx[p, i] = 0
-            for i in range(top, min(done, bottom)):
-                row = gx[p, i]
-                for j in range(W):
-                    row[j] += inside[j]
-            for i in range(max(done, top), bottom):
-                row = gx[p, i]
-                for j in range(W):
-                    row[j] = inside[j]
+        for oy in range(OH):
+            top, bottom, to = rows[0, oy], rows[1, oy], (p * OH + oy) * OW
+            _spread(g[to : to + OW], sums, tall[oy], wide, columns, regular)
+            if top > done:
+                gx[(p * H + done) * W : (p * H + top) * W] = 0
+            again = max(0, min(done, bottom) - top)
+            put_down(gx, (p * H + top) * W, sums, padding, again, W, W, True)
+            put_down(gx, (p * H + top + again) * W, sums, padding, bottom - top - again, W, W, False)
             done = max(done, bottom)
-        for i in range(done, H):
-            gx[p, i] = 0
+        gx[(p * H + done) * W : (p + 1) * H * W] = 0
 
 
 @njit
 def _avg_pool2d_grad(g, gx, sums, rows, columns, factors, regular):
-    P, shares = g.shape[0], sums.shape[0]
+    (P, OH, OW), (_, H, W), shares = g.shape, gx.shape, sums.shape[0]
+    flat_g, flat_gx = g.reshape(g.size), gx.reshape(gx.size)
     for share in prange(shares):
-        a, b = share * P // shares, (share + 1) * P // shares
-        _avg_planes_grad(g[a:b], gx[a:b], sums[share], rows, columns, factors, regular)
+        planes = share * P // shares, (share + 1) * P // shares
+        _avg_planes_grad(flat_g, flat_gx, sums[share, 0], planes, (H, W, OH, OW), rows, columns, factors, regular)
 
 
 _avg_pool2d_grad_parallel = parallel_form(_avg_pool2d_grad)
 
-# rows, columns, (tall, wide), (width of a window, stride, left padding), length of the row of sums
-Windows = tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray], tuple[int, int, int], int]
+# rows, columns, (tall, wide), regular, length of a row of sums
+Windows = tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray], tuple[int, int, int, int], int]
+
+
+def _windows(size: Pair, bounds: list[np.ndarray], factors: list[np.ndarray], regular: tuple[int, int, int], dtype: np.dtype) -> Windows:
+    """The tables; `wide` is repeated for as many rows as may be taken together."""
+    (count, stride, padding), OW = regular, len(factors[1])
+    width = _pitch(max(padding + size[1], (OW - 1) * stride + count), stride or 1)
+    follow = int(OW > 0 and stride * OW == width and bool((factors[0] == factors[0][:1]).all()))
+    tall, wide = factors[0].astype(dtype), np.tile(factors[1], max(1, BLOCK // width) if follow else 1).astype(dtype)
+    return bounds[0], bounds[1] + padding, (tall, wide), (count, stride, padding, follow), width
 
 
 @lru_cache(256)
@@ -338,35 +319,34 @@ def _at_stride(
         stop = np.minimum(start + k, n + pad)  # ceil_mode: what lies behind the padding never counts
         first, last = np.maximum(start, 0), np.minimum(stop, n)
         bounds.append(np.stack([first, np.maximum(first, last)]))
-        factors.append((stop - start if include_pad else last - first).astype(dtype))
+        factors.append(stop - start if include_pad else last - first)
     if divisor:
-        factors = [np.full(out[0], divisor, dtype), np.ones(out[1], dtype)]
-    width = max(padding[1] + size[1], (out[1] - 1) * stride[1] + kernel[1])
-    return bounds[0], bounds[1] + padding[1], (factors[0], factors[1]), (kernel[1], stride[1], padding[1]), width
+        factors = [np.full(out[0], divisor), np.ones(out[1], int)]
+    return _windows(size, bounds, factors, (kernel[1], stride[1], padding[1]), dtype)
 
 
 @lru_cache(256)
 def _covering(size: Pair, out: Pair, dtype: np.dtype) -> Windows:
     """Window o of a dim: from floor(o size / out) to before ceil((o + 1) size / out)."""
-    rows, columns = [np.stack([np.arange(o) * n // o, -(np.arange(1, o + 1) * n // -o)]) for n, o in zip(size, out, strict=True)]
-    return rows, columns, ((rows[1] - rows[0]).astype(dtype), (columns[1] - columns[0]).astype(dtype)), (0, 0, 0), size[1]
+    bounds = [np.stack([np.arange(o) * n // max(1, o), -(np.arange(1, o + 1) * n // -max(1, o))]) for n, o in zip(size, out, strict=True)]
+    even = size[1] // out[1] if out[1] and size[1] % out[1] == 0 else 0
+    return _windows(size, bounds, [b[1] - b[0] for b in bounds], (even, even, 0), dtype)
 
 
 def _average(x: np.ndarray, out: Pair, windows: Windows, work: int) -> np.ndarray:
     *tables, width = windows
-    y = np.empty((*x.shape[:2], *out), x.dtype)
-    shares = _shares(work, x.shape[0] * x.shape[1])
-    run = _avg_pool2d_parallel if shares > 1 else _avg_pool2d
-    run(_planes(x), _planes(y), np.empty((shares, width), x.dtype), *tables)
+    N, C = x.shape[:2]
+    y = np.empty((N, C, *out), x.dtype)
+    sums = _buffer(work, N * C, N * C * out[0], width, x.dtype)
+    (_avg_pool2d_parallel if len(sums) > 1 else _avg_pool2d)(_planes(x), _planes(y), sums, *tables)
     return y
 
 
 def _average_grad(g: np.ndarray, x_shape: tuple[int, ...], windows: Windows, work: int) -> np.ndarray:
     *tables, width = windows
     gx = np.empty(x_shape, g.dtype)
-    shares = _shares(work, x_shape[0] * x_shape[1])
-    run = _avg_pool2d_grad_parallel if shares > 1 else _avg_pool2d_grad
-    run(_planes(g), _planes(gx), np.empty((shares, width), g.dtype), *tables)
+    sums = _buffer(work, x_shape[0] * x_shape[1], 1, width, g.dtype)
+    (_avg_pool2d_grad_parallel if len(sums) > 1 else _avg_pool2d_grad)(_planes(g), _planes(gx), sums, *tables)
     return gx
 
 
@@ -403,4 +383,4 @@ def adaptive_avg_pool2d(x: np.ndarray, output_size: Pair) -> np.ndarray:
 
 def adaptive_avg_pool2d_grad(g: np.ndarray, x_shape: tuple[int, ...]) -> np.ndarray:
     """gx[n, c, i, j] = sum of g[n, c, oy, ox] / size of the window over the windows that hold i, j."""
-    return _average_grad(g, x_shape, _covering(x_shape[2:], g.shape[2:], g.dtype), g.size and x_shape[2] * x_shape[3] * g.shape[0] * g.shape[1])
+    return _average_grad(g, x_shape, _covering(x_shape[2:], g.shape[2:], g.dtype), g.shape[0] * g.shape[1] * x_shape[2] * x_shape[3])
