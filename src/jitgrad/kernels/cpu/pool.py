@@ -225,6 +225,13 @@ def _avg_planes(x, y, sums, planes, sizes, rows, columns, factors, regular):
                     out[o] = _sum(s[columns[0, o] : columns[1, o]]) / (h * wide[o])
 
 
+@njit(inline=True)
+def _is_whole(x, y, rows, columns):
+    """Whether one window covers the image."""
+    (_, H, W), (_, OH, OW) = x.shape, y.shape
+    return OH == 1 and OW == 1 and rows[1, 0] - rows[0, 0] == H and columns[1, 0] - columns[0, 0] == W
+
+
 @njit
 def _mean_planes(x, y, divisor):
     """y[p] = the sum of row p of x, divided."""
@@ -237,7 +244,7 @@ def _mean_planes(x, y, divisor):
 def _avg_pool2d(x, y, sums, rows, columns, factors, regular):
     """`sums`: for each share of the planes some rows of the image with padding."""
     (P, H, W), (_, OH, OW), shares = x.shape, y.shape, sums.shape[0]
-    whole = OH == 1 and OW == 1 and rows[1, 0] - rows[0, 0] == H and columns[1, 0] - columns[0, 0] == W
+    whole = _is_whole(x, y, rows, columns)
     flat_x, flat_y, by_plane = x.reshape(x.size), y.reshape(y.size), x.reshape((P, H * W))
     for share in prange(shares):
         a, b = share * P // shares, (share + 1) * P // shares
@@ -285,12 +292,26 @@ def _avg_planes_grad(g, gx, sums, planes, sizes, rows, columns, factors, regular
 
 
 @njit
+def _fill_planes(g, gx, divisor):
+    """Row p of gx = g[p], divided: the gradient of _mean_planes."""
+    full_vectors()
+    for p in range(g.size):
+        row, part = gx[p], g[p] / divisor
+        for j in range(row.size):
+            row[j] = part
+
+
+@njit
 def _avg_pool2d_grad(g, gx, sums, rows, columns, factors, regular):
     (P, OH, OW), (_, H, W), shares = g.shape, gx.shape, sums.shape[0]
-    flat_g, flat_gx = g.reshape(g.size), gx.reshape(gx.size)
+    whole = _is_whole(gx, g, rows, columns)
+    flat_g, flat_gx, by_plane = g.reshape(g.size), gx.reshape(gx.size), gx.reshape((P, H * W))
     for share in prange(shares):
-        planes = share * P // shares, (share + 1) * P // shares
-        _avg_planes_grad(flat_g, flat_gx, sums[share, 0], planes, (H, W, OH, OW), rows, columns, factors, regular)
+        a, b = share * P // shares, (share + 1) * P // shares
+        if whole:
+            _fill_planes(flat_g[a:b], by_plane[a:b], factors[0][0] * factors[1][0])
+        else:
+            _avg_planes_grad(flat_g, flat_gx, sums[share, 0], (a, b), (H, W, OH, OW), rows, columns, factors, regular)
 
 
 _avg_pool2d_grad_parallel = parallel_form(_avg_pool2d_grad)
