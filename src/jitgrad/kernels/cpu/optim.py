@@ -1,25 +1,31 @@
 """Optimizer steps, in place. `hyper` is a float64 array, read by the kernel: a changed learning rate compiles nothing.
 
 The formulas follow torch.optim line by line; factors are worked out in float64, then used in the parameter's dtype.
+SGD and Adam take all parameters in one call, by a table that says where their memory is: a call for each, most of them small, would
+cost more than the arithmetic.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from jitgrad.kernels.cpu.layout import or_nothing
-from jitgrad.kernels.jit import direct, njit, parallel_form, pays, prange
+from jitgrad.kernels.cpu.places import array_at, places
+from jitgrad.kernels.jit import njit, parallel_form, pays, prange
+from jitgrad.kernels.simd import full_vectors
+
+SHARES = 32  # pieces of all the parameters that threads take
 
 Arrays = tuple[np.ndarray, ...]
 
 
 @njit
 def _sgd(param, grad, buf, hyper):
+    full_vectors()
     real = param.dtype.type
     lr, momentum, damped = real(hyper[0]), real(hyper[1]), real(1.0 - hyper[2])
     weight_decay, nesterov, first = real(hyper[3]), hyper[4] != 0.0, hyper[6] == 1.0
     sign = real(-1.0 if hyper[5] != 0.0 else 1.0)
-    for i in prange(param.size):
+    for i in range(param.size):
         d = sign * grad[i]
         if weight_decay != 0:
             d += weight_decay * param[i]
@@ -33,6 +39,7 @@ def _sgd(param, grad, buf, hyper):
 @njit
 def _adam(param, grad, exp_avg, exp_avg_sq, peak, hyper):
     """AMSGrad where peak is not empty."""
+    full_vectors()
     real = param.dtype.type
     lr, beta1, beta2, step = hyper[0], hyper[1], hyper[2], hyper[7]
     eps, weight_decay, decoupled = real(hyper[3]), real(hyper[4]), hyper[5] != 0.0
@@ -41,7 +48,7 @@ def _adam(param, grad, exp_avg, exp_avg_sq, peak, hyper):
     towards, b2, new2 = real(1.0 - beta1), real(beta2), real(1.0 - beta2)
     step_size = real(lr / (1.0 - beta1**step))
     root = real(np.sqrt(1.0 - beta2**step))
-    for i in prange(param.size):
+    for i in range(param.size):
         d, p = sign * grad[i], param[i]
         if weight_decay != 0:
             if decoupled:
@@ -81,10 +88,63 @@ def _rmsprop(param, grad, square_avg, grad_avg, buf, centered, hyper):
         param[i] -= lr * d
 
 
-_sgd_parallel = parallel_form(_sgd)
-_adam_parallel = parallel_form(_adam)
 _rmsprop_parallel = parallel_form(_rmsprop)
-_SGD, _ADAM = direct(_sgd), direct(_adam)
+
+
+@njit
+def _part(sizes, k, before, share, shares, total):
+    """The elements of array k in a share of all elements, as first and one-past-last."""
+    first, last = share * total // shares - before, (share + 1) * total // shares - before
+    return max(first, 0), min(last, sizes[k])
+
+
+@njit
+def _sgd_all(table, sizes, shares, like, hyper):
+    """Rows of `table`: the places of parameters, gradients and buffers; `like` tells the dtype."""
+    total = sizes.sum()
+    for share in prange(shares):
+        before = 0
+        for k in range(sizes.size):
+            a, b = _part(sizes, k, before, share, shares, total)
+            if a < b:
+                param, grad, buf = array_at(table[0, k], a, b, like), array_at(table[1, k], a, b, like), array_at(table[2, k], a, b, like)
+                _sgd(param, grad, buf, hyper)
+            before += sizes[k]
+
+
+@njit
+def _adam_all(table, sizes, shares, like, hyper):
+    """Rows of `table`: the places of parameters, gradients, their means, those of their squares, and for AMSGrad the peaks."""
+    total = sizes.sum()
+    for share in prange(shares):
+        before = 0
+        for k in range(sizes.size):
+            a, b = _part(sizes, k, before, share, shares, total)
+            if a < b:
+                param, grad = array_at(table[0, k], a, b, like), array_at(table[1, k], a, b, like)
+                m, v = array_at(table[2, k], a, b, like), array_at(table[3, k], a, b, like)
+                peak = array_at(table[4, k], a, b, like) if table.shape[0] > 4 else like
+                _adam(param, grad, m, v, peak, hyper)
+            before += sizes[k]
+
+
+_sgd_all_parallel = parallel_form(_sgd_all)
+_adam_all_parallel = parallel_form(_adam_all)
+
+
+def _run(serial: object, parallel: object, hyper: np.ndarray, written: tuple[int, ...], *groups: Arrays) -> None:
+    """One call over arrays of one dtype; groups[i] for i in `written` are written to."""
+    dtypes = {x.dtype for x in groups[0]}
+    for dtype in dtypes:
+        some = groups if len(dtypes) == 1 else [[x for x in group if x.dtype == dtype] for group in groups]
+        flat = [[x if x.flags.c_contiguous else x.copy() for x in group] for group in some]
+        sizes = np.array([x.size for x in flat[0]])
+        shares = SHARES if pays(int(sizes.sum())) else 1
+        (parallel if shares > 1 else serial)(places(flat), sizes, shares, np.empty(0, dtype), hyper)  # type: ignore[operator]
+        for i in written:
+            for x, copy in zip(some[i], flat[i], strict=True):
+                if copy is not x:
+                    x[...] = copy
 
 
 def sgd_(hyper: np.ndarray, params: Arrays, grads: Arrays, bufs: Arrays = ()) -> None:
@@ -93,12 +153,10 @@ def sgd_(hyper: np.ndarray, params: Arrays, grads: Arrays, bufs: Arrays = ()) ->
     hyper = [lr, momentum, dampening, weight_decay, nesterov, maximize, step]; in step 1 buf = g.
     Without momentum `bufs` is not touched and may be ().
     """
-    for param, grad, buf in zip(params, grads, bufs or params, strict=True):
-        p = param.ravel()
-        b = buf.ravel() if bufs else p
-        (_sgd_parallel if pays(p.size) else _SGD[p.dtype])(p, grad.ravel(), b, hyper)
-        if p.base is None or b.base is None:
-            _write_back((param, p), (buf, b))
+    if bufs:
+        _run(_sgd_all, _sgd_all_parallel, hyper, (0, 2), params, grads, bufs)
+    else:
+        _run(_sgd_all, _sgd_all_parallel, hyper, (0,), params, grads, params)
 
 
 def adam_(hyper: np.ndarray, params: Arrays, grads: Arrays, exp_avgs: Arrays, exp_avg_sqs: Arrays) -> None:
@@ -106,25 +164,14 @@ def adam_(hyper: np.ndarray, params: Arrays, grads: Arrays, exp_avgs: Arrays, ex
 
     hyper = [lr, beta1, beta2, eps, weight_decay, decoupled, maximize, step t].
     """
-    _adams(hyper, params, grads, exp_avgs, exp_avg_sqs, ())
+    _run(_adam_all, _adam_all_parallel, hyper, (0, 2, 3), params, grads, exp_avgs, exp_avg_sqs)
 
 
 def amsgrad_(
     hyper: np.ndarray, params: Arrays, grads: Arrays, exp_avgs: Arrays, exp_avg_sqs: Arrays, max_exp_avg_sqs: Arrays
 ) -> None:  # fmt: skip
     """As adam_ with the largest v so far in place of v; hyper is adam_'s."""
-    _adams(hyper, params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs)
-
-
-def _adams(hyper: np.ndarray, params: Arrays, grads: Arrays, exp_avgs: Arrays, exp_avg_sqs: Arrays, peaks: Arrays) -> None:
-    for i, (param, grad, exp_avg, exp_avg_sq) in enumerate(zip(params, grads, exp_avgs, exp_avg_sqs, strict=True)):
-        p, m, v = param.ravel(), exp_avg.ravel(), exp_avg_sq.ravel()
-        peak = peaks[i].ravel() if peaks else or_nothing(None, p.dtype)
-        (_adam_parallel if pays(p.size) else _ADAM[p.dtype])(p, grad.ravel(), m, v, peak, hyper)
-        if p.base is None or m.base is None or v.base is None:
-            _write_back((param, p), (exp_avg, m), (exp_avg_sq, v))
-        if peaks and peak.base is None:
-            _write_back((peaks[i], peak))
+    _run(_adam_all, _adam_all_parallel, hyper, (0, 2, 3, 4), params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs)
 
 
 def rmsprop_(hyper: np.ndarray, params: Arrays, grads: Arrays, square_avgs: Arrays, bufs: Arrays = ()) -> None:
