@@ -7,9 +7,12 @@ cost more than the arithmetic.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from jitgrad.kernels.cpu.places import array_at, places
+from jitgrad.kernels.cpu.layout import or_nothing
+from jitgrad.kernels.cpu.places import array_at, table_of
 from jitgrad.kernels.jit import njit, parallel_form, pays, prange
 from jitgrad.kernels.simd import full_vectors
 
@@ -92,59 +95,81 @@ _rmsprop_parallel = parallel_form(_rmsprop)
 
 
 @njit
-def _part(sizes, k, before, share, shares, total):
-    """The elements of array k in a share of all elements, as first and one-past-last."""
+def _part(size, before, share, shares, total):
+    """What a share of all elements has of an array of this size that so many come before, as first and one-past-last."""
     first, last = share * total // shares - before, (share + 1) * total // shares - before
-    return max(first, 0), min(last, sizes[k])
+    return max(first, 0), min(last, size)
 
 
 @njit
-def _sgd_all(table, sizes, shares, like, hyper):
-    """Rows of `table`: the places of parameters, gradients and buffers; `like` tells the dtype."""
-    total = sizes.sum()
+def _sgd_all(table, n, shares, total, like, hyper):
+    """`table`: places of n parameters, of their gradients, of their buffers, then the n sizes; `like` tells the dtype."""
     for share in prange(shares):
         before = 0
-        for k in range(sizes.size):
-            a, b = _part(sizes, k, before, share, shares, total)
+        for k in range(n):
+            size = table[k - n]
+            a, b = _part(size, before, share, shares, total)
             if a < b:
-                param, grad, buf = array_at(table[0, k], a, b, like), array_at(table[1, k], a, b, like), array_at(table[2, k], a, b, like)
-                _sgd(param, grad, buf, hyper)
-            before += sizes[k]
+                param, grad = array_at(table[k], a, b, like), array_at(table[n + k], a, b, like)
+                _sgd(param, grad, array_at(table[2 * n + k], a, b, like), hyper)
+            before += size
 
 
 @njit
-def _adam_all(table, sizes, shares, like, hyper):
-    """Rows of `table`: the places of parameters, gradients, their means, those of their squares, and for AMSGrad the peaks."""
-    total = sizes.sum()
+def _adam_all(table, n, shares, total, like, hyper):
+    """`table`: as in _sgd_all, with means of the gradients, those of their squares, and for AMSGrad the peaks in the place of buffers."""
     for share in prange(shares):
         before = 0
-        for k in range(sizes.size):
-            a, b = _part(sizes, k, before, share, shares, total)
+        for k in range(n):
+            size = table[k - n]
+            a, b = _part(size, before, share, shares, total)
             if a < b:
-                param, grad = array_at(table[0, k], a, b, like), array_at(table[1, k], a, b, like)
-                m, v = array_at(table[2, k], a, b, like), array_at(table[3, k], a, b, like)
-                peak = array_at(table[4, k], a, b, like) if table.shape[0] > 4 else like
+                param, grad = array_at(table[k], a, b, like), array_at(table[n + k], a, b, like)
+                m, v = array_at(table[2 * n + k], a, b, like), array_at(table[3 * n + k], a, b, like)
+                peak = array_at(table[4 * n + k], a, b, like) if table.size > 5 * n else like
                 _adam(param, grad, m, v, peak, hyper)
-            before += sizes[k]
+            before += size
 
 
 _sgd_all_parallel = parallel_form(_sgd_all)
 _adam_all_parallel = parallel_form(_adam_all)
 
 
-def _run(serial: object, parallel: object, hyper: np.ndarray, written: tuple[int, ...], *groups: Arrays) -> None:
-    """One call over arrays of one dtype; groups[i] for i in `written` are written to."""
-    dtypes = {x.dtype for x in groups[0]}
-    for dtype in dtypes:
-        some = groups if len(dtypes) == 1 else [[x for x in group if x.dtype == dtype] for group in groups]
-        flat = [[x if x.flags.c_contiguous else x.copy() for x in group] for group in some]
-        sizes = np.array([x.size for x in flat[0]])
-        shares = SHARES if pays(int(sizes.sum())) else 1
-        (parallel if shares > 1 else serial)(places(flat), sizes, shares, np.empty(0, dtype), hyper)  # type: ignore[operator]
+def _run(serial: Any, parallel: Any, hyper: np.ndarray, written: tuple[int, ...], *groups: Arrays) -> None:
+    """One call over all arrays; groups[i] for i in `written` are written to."""
+    if not groups[0]:
+        return
+    dtype, flat = groups[0][0].dtype, []
+    for group in groups:
+        for x in group:
+            if x.dtype is not dtype or not x.flags.c_contiguous:
+                _run_apart(serial, parallel, hyper, written, *groups)
+                return
+            flat.append(x)
+    sizes = [x.size for x in groups[0]]
+    total = sum(sizes)
+    shares = SHARES if pays(total) else 1
+    (parallel if shares > 1 else serial)(table_of(flat, sizes), len(sizes), shares, total, or_nothing(None, dtype), hyper)
+
+
+def _run_apart(serial: Any, parallel: Any, hyper: np.ndarray, written: tuple[int, ...], *groups: Arrays) -> None:
+    """The same dtype by dtype, with copies in the place of arrays that are not contiguous."""
+    for dtype in {np.dtype(x.dtype.type) for x in groups[0]}:
+        some = [[x for x in group if x.dtype == dtype] for group in groups]
+        used = [tuple(_canonical(x, dtype) for x in group) for group in some]
+        _run(serial, parallel, hyper, written, *used)
         for i in written:
-            for x, copy in zip(some[i], flat[i], strict=True):
+            for x, copy in zip(some[i], used[i], strict=True):
                 if copy is not x:
                     x[...] = copy
+
+
+def _canonical(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    if x.dtype is dtype and x.flags.c_contiguous:
+        return x
+    copy = np.empty(x.shape, dtype)
+    copy[...] = x
+    return copy
 
 
 def sgd_(hyper: np.ndarray, params: Arrays, grads: Arrays, bufs: Arrays = ()) -> None:

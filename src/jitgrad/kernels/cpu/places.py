@@ -6,7 +6,6 @@ A tuple of arrays would compile anew for each number of them.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,13 +16,15 @@ from numba.extending import intrinsic
 from jitgrad.kernels.cpu.views import DATA_IN_HEADER, HEADER, address
 from jitgrad.kernels.jit import DISABLED, njit
 
+OFFSET = HEADER if DATA_IN_HEADER else 0
 
-def places(groups: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """For each group of arrays, equally many in each, a row of places where their addresses stand; keep the arrays while these are used."""
-    if DATA_IN_HEADER:  # an array object holds the address itself
-        return np.array([list(map(id, group)) for group in groups]) + HEADER
-    held = np.array([[address(x) for x in group] for group in groups])
-    table = (address(held) + held.itemsize * np.arange(held.size).reshape(held.shape)).view(_Held)
+
+def table_of(arrays: list[np.ndarray], more: list[int]) -> np.ndarray:
+    """The places where the addresses of arrays stand, and more numbers behind them; keep the arrays while the table is used."""
+    if DATA_IN_HEADER:  # the place is a known number of bytes behind the array object
+        return np.array([*map(id, arrays), *more])
+    held = np.array([address(x) for x in arrays])
+    table = np.array([address(held) + held.itemsize * i for i in range(len(arrays))] + more).view(_Held)
     table.held = held
     return table.view(np.ndarray)
 
@@ -35,7 +36,7 @@ class _Held(np.ndarray):
 
 
 def _plain_array_at(place, first, last, like):  # type: ignore[no-untyped-def]
-    at = ctypes.c_ssize_t.from_address(int(place)).value + int(first) * like.itemsize
+    at = ctypes.c_ssize_t.from_address(int(place) + OFFSET).value + int(first) * like.itemsize
     return np.frombuffer((ctypes.c_char * (int(last - first) * like.itemsize)).from_address(at), like.dtype)
 
 
@@ -44,7 +45,7 @@ def _pointer(typingctx, place, like):  # type: ignore[no-untyped-def]
     """The address that stands at a place, as a pointer to numbers of like's dtype."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
-        where = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        where = builder.inttoptr(builder.add(args[0], ir.Constant(ir.IntType(64), OFFSET)), ir.IntType(64).as_pointer())
         return builder.inttoptr(builder.load(where), context.get_value_type(sig.return_type))
 
     return types.CPointer(like.dtype)(types.int64, like), codegen
