@@ -36,19 +36,19 @@ def _reshape(x: Any, shape: Shape) -> Geometry:
     return geometry
 
 
-RESHAPE: Primitive = Primitive("reshape", "x", geometry=_reshape, kernel="reshape", grad_x=lambda g, x_shape: _reshaped(g, x_shape))
-PERMUTE: Primitive = Primitive(
-    "permute", "x", kernel="permute", geometry=lambda x, dims: permute_geometry(x.shape, x.strides, dims),
-    grad_x=lambda g, dims: PERMUTE.apply(g, inverse_order(dims)),
-)  # fmt: skip
-
-
 @remembered
 def inverse_order(dims: tuple[int, ...]) -> tuple[int, ...]:
     inverse = [0] * len(dims)
     for i, d in enumerate(dims):
         inverse[d] = i
     return tuple(inverse)
+
+
+RESHAPE: Primitive = Primitive("reshape", "x", geometry=_reshape, kernel="reshape", grad_x=lambda g, x_shape: _reshaped(g, x_shape))
+PERMUTE: Primitive = Primitive(
+    "permute", "x", kernel="permute", geometry=lambda x, dims: permute_geometry(x.shape, x.strides, dims),
+    grad_x=lambda g, dims: PERMUTE.apply(g, inverse_order(dims)),
+)  # fmt: skip
 
 
 def reshape(input: Tensor, *shape: Any) -> Tensor:

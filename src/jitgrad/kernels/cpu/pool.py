@@ -13,7 +13,7 @@ import numpy as np
 
 from jitgrad.kernels.cpu.base import _pick
 from jitgrad.kernels.cpu.layout import contiguous
-from jitgrad.kernels.jit import SUM, njit, parallel_form, pays, prange
+from jitgrad.kernels.jit import DISABLED, SUM, njit, parallel_form, pays, prange
 from jitgrad.kernels.simd import full_vectors
 from jitgrad.kernels.simd_pool import max_down, put_down, sum_down
 from jitgrad.shapes import pool_size
@@ -41,6 +41,13 @@ def _buffer(work: int, planes: int, rows: int, width: int, dtype: np.dtype | typ
 # ---- maximum ---------------------------------------------------------------------------------------------------------
 
 
+def _plain_pick(condition, a, b):  # type: ignore[no-untyped-def]
+    return a if condition else b
+
+
+pick = _plain_pick if DISABLED else _pick
+
+
 @njit(inline=True)
 def _max_across(best, where, y, indices, count, stride, step):
     """y[o] = the maximum of best[o stride + k step] over k < count, indices[o] = where it is.
@@ -55,7 +62,7 @@ def _max_across(best, where, y, indices, count, stride, step):
             v, j = best[there], where[there]
             equal = (v == b) | ((v != v) & (b != b))
             takes = (v > b) | ((v != v) & (b == b)) | (equal & (j < i))
-            b, i = _pick(takes, v, b), _pick(takes, j, i)
+            b, i = pick(takes, v, b), pick(takes, j, i)
         y[o], indices[o] = b, i
 
 
