@@ -6,10 +6,10 @@ plain: listeners, any number of inputs, several outputs, mutation, sources.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from numpy import asarray, generic
+from numpy import asarray, generic, ndarray
 
 from jitgrad.autograd.mode import Listening, current_mode, reset_mode, set_mode
 from jitgrad.autograd.node import Node, last_write, tick
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Bits of a keep mask beside the inputs' bits; SHAPES alone is nothing that backward would have to free.
 OUTPUT, AUX, SHAPES = 1 << 30, 1 << 29, 1 << 28
+MOST_KNOWN = 1024  # answers of infer that one primitive remembers
 
 
 def apply_any(prim: Primitive, inputs: Sequence[Tensor | None], p: tuple[Any, ...] = ()) -> Any:
@@ -44,6 +45,59 @@ def apply_any(prim: Primitive, inputs: Sequence[Tensor | None], p: tuple[Any, ..
         if any(n is not None for n in nodes):
             _record(prim, inputs, nodes, tensors, p, outputs[count:], described)
     return tensors[0] if count == 1 else tuple(tensors)
+
+
+def many_door(prim: Primitive) -> Callable[..., Any]:
+    """The door of a primitive that takes any number of inputs, and has one output and one rule for all gradients: ``apply(inputs, *p)``.
+
+    What it does for arrays of one dtype on the CPU is what apply_any does, with infer asked once for each combination of shapes.
+    """
+    answers: dict[Any, Any] = {}
+
+    def apply(inputs: Sequence[Tensor], *p: Any) -> Any:
+        m = current_mode()
+        if m is not True and m is not False:
+            return apply_any(prim, inputs, p)
+        arrays, shapes, nodes = [], [], []
+        wanted, dtype = False, None
+        try:
+            for t in inputs:
+                x = t.array
+                if x.dtype is not dtype:
+                    if dtype is not None:
+                        return apply_any(prim, inputs, p)
+                    dtype = x.dtype
+                if type(x) is not ndarray:
+                    return apply_any(prim, inputs, p)
+                arrays.append(x)
+                shapes.append(x.shape)
+                n = t.node if t.base is None else current_node(t)
+                nodes.append(n)
+                if n is not None:
+                    wanted = True
+        except AttributeError:
+            refuse_others(prim, inputs)
+            raise
+        xs = tuple(arrays)
+        key = (dtype, p, *shapes)
+        described = answers.get(key)
+        if described is None:
+            if len(answers) >= MOST_KNOWN:
+                answers.clear()
+            described = answers[key] = prim.infer(xs, *p)
+        y = wrap(prim.impl[ndarray](xs, *p))
+        if m and wanted:
+            y.node = n = Node()
+            n.prim = prim
+            n.seq = tick()
+            n.edges = tuple(nodes)
+            n.saved = ((), p, None, (tuple(shapes),))
+            n.kept = SHAPES
+            n.shape, n.dtype = described
+            n.hooks = None
+        return y
+
+    return apply
 
 
 def _wants_casts(inputs: Sequence[Any]) -> bool:

@@ -54,7 +54,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy import asarray, empty, generic, ndarray
 
-from jitgrad.autograd.door import AUX, OUTPUT, apply_any, refuse_mixed, refuse_others
+from jitgrad.autograd.door import AUX, MOST_KNOWN, OUTPUT, apply_any, many_door, refuse_mixed, refuse_others
 from jitgrad.autograd.mode import current_mode
 from jitgrad.autograd.node import Node, tick
 from jitgrad.autograd.tensor import Tensor, current_node, new
@@ -62,8 +62,6 @@ from jitgrad.kernels import PARALLEL_MIN
 
 if TYPE_CHECKING:
     from jitgrad.autograd.primitive import Primitive
-
-MOST_KNOWN = 1024  # answers of infer that one primitive remembers
 
 _OP = """\
 def apply({parameters}):
@@ -217,7 +215,8 @@ def door_of(prim: Primitive) -> Callable[..., Any]:
     """The door of one primitive: ``apply(*inputs, *static parameters)``; a starred primitive takes its inputs as one sequence."""
     n = len(prim.args)
     if prim.plain < n:
-        return lambda inputs, *p: apply_any(prim, inputs, p)
+        plain = n == 1 and prim.outputs == ("y",) and not (prim.grads is None or prim.check or prim.mutates or prim.recorded)
+        return many_door(prim) if plain else lambda inputs, *p: apply_any(prim, inputs, p)
     if prim.special:
         return lambda *args: apply_any(prim, args[:n], args[n:])
     text = _view_text(prim) if prim.geometry is not None else _op_text(prim)

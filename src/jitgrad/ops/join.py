@@ -7,7 +7,7 @@ from typing import Any
 from jitgrad import dtypes
 from jitgrad.autograd import Primitive, Tensor, cast
 from jitgrad.errors import DTypeError, ShapeError
-from jitgrad.ops.views import narrow, reshape, unsqueeze
+from jitgrad.ops.views import INDEX, reshape, unsqueeze
 from jitgrad.shapes import Shape, normalize_dim
 
 
@@ -29,9 +29,11 @@ def _cat_infer(xs: tuple[Any, ...], dim: int) -> tuple[Shape, Any]:
 
 def _cat_grads(g: Tensor, shapes: list[Shape], dim: int) -> list[Tensor]:
     grads, start = [], 0
+    before = tuple([(0, 1, n) for n in shapes[0][:dim]])
     for shape in shapes:
-        grads.append(narrow(g, dim, start, shape[dim]))
-        start += shape[dim]
+        n = shape[dim]
+        grads.append(INDEX.apply(g, (*before, (start, 1, n))))
+        start += n
     return grads
 
 
@@ -56,6 +58,23 @@ def _promoted(name: str, tensors: Any) -> list[Tensor]:
     return xs
 
 
+def _ndim_of_all(tensors: Any) -> int:
+    """The number of dims of tensors that have equally many and one dtype, and so need no help; else 0."""
+    if type(tensors) is not list and type(tensors) is not tuple:
+        return 0
+    ndim = dtype = None
+    try:
+        for x in tensors:
+            a = x.array
+            if a.dtype is not dtype or a.ndim != ndim:
+                if dtype is not None:
+                    return 0
+                dtype, ndim = a.dtype, a.ndim
+    except AttributeError:
+        return 0
+    return ndim or 0
+
+
 def _empties_fitted(xs: list[Tensor], dim: int) -> list[Tensor]:
     """Tensors of shape (0,) as empty ones that fit beside the others."""
     shape = next(x.array.shape for x in xs if x.array.shape != (0,))
@@ -72,6 +91,9 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
     >>> jg.cat([jg.tensor([1]), jg.tensor([2, 3])]).tolist()
     [1, 2, 3]
     """
+    ndim = _ndim_of_all(tensors)
+    if ndim:
+        return CAT.apply(tensors, dim if type(dim) is int and 0 <= dim < ndim else normalize_dim(dim, ndim))
     xs = _promoted("cat", tensors)
     ndims = {len(x.array.shape) for x in xs}
     if 0 in ndims:

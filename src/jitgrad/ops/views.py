@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from jitgrad.autograd import AS_STRIDED, AS_STRIDED_GRAD, BROADCAST_TO, Primitive, Tensor, contiguous
@@ -18,6 +19,7 @@ from jitgrad.shapes import (
     normalize_dim,
     normalize_dims,
     permute_geometry,
+    remembered,
     reshape_geometry,
 )
 
@@ -34,18 +36,19 @@ def _reshape(x: Any, shape: Shape) -> Geometry:
     return geometry
 
 
-RESHAPE: Primitive = Primitive("reshape", "x", geometry=_reshape, kernel="reshape", grad_x=lambda g, x_shape: reshape(g, *x_shape))
-PERMUTE: Primitive = Primitive(
-    "permute", "x", kernel="permute", geometry=lambda x, dims: permute_geometry(x.shape, x.strides, dims),
-    grad_x=lambda g, dims: PERMUTE.apply(g, inverse_order(dims)),
-)  # fmt: skip
-
-
+@remembered
 def inverse_order(dims: tuple[int, ...]) -> tuple[int, ...]:
     inverse = [0] * len(dims)
     for i, d in enumerate(dims):
         inverse[d] = i
     return tuple(inverse)
+
+
+RESHAPE: Primitive = Primitive("reshape", "x", geometry=_reshape, kernel="reshape", grad_x=lambda g, x_shape: _reshaped(g, x_shape))
+PERMUTE: Primitive = Primitive(
+    "permute", "x", kernel="permute", geometry=lambda x, dims: permute_geometry(x.shape, x.strides, dims),
+    grad_x=lambda g, dims: PERMUTE.apply(g, inverse_order(dims)),
+)  # fmt: skip
 
 
 def reshape(input: Tensor, *shape: Any) -> Tensor:
@@ -57,7 +60,10 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
     >>> jg.reshape(jg.arange(4), (2, -1)).tolist()
     [[0, 1], [2, 3]]
     """
-    target = shape if len(shape) != 1 or type(shape[0]) is int else as_shape(shape)
+    return _reshaped(input, shape if len(shape) != 1 or type(shape[0]) is int else as_shape(shape))
+
+
+def _reshaped(input: Tensor, target: Shape) -> Tensor:
     try:
         return RESHAPE.apply(input, target)
     except NotAView:
@@ -131,12 +137,16 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     >>> jg.transpose(jg.zeros(2, 3), 0, 1).shape
     (3, 2)
     """
-    ndim = input.array.ndim
+    return PERMUTE.apply(input, _exchanged(dim0, dim1, input.array.ndim))
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _exchanged(dim0: int, dim1: int, ndim: int) -> tuple[int, ...]:
     order = list(range(ndim))
     i, j = normalize_dim(dim0, ndim), normalize_dim(dim1, ndim)
     if ndim:
         order[i], order[j] = order[j], order[i]
-    return PERMUTE.apply(input, tuple(order))
+    return tuple(order)
 
 
 def t(input: Tensor) -> Tensor:
@@ -225,8 +235,14 @@ def _index(x: Any, items: tuple[Item, ...]) -> Geometry:
 
 
 def _index_grad(g: Tensor, x_shape: Shape, items: tuple[Item, ...]) -> Tensor:
-    strides = contiguous_strides(x_shape, g.array.dtype.itemsize)
-    return AS_STRIDED_GRAD.apply(g, x_shape, strides, *index_geometry(x_shape, strides, items))
+    return AS_STRIDED_GRAD.apply(g, x_shape, *_region(x_shape, g.array.dtype.itemsize, items))
+
+
+@remembered
+def _region(x_shape: Shape, itemsize: int, items: tuple[Item, ...]) -> tuple[Any, ...]:
+    """The strides of a contiguous array, and the geometry of the items in it."""
+    strides = contiguous_strides(x_shape, itemsize)
+    return (strides, *index_geometry(x_shape, strides, items))
 
 
 INDEX: Primitive = Primitive("index", "x", geometry=_index, kernel="index", grad_x=_index_grad)

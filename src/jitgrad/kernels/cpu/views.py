@@ -15,7 +15,7 @@ from jitgrad.kernels.jit import njit
 from jitgrad.shapes import Item, index_key, is_contiguous, memory_span
 
 _ndarray = np.ndarray
-_HEADER = object.__basicsize__  # the data pointer is the first field of an array after Python's object header
+HEADER = object.__basicsize__  # the data pointer is the first field of an array after Python's object header
 _word_at = c_ssize_t.from_address
 
 
@@ -26,7 +26,7 @@ def as_strided(x: np.ndarray, shape: tuple[int, ...], strides: tuple[int, ...], 
         if base is None or x.flags.forc:
             return _ndarray(shape, x.dtype, x, offset, strides)
         if type(base) is _ndarray:  # the owner of a strided view; its memory is one block, which NumPy takes as a buffer
-            offset_in_base = offset + _word_at(id(x) + _HEADER).value - _word_at(id(base) + _HEADER).value
+            offset_in_base = offset + _word_at(id(x) + HEADER).value - _word_at(id(base) + HEADER).value
             y = _ndarray(shape, x.dtype, base, offset_in_base, strides)
             if not x.flags.writeable:
                 y.flags.writeable = False
@@ -50,7 +50,8 @@ def _as_strided_anywhere(x: np.ndarray, shape: tuple[int, ...], strides: tuple[i
     return np.asarray(_Region({"data": data, "shape": shape, "strides": strides, "typestr": x.dtype.str, "version": 3}, x))
 
 
-if _word_at(id(probe := np.empty(1)) + _HEADER).value != probe.__array_interface__["data"][0]:
+DATA_IN_HEADER = _word_at(id(probe := np.empty(1)) + HEADER).value == probe.__array_interface__["data"][0]
+if not DATA_IN_HEADER:
     as_strided = _as_strided_anywhere  # an interpreter whose objects are laid out otherwise
 
 
@@ -64,9 +65,12 @@ def permute(x: np.ndarray, dims: tuple[int, ...]) -> np.ndarray:
     return x.transpose(dims)
 
 
+_key = lru_cache(maxsize=4096)(index_key)
+
+
 def index(x: np.ndarray, items: tuple[Item, ...]) -> np.ndarray:
     """y = x[items], with basic indexing."""
-    return x[index_key(items)]
+    return x[_key(items)]
 
 
 def address(x: np.ndarray) -> int:
