@@ -143,14 +143,14 @@ def _column(shape: Shape) -> Shape:
     return (1, shape[1], *(1,) * (len(shape) - 2))
 
 
-# mean and (biased) var are there for running statistics and for backward; no gradient flows from them.
+# mean and (biased) var are there for running statistics; no gradient flows from them. aux is both.
 BATCH_NORM: Primitive = Primitive(
     "batch_norm", "x w b", _batch_norm_infer, outputs="y mean var", optional=2,
-    grads=lambda g, x, w, mean, var, eps: BATCH_NORM_GRAD.apply(g[0], x, w, mean, var, eps),
+    grads=lambda g, x, w, aux, eps: BATCH_NORM_GRAD.apply(g[0], x, w, wrap(aux[0]), eps),
 )  # fmt: skip
 BATCH_NORM_GRAD: Primitive = Primitive(
-    "batch_norm_grad", "g x w mean var", outputs="gx gw gb",
-    infer=lambda g, x, w, mean, var, eps: [(g.shape, g.dtype), (mean.shape, g.dtype), (mean.shape, g.dtype)],
+    "batch_norm_grad", "g x w stats", outputs="gx gw gb",
+    infer=lambda g, x, w, stats, eps: [(g.shape, g.dtype), (stats.shape[1:], g.dtype), (stats.shape[1:], g.dtype)],
     grad_g=lambda u, x, w, eps: _second_g(u, x, w, *_batch(x), eps),
     grad_x=lambda u, g, x, w, eps: _second_x(u, g, x, w, *_batch(x), eps),
     grad_w=lambda u, g, x, eps: _second_w(u, g, x, (x.shape[1],), *_batch(x), eps),

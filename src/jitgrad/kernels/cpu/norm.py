@@ -122,19 +122,19 @@ def _batch_norm_planes(x, w, b, eps, y, stats):
 
 
 @njit
-def _batch_norm_grad_planes(g, x, w, mean, var, eps, gx, gw, gb, ones):
+def _batch_norm_grad_planes(g, x, w, stats, eps, gx, gw, gb, ones):
     N, C, n = g.shape
     real = g.dtype.type
     for c in prange(C):
         full_vectors()
-        m, s, a = mean[c], 0.0, 0.0
+        m, s, a = stats[0, c], 0.0, 0.0
         for o in range(N):
             for start in range(0, n, _PIECE):
                 piece = g[o, c, start : start + _PIECE]
                 h, hd = products(piece, ones[: piece.size], x[o, c, start : start + _PIECE], m)
                 s += h
                 a += hd
-        rstd = 1.0 / np.sqrt(var[c] + eps)
+        rstd = 1.0 / np.sqrt(stats[1, c] + eps)
         gw[c], gb[c] = a * rstd, s
         scale, middle, along = real(w[c] * rstd), real(s / (N * n)), real(a * rstd * rstd / (N * n))
         for o in range(N):
@@ -146,9 +146,11 @@ def _batch_norm_grad_planes(g, x, w, mean, var, eps, gx, gw, gb, ones):
 # ---- channels that are columns: (N, C) ---------------------------------------------------------------------------------
 
 
+# Sums of columns take several rows at a time, so that they are read and written less often.
+
+
 @njit(inline=True, fastmath=SUM)
 def _column_sums(x, out):
-    """Four rows at a time, so that sums are read and written less often."""
     out[:] = 0
     last = x.shape[0] % 4
     for o in range(0, x.shape[0] - last, 4):
@@ -175,10 +177,16 @@ def _column_moments(x, parts):
             m[c] *= share
             e[c] = 0
             q[c] = 0
-        for o in range(piece.shape[0]):
-            row = piece[o]
+        for o in range(0, piece.shape[0] - 1, 2):
+            here, below = piece[o], piece[o + 1]
             for c in range(C):
-                d = row[c] - m[c]
+                d, f = here[c] - m[c], below[c] - m[c]
+                e[c] += d + f
+                q[c] += d * d + f * f
+        if piece.shape[0] % 2:
+            here = piece[piece.shape[0] - 1]
+            for c in range(C):
+                d = here[c] - m[c]
                 e[c] += d
                 q[c] += d * d
 
@@ -202,17 +210,6 @@ def _join_moments(parts, rows, sums):
 
 
 @njit
-def _scale_columns(x, stats, scale, shift, y):
-    for p in prange((x.shape[0] + _ROWS - 1) // _ROWS):
-        full_vectors()
-        m = stats[0]
-        for o in range(p * _ROWS, min((p + 1) * _ROWS, x.shape[0])):
-            row, out = x[o], y[o]
-            for c in range(m.size):
-                out[c] = _scaled(row[c], m[c], scale[c], shift[c])
-
-
-@njit
 def _batch_norm_columns(x, w, b, eps, y, stats, parts, sums):
     _column_moments(x, parts)
     sums[:] = 0
@@ -223,7 +220,13 @@ def _batch_norm_columns(x, w, b, eps, y, stats, parts, sums):
         rstd = w[c] / np.sqrt(var + eps)
         stats[0, c], stats[1, c] = mean, var
         scale[c], shift[c] = rstd, (stats[0, c] - mean) * rstd + b[c]
-    _scale_columns(x, stats, scale, shift, y)
+    for p in prange(parts.shape[0]):
+        full_vectors()
+        m, scale, shift = stats[0], parts[0, 0], parts[0, 1]
+        for o in range(p * _ROWS, min((p + 1) * _ROWS, x.shape[0])):
+            row, out = x[o], y[o]
+            for c in range(m.size):
+                out[c] = _scaled(row[c], m[c], scale[c], shift[c])
 
 
 @njit
@@ -234,26 +237,22 @@ def _column_products(g, x, mean, parts):
         along, total_g = parts[p, 0], parts[p, 1]
         along[:] = 0
         total_g[:] = 0
-        for o in range(p * _ROWS, min((p + 1) * _ROWS, g.shape[0])):
-            u, row = g[o], x[o]
+        last = min((p + 1) * _ROWS, g.shape[0])
+        for o in range(p * _ROWS, last - 1, 2):
+            u, here, v, below = g[o], x[o], g[o + 1], x[o + 1]
+            for c in range(mean.size):
+                total_g[c] += u[c] + v[c]
+                along[c] += u[c] * (here[c] - mean[c]) + v[c] * (below[c] - mean[c])
+        if last % 2:
+            u, here = g[last - 1], x[last - 1]
             for c in range(mean.size):
                 total_g[c] += u[c]
-                along[c] += u[c] * (row[c] - mean[c])
+                along[c] += u[c] * (here[c] - mean[c])
 
 
 @njit
-def _centre_columns(g, x, mean, parts, gx):
-    for p in prange((g.shape[0] + _ROWS - 1) // _ROWS):
-        full_vectors()
-        scale, middle, along = parts[0, 0], parts[0, 1], parts[0, 2]
-        for o in range(p * _ROWS, min((p + 1) * _ROWS, g.shape[0])):
-            u, row, out = g[o], x[o], gx[o]
-            for c in range(mean.size):
-                out[c] = _centred(u[c], row[c], mean[c], scale[c], middle[c], along[c])
-
-
-@njit
-def _batch_norm_grad_columns(g, x, w, mean, var, eps, gx, gw, gb, parts, sums):
+def _batch_norm_grad_columns(g, x, w, stats, eps, gx, gw, gb, parts, sums):
+    mean, var = stats[0], stats[1]
     _column_products(g, x, mean, parts)
     sums[:] = 0
     for p in range(parts.shape[0]):
@@ -265,7 +264,13 @@ def _batch_norm_grad_columns(g, x, w, mean, var, eps, gx, gw, gb, parts, sums):
         rstd = 1.0 / np.sqrt(var[c] + eps)
         gw[c], gb[c] = sums[0, c] * rstd, sums[1, c]
         parts[0, 0, c], parts[0, 1, c], parts[0, 2, c] = w[c] * rstd, sums[1, c] / n, sums[0, c] * rstd * rstd / n
-    _centre_columns(g, x, mean, parts, gx)
+    for p in prange(parts.shape[0]):
+        full_vectors()
+        m, scale, middle, along = stats[0], parts[0, 0], parts[0, 1], parts[0, 2]
+        for o in range(p * _ROWS, min((p + 1) * _ROWS, g.shape[0])):
+            u, row, out = g[o], x[o], gx[o]
+            for c in range(m.size):
+                out[c] = _centred(u[c], row[c], m[c], scale[c], middle[c], along[c])
 
 
 @njit
@@ -286,7 +291,7 @@ _batch_norm_grad_columns_parallel = parallel_form(_batch_norm_grad_columns)
 
 def _vector(w: np.ndarray | None, n: int, value: float, dtype: np.dtype) -> np.ndarray:
     """A weight or bias as a vector; value everywhere where there is none."""
-    return np.full(n, value, dtype) if w is None else contiguous(w) if w.ndim == 1 else contiguous(w).reshape(n)
+    return np.full(n, value, dtype) if w is None else contiguous(w).reshape(n)
 
 
 def _pieces(rows: int) -> int:
@@ -297,14 +302,21 @@ def layer_norm(
     x: np.ndarray, w: np.ndarray | None, b: np.ndarray | None, shape: tuple[int, ...], eps: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """y = (x - mean) * rstd * w + b over the last dims, which have that shape; also [mean, rstd], (2, rows)."""
-    n, dtype = prod(shape), x.dtype
-    rows = x.size // n if n else 0
+    dtype = x.dtype
+    n = shape[0] if len(shape) == 1 else prod(shape)
+    form = rows, _ = x.size // n if n else 0, n
     y, stats = np.empty(x.shape, dtype), np.empty((2, rows), dtype)
-    if rows:
-        x = contiguous(x)
-        w, b = _vector(w, n, 1.0, dtype), _vector(b, n, 0.0, dtype)
-        flat = (x, y) if x.ndim == 2 and x.shape[1] == n else (x.reshape(rows, n), y.reshape(rows, n))
-        (_layer_norm_parallel if rows > 1 and pays(x.size) else _layer_norm)(flat[0], w, b, eps, flat[1], stats)
+    if w is None or w.ndim != 1 or not w.flags.carray:
+        w = _vector(w, n, 1.0, dtype)
+    if b is None or b.ndim != 1 or not b.flags.carray:
+        b = _vector(b, n, 0.0, dtype)
+    run = _layer_norm_parallel if rows > 1 and pays(x.size) else _layer_norm
+    if not x.flags.carray:
+        x = x.copy()
+    if x.shape == form:
+        run(x, w, b, eps, y, stats)
+    else:
+        run(x.reshape(form), w, b, eps, y.reshape(form), stats)
     return y, stats
 
 
@@ -312,23 +324,29 @@ def layer_norm_grad(
     g: np.ndarray, x: np.ndarray, w: np.ndarray | None, stats: np.ndarray, shape: tuple[int, ...], eps: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """gx = rstd * (g w - mean(g w) - xhat * mean(g w xhat)), gw = sum g * xhat, gb = sum g, sums over rows; xhat = (x - mean) * rstd."""
-    n, dtype = prod(shape), g.dtype
-    rows = g.size // n if n else 0
-    gx, gw, gb = np.empty(g.shape, dtype), np.empty(n, dtype), np.empty(n, dtype)
+    dtype = g.dtype
+    n = shape[0] if len(shape) == 1 else prod(shape)
+    form = rows, _ = g.size // n if n else 0, n
+    gx, gw, gb = np.empty(g.shape, dtype), np.empty(shape, dtype), np.empty(shape, dtype)
     parts = np.empty((_pieces(rows), 2, n), dtype)
+    if w is None or w.ndim != 1 or not w.flags.carray:
+        w = _vector(w, n, 1.0, dtype)
     run = _layer_norm_grad_parallel if rows > _ROWS and pays(g.size) else _layer_norm_grad
-    g, x = contiguous(g).reshape(rows, n), contiguous(x).reshape(rows, n)
-    run(g, x, _vector(w, n, 1.0, dtype), contiguous(stats), gx.reshape(rows, n), gw, gb, parts)
-    return gx, gw.reshape(shape), gb.reshape(shape)
+    g, x, stats = contiguous(g), contiguous(x), contiguous(stats)
+    if g.shape == form:
+        run(g, x, w, stats, gx, gw, gb, parts)
+    else:
+        run(g.reshape(form), x.reshape(form), w, stats, gx.reshape(form), gw.reshape(n), gb.reshape(n), parts)
+    return gx, gw, gb
 
 
 def batch_norm(
     x: np.ndarray, w: np.ndarray | None, b: np.ndarray | None, eps: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """y = (x - mean) / sqrt(var + eps) * w + b for each channel of (N, C, ...); also mean and the biased var, (C,)."""
-    N, C, *rest = x.shape
-    n, dtype = prod(rest), x.dtype
-    y, stats = np.empty(x.shape, dtype), np.empty((2, C), dtype)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """y = (x - mean) / sqrt(var + eps) * w + b for each channel of (N, C, ...); also mean and the biased var, (C,), and both, (2, C)."""
+    shape, dtype = x.shape, x.dtype
+    N, C, n = shape[0], shape[1], prod(shape[2:])
+    y, stats = np.empty(shape, dtype), np.empty((2, C), dtype)
     x, w, b = contiguous(x), _vector(w, C, 1.0, dtype), _vector(b, C, 0.0, dtype)
     if n == 1:
         run = _batch_norm_columns_parallel if N > _ROWS and pays(x.size) else _batch_norm_columns
@@ -336,25 +354,25 @@ def batch_norm(
     else:
         run = _batch_norm_planes_parallel if C > 1 and pays(x.size) else _batch_norm_planes
         run(x.reshape(N, C, n), w, b, eps, y.reshape(N, C, n), stats)
-    return y, stats[0], stats[1]
+    return y, stats[0], stats[1], stats
 
 
 def batch_norm_grad(
-    g: np.ndarray, x: np.ndarray, w: np.ndarray | None, mean: np.ndarray, var: np.ndarray, eps: float
+    g: np.ndarray, x: np.ndarray, w: np.ndarray | None, stats: np.ndarray, eps: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """gx = w * rstd * (g - mean(g) - xhat * mean(g xhat)), gw = sum g * xhat, gb = sum g, all for each channel; rstd = 1 / sqrt(var + eps)."""
-    N, C, *rest = g.shape
-    n, dtype = prod(rest), g.dtype
-    gx, gw, gb = np.empty(g.shape, dtype), np.empty(C, dtype), np.empty(C, dtype)
-    g, x, w, mean, var = contiguous(g), contiguous(x), _vector(w, C, 1.0, dtype), contiguous(mean), contiguous(var)
+    """gx = w rstd * (g - mean(g) - xhat * mean(g xhat)), gw = sum g * xhat, gb = sum g for each channel; stats is [mean, var]."""
+    shape, dtype = g.shape, g.dtype
+    N, C, n = shape[0], shape[1], prod(shape[2:])
+    gx, gw, gb = np.empty(shape, dtype), np.empty(C, dtype), np.empty(C, dtype)
+    g, x, w, stats = contiguous(g), contiguous(x), _vector(w, C, 1.0, dtype), contiguous(stats)
     if n == 1:
         run = _batch_norm_grad_columns_parallel if N > _ROWS and pays(g.size) else _batch_norm_grad_columns
         parts, sums = np.empty((_pieces(N), 3, C), dtype), np.empty((2, C))
-        run(g.reshape(N, C), x.reshape(N, C), w, mean, var, eps, gx.reshape(N, C), gw, gb, parts, sums)
+        run(g.reshape(N, C), x.reshape(N, C), w, stats, eps, gx.reshape(N, C), gw, gb, parts, sums)
     else:
         run = _batch_norm_grad_planes_parallel if C > 1 and pays(g.size) else _batch_norm_grad_planes
         form = (N, C, n)
-        run(g.reshape(form), x.reshape(form), w, mean, var, eps, gx.reshape(form), gw, gb, np.ones(min(n, _PIECE), dtype))
+        run(g.reshape(form), x.reshape(form), w, stats, eps, gx.reshape(form), gw, gb, np.ones(min(n, _PIECE), dtype))
     return gx, gw, gb
 
 
