@@ -234,7 +234,10 @@ def test_norms(op: str, shape: tuple[int, ...], wanted: tuple[int, ...], dtype: 
 def test_norms_of_nothing(shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
     x, stats = np.empty(shape), np.empty((2, shape[0]))
     assert norm.layer_norm(x, None, None, wanted, 1e-5)[0].shape == norm.batch_norm(x, None, None, 1e-5)[0].shape == shape
-    for gx, gw, gb in (norm.layer_norm_grad(x, x, None, stats, wanted, 1e-5), norm.batch_norm_grad(x, x, None, np.ones((2, shape[1])), 1e-5)):
+    for gx, gw, gb in (
+        norm.layer_norm_grad(x, x, None, stats, wanted, 1e-5),
+        norm.batch_norm_grad(x, x, None, np.ones((2, shape[1])), 1e-5),
+    ):
         assert gx.shape == shape and gw.tolist() == gb.tolist() == [0.0] * shape[1]
 
 

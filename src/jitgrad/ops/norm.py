@@ -15,8 +15,9 @@ from jitgrad.ops.views import reshape
 from jitgrad.shapes import Shape
 
 
-# ---- The backward of a backward, in ops. With h = g w, the mean M over a group, n = 1 / sqrt(var + eps) and N(v) = n (v - M(v) - xhat M(v xhat)),
-# the gradients are gx = N(h), gw = sum g xhat, gb = sum g; u, uw, ub are the gradients that come for them, None where none came.
+# ---- The backward of a backward, in ops. With h = g w, the mean M over a group, n = 1 / sqrt(var + eps) and
+# N(v) = n (v - M(v) - xhat M(v xhat)), the gradients are gx = N(h), gw = sum g xhat, gb = sum g; u, uw, ub are the gradients
+# that come for them, None where none came.
 def _normalized(x: Tensor, dims: Shape, eps: float) -> tuple[Tensor, Tensor]:
     d = sub(x, mean(x, dims, True))
     rstd = div(1.0, sqrt(add(mean(mul(d, d), dims, True), eps)))
@@ -122,7 +123,8 @@ def layer_norm(
     [[-1.0, 1.0]]
     """
     wanted = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    return LAYER_NORM.apply(input, weight, bias, wanted, eps)  # type: ignore[no-any-return]
+    y: Tensor = LAYER_NORM.apply(input, weight, bias, wanted, eps)
+    return y
 
 
 # ---- batch_norm
@@ -206,7 +208,7 @@ def batch_norm(
         if running_mean is not None:
             m = scalar(momentum, input.array.dtype, input)
             UPDATE_RUNNING_.apply(running_mean, running_var, batch_mean, batch_var, m, n)
-        return y  # type: ignore[no-any-return]
+        return y
     if running_mean is None or running_var is None:
         raise ShapeError("batch_norm: expected running statistics outside training. Give them, or training=True.")
     column = _column(shape)

@@ -348,7 +348,9 @@ def batch_norm(
     N, C, n = shape[0], shape[1], prod(shape[2:])
     y, stats = np.empty(shape, dtype), np.empty((2, C), dtype)
     x, w, b = contiguous(x), _vector(w, C, 1.0, dtype), _vector(b, C, 0.0, dtype)
-    if n == 1:
+    if not x.size:
+        stats.fill(np.nan)
+    elif n == 1:
         run = _batch_norm_columns_parallel if N > _ROWS and pays(x.size) else _batch_norm_columns
         run(x.reshape(N, C), w, b, eps, y.reshape(N, C), stats, np.empty((_pieces(N), 3, C), dtype), np.empty((2, C)))
     else:
@@ -365,7 +367,10 @@ def batch_norm_grad(
     N, C, n = shape[0], shape[1], prod(shape[2:])
     gx, gw, gb = np.empty(shape, dtype), np.empty(C, dtype), np.empty(C, dtype)
     g, x, w, stats = contiguous(g), contiguous(x), _vector(w, C, 1.0, dtype), contiguous(stats)
-    if n == 1:
+    if not g.size:
+        gw.fill(0)
+        gb.fill(0)
+    elif n == 1:
         run = _batch_norm_grad_columns_parallel if N > _ROWS and pays(g.size) else _batch_norm_grad_columns
         parts, sums = np.empty((_pieces(N), 3, C), dtype), np.empty((2, C))
         run(g.reshape(N, C), x.reshape(N, C), w, stats, eps, gx.reshape(N, C), gw, gb, parts, sums)
