@@ -140,7 +140,7 @@ def _kept(x, word, least, keep, zero):
 def _dropout(x, state, prob, out):
     # (word >> 8) / 2^24 >= prob, as an integer comparison
     least = np.uint64(np.ceil(prob * 2.0**24)) << _8
-    keep, zero = x.dtype.type(1.0 - prob), x.dtype.type(0)
+    keep, zero = x.dtype.type(1.0 - prob if prob < 1.0 else 1.0), x.dtype.type(0)
     for task in prange((x.size + 4 * _TASK - 1) // (4 * _TASK)):
         full_vectors()
         start, end = 4 * _TASK * task, 4 * _TASK * (task + 1)
