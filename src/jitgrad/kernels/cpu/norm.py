@@ -14,7 +14,7 @@ import numpy as np
 from jitgrad.kernels.cpu.layout import contiguous
 from jitgrad.kernels.jit import SUM, njit, parallel_form, pays, prange
 from jitgrad.kernels.simd import full_vectors
-from jitgrad.kernels.simd_rows import distances, products, total
+from jitgrad.kernels.simd_norm import distances, products, total
 
 _PIECE = 2048  # elements of a row that are summed in their own precision
 _ROWS = 64  # rows that one task works on, and whose columns are summed in their own precision
