@@ -180,50 +180,93 @@ def test_cat(layout: str) -> None:
 # norm
 
 NORM_CASES = [
-    ((4, 6), (1,)), ((4, 6), (0,)), ((4, 6), (0, 1)), ((4, 6), ()), ((2, 3, 4, 5), (0, 2, 3)), ((2, 3, 4, 5), (2, 3)),
-    ((2, 3, 4, 5), (1, 3)), ((5, 300), (0,)), ((3, 1), (1,)), ((0, 3), (1,)), ((3, 0), (0,)), ((2, 3, 4), (1,)),
+    ("layer_norm", (4, 6), (6,)), ("layer_norm", (4, 6), (4, 6)), ("layer_norm", (2, 3, 40, 5), (40, 5)), ("layer_norm", (3, 1), (1,)),
+    ("layer_norm", (150, 100), (100,)), ("layer_norm", (3, 5000), (5000,)),
+    ("batch_norm", (4, 6), ()), ("batch_norm", (201, 33), ()), ("batch_norm", (2, 3, 4), ()), ("batch_norm", (2, 3, 40, 70), ()),
+    ("batch_norm", (3, 1, 1), ()),
 ]  # fmt: skip
 
 
-def naive_normalize(x: np.ndarray, dims: tuple[int, ...], eps: float) -> list[np.ndarray]:
-    x = x.astype(np.float64)
-    mean, var = x.mean(dims, keepdims=True), x.var(dims, keepdims=True)
-    rstd = 1 / np.sqrt(var + eps)
-    return [(x - mean) * rstd, mean, var, rstd]
+class Naive:
+    """Normalization of x over the dims of a row or a channel, and its gradients."""
+
+    def __init__(self, op: str, x: np.ndarray, wanted: tuple[int, ...], w: np.ndarray, b: np.ndarray) -> None:
+        rows = op == "layer_norm"
+        self.dims = tuple(range(x.ndim - len(wanted), x.ndim)) if rows else (0, *range(2, x.ndim))
+        self.rest = tuple(range(x.ndim - len(wanted))) if rows else self.dims  # over which weights are shared
+        self.w = w.astype(np.float64).reshape(wanted if rows else (-1, *(1,) * (x.ndim - 2)))
+        x = x.astype(np.float64)
+        self.mean, self.var = x.mean(self.dims, keepdims=True), x.var(self.dims, keepdims=True)
+        self.rstd = 1 / np.sqrt(self.var + 1e-5)
+        self.xhat = (x - self.mean) * self.rstd
+        self.y = self.xhat * self.w + b.reshape(self.w.shape)
+        self.stats = np.stack([self.mean.ravel(), (self.rstd if rows else self.var).ravel()])
+
+    def grads(self, g: np.ndarray) -> list[np.ndarray]:
+        g = g.astype(np.float64)
+        h = g * self.w
+        gx = self.rstd * (h - h.mean(self.dims, keepdims=True) - self.xhat * (h * self.xhat).mean(self.dims, keepdims=True))
+        return [gx, (g * self.xhat).sum(self.rest), g.sum(self.rest)]
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize(("shape", "dims"), NORM_CASES, ids=str)
-def test_normalize(shape: tuple[int, ...], dims: tuple[int, ...], dtype: np.dtype) -> None:
-    for layout in LAYOUTS if min(shape) else ["C"]:
+@pytest.mark.parametrize(("op", "shape", "wanted"), NORM_CASES, ids=str)
+def test_norms(op: str, shape: tuple[int, ...], wanted: tuple[int, ...], dtype: np.dtype) -> None:
+    for layout in LAYOUTS:
         x, g = sample(shape, dtype, layout), sample(shape, dtype, layout, seed=1)
-        wants = naive_normalize(x, dims, 1e-5)
-        tol = 1e-3 if layout == "broadcast" and 0 in dims else 10 * tolerance(dtype)  # no variance: rstd magnifies rounding
-        for got, want in zip(norm.normalize(x, dims, 1e-5), wants, strict=True):
-            check(got, want.astype(dtype), tol)
-        xhat, rstd = wants[0].astype(dtype), wants[3].astype(dtype)
-        g64 = g.astype(np.float64)
-        want = wants[3] * (g64 - g64.mean(dims, keepdims=True) - wants[0] * (g64 * wants[0]).mean(dims, keepdims=True))
-        check(norm.normalize_grad(g, xhat, rstd, dims), want.astype(dtype), tol)
+        vector = wanted or shape[1:2]
+        w, b = sample(vector, dtype, seed=2), sample(vector, dtype, seed=3)
+        naive, more = Naive(op, x, wanted, w, b), (wanted, 1e-5) if wanted else (1e-5,)
+        flat = naive.var.min() < 1e-3  # little variance: rstd magnifies rounding
+        tol = 1e-2 if flat else 30 * tolerance(dtype)
+        y, *_, stats = getattr(norm, op)(x, w, b, *more)
+        check(y, naive.y.astype(dtype), tol)
+        check(stats, naive.stats.astype(dtype), tol)
+        for given in (w, None):
+            if given is None:
+                naive.w = np.ones_like(naive.w)
+            wants = naive.grads(g)
+            for got, want in zip(getattr(norm, op + "_grad")(g, x, given, naive.stats.astype(dtype), *more), wants, strict=True):
+                check(got, want.astype(dtype), tol * max(1, np.abs(want).max()))
 
 
-def test_normalize_is_stable_and_shows_nan() -> None:
-    x = sample((4, 1000)) * 0.01 + 1000
-    for got, want in zip(norm.normalize(x, (1,), 1e-5), naive_normalize(x, (1,), 1e-5), strict=True):
-        check(got, want.astype(np.float32), 1e-5)
+@pytest.mark.parametrize(("shape", "wanted"), [((0, 3), (3,)), ((3, 0), (0,))])
+def test_norms_of_nothing(shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    x, stats = np.empty(shape), np.empty((2, shape[0]))
+    assert norm.layer_norm(x, None, None, wanted, 1e-5)[0].shape == norm.batch_norm(x, None, None, 1e-5)[0].shape == shape
+    for gx, gw, gb in (
+        norm.layer_norm_grad(x, x, None, stats, wanted, 1e-5),
+        norm.batch_norm_grad(x, x, None, np.ones((2, shape[1])), 1e-5),
+    ):
+        assert gx.shape == shape and gw.tolist() == gb.tolist() == [0.0] * shape[1]
+
+
+def test_norms_are_stable_and_show_nan() -> None:
+    x = sample((70, 1000)) * 0.01 + 1000
+    ones, zeros = np.ones(1000, np.float32), np.zeros(1000, np.float32)
+    check(norm.layer_norm(x, None, None, (1000,), 1e-5)[0], Naive("layer_norm", x, (1000,), ones, zeros).y.astype(np.float32), 1e-5)
+    check(norm.batch_norm(x, None, None, 1e-5)[0], Naive("batch_norm", x, (), ones, zeros).y.astype(np.float32), 1e-5)
     x[1, 5] = np.nan
-    xhat, mean, _, _ = norm.normalize(x, (1,), 1e-5)
-    assert np.isnan(xhat).all(1).tolist() == np.isnan(mean[:, 0]).tolist() == [False, True, False, False]
+    y, stats = norm.layer_norm(x, None, None, (1000,), 1e-5)
+    assert np.flatnonzero(np.isnan(y).all(1)).tolist() == np.flatnonzero(np.isnan(stats[0])).tolist() == [1] and np.isnan(y).sum() == 1000
+    y, mean, var, _ = norm.batch_norm(x, None, None, 1e-5)
+    assert np.flatnonzero(np.isnan(y).all(0)).tolist() == np.flatnonzero(np.isnan(mean + var)).tolist() == [5] and np.isnan(y).sum() == 70
 
 
-def test_normalize_parallel_form() -> None:
-    for shape, dims in (((300, 400), (1,)), ((300, 400), (0,)), ((8, 16, 40, 40), (0, 2, 3))):
-        x, g = sample(shape), sample(shape, seed=1)
-        xhat, mean, var, rstd = norm.normalize(x, dims, 1e-5)
-        for got, want in zip((xhat, mean, var, rstd), naive_normalize(x, dims, 1e-5), strict=True):
-            check(got, want.astype(np.float32), 2e-5)
-        rows = [norm.normalize_grad(g, xhat, rstd, dims) for _ in range(2)]
-        assert np.array_equal(*rows)
+@pytest.mark.parametrize(("op", "shape", "wanted"), [
+    ("layer_norm", (300, 400), (400,)), ("batch_norm", (300, 400), ()), ("batch_norm", (8, 16, 40, 40), ()),
+])  # fmt: skip
+def test_norms_parallel_form(op: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    x, g = sample(shape), sample(shape, seed=1)
+    vector, more = wanted or shape[1:2], (wanted, 1e-5) if wanted else (1e-5,)
+    w, b = sample(vector, seed=2), sample(vector, seed=3)
+    naive = Naive(op, x, wanted, w, b)
+    check(getattr(norm, op)(x, w, b, *more)[0], naive.y.astype(np.float32), 2e-5)
+    stats = naive.stats.astype(np.float32)
+    twice = [getattr(norm, op + "_grad")(g, x, w, stats, *more) for _ in range(2)]
+    for one, other, want in zip(*twice, naive.grads(g), strict=True):
+        assert np.array_equal(one, other)
+        check(one, want.astype(np.float32), 1e-5 * max(1, np.abs(want).max()))
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)

@@ -175,9 +175,14 @@ CASES: list[tuple[Any, ...]] = [
     ("loss.cross_entropy_grad", normal(4), -np.abs(normal(4, 3)), np.abs(normal(4, 2)), LABELS, -100),
     ("loss.cross_entropy_grad", normal(), -np.abs(normal(4, 3)), np.abs(normal(4, 2)), np.abs(LABELS) % 3, 2),
     ("matmul.linear_grad_w", normal(2, 3, 4), normal(2, 3, 5)),
-    *(("norm.normalize", x234, dims, 1e-5) for dims in ((0,), (2,), (0, 2), (1, 2))),
-    ("norm.normalize_grad", normal(2, 3, 4), x234, normal(1, 3, 1), (0, 2)),
-    ("norm.normalize_grad", normal(2, 3, 4), x234, normal(2, 3, 1), (2,)),
+    ("norm.layer_norm", x234, normal(4), normal(4), (4,), 1e-5),
+    ("norm.layer_norm", x234, None, normal(3, 4), (3, 4), 1e-5),
+    ("norm.layer_norm_grad", normal(2, 3, 4), x234, normal(4), normal(2, 6), (4,), 1e-5),
+    ("norm.layer_norm_grad", normal(2, 3, 4), x234, None, normal(2, 2), (3, 4), 1e-5),
+    ("norm.batch_norm", x234, normal(3), None, 1e-5),
+    ("norm.batch_norm", normal(2, 3), None, normal(3), 1e-5),
+    ("norm.batch_norm_grad", normal(2, 3, 4), x234, normal(3), np.abs(normal(2, 3)), 1e-5),
+    ("norm.batch_norm_grad", normal(2, 3), normal(2, 3), None, np.abs(normal(2, 3)), 1e-5),
     ("index.take", x234, ints(2, 3, 2)),
     ("index.take", mask, ints(3, 4)),
     ("index.index_add", normal(4, 2, 3), ints(3, 4), 3),
@@ -375,7 +380,7 @@ def _assert_in_place(name: str, args: tuple[Any, ...], *static: Any) -> None:
 def test_inputs_are_unchanged() -> None:
     x = normal(2, 3)
     device = from_host(x)
-    for name, args in (("softmax.softmax", (1,)), ("norm.normalize", ((1,), 1e-5)), ("reduce.sum_to", ((2, 3),))):
+    for name, args in (("softmax.softmax", (1,)), ("norm.layer_norm", (None, None, (3,), 1e-5)), ("reduce.sum_to", ((2, 3),))):
         twins(name)[1](device, *args)
     np.testing.assert_array_equal(to_host(device), x)
 

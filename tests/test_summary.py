@@ -82,11 +82,11 @@ def masked(text: str) -> str:
 
 DECODER = """\
 layer          class             output      calls  parameters   FLOPs  weights  activations time
-Decoder                          (2, 5, 50)      1       1,288  25.9 k  5.15 kB      12.0 kB ###
+Decoder                          (2, 5, 50)      1       1,288  25.9 k  5.15 kB      9.68 kB ###
 ├─ embed       Embedding(50, 8)  (2, 5, 8)       1         400          1.60 kB        320 B ###
-├─ blocks      ModuleList                                  888  17.8 k  3.55 kB      9.00 kB ###
-│  └─ 0-2      3 x Block, each:  (2, 5, 8)       1         888  17.8 k  3.55 kB      9.00 kB ###
-│     ├─ norm  LayerNorm((8,))   (2, 5, 8)       1          16     560     64 B      1.08 kB ###
+├─ blocks      ModuleList                                  888  17.8 k  3.55 kB      6.72 kB ###
+│  └─ 0-2      3 x Block, each:  (2, 5, 8)       1         888  17.8 k  3.55 kB      6.72 kB ###
+│     ├─ norm  LayerNorm((8,))   (2, 5, 8)       1          16     560     64 B        320 B ###
 │     ├─ up    Linear(8, 16)     (2, 5, 16)      1         144  2.56 k    576 B        640 B ###
 │     └─ down  Linear(16, 8)     (2, 5, 8)       1         136  2.56 k    544 B        320 B ###
 ├─ act         Tanh()            (2, 5, 8)       2                 160                 640 B ###
@@ -95,7 +95,7 @@ Decoder                          (2, 5, 50)      1       1,288  25.9 k  5.15 kB 
 
 parameters    1,288, all trainable
 weights       5.15 kB
-activations   12.0 kB
+activations   9.68 kB
 FLOPs         25.9 k, forward in training mode; a multiply and an add are two
 input         (2, 5) int64
 time          ###
@@ -113,10 +113,10 @@ def test_text_with_repeated_blocks_and_times() -> None:
 
 FAILED = """\
 layer        class                 output          parameters   FLOPs  weights  activations
-Net                                                     1,058  31.1 k  4.27 kB      26.6 kB
-├─ features  Sequential            (2, 4, 6, 6)            48  31.1 k    232 B      26.6 kB
+Net                                                     1,058  31.1 k  4.27 kB      17.3 kB
+├─ features  Sequential            (2, 4, 6, 6)            48  31.1 k    232 B      17.3 kB
 │  ├─ 0      Conv2d(1, 4, (3, 3))  (2, 4, 12, 12)          40  20.7 k    160 B      4.61 kB
-│  ├─ 1      BatchNorm2d(4)        (2, 4, 12, 12)           8  8.09 k     72 B      13.9 kB
+│  ├─ 1      BatchNorm2d(4)        (2, 4, 12, 12)           8  8.09 k     72 B      4.65 kB
 │  ├─ 2      ReLU()                (2, 4, 12, 12)              1.15 k               4.61 kB
 │  └─ 3      MaxPool2d(2)          (2, 4, 6, 6)                1.15 k               3.46 kB
 └─ fc        Linear(100, 10)       failed               1,010          4.04 kB
@@ -127,7 +127,7 @@ Net                                                     1,058  31.1 k  4.27 kB  
 
 parameters   1,058, all trainable
 weights      4.27 kB
-activations  26.6 kB
+activations  17.3 kB
 FLOPs        31.1 k, up to the error; a multiply and an add are two
 input        (2, 1, 14, 14) float32
 not reached  3 modules"""
@@ -158,8 +158,8 @@ def test_text_of_parameters_only() -> None:
 
 DEPTH = """\
 layer        class            output        parameters   FLOPs  weights  activations
-Net                           (2, 10)            1,498  36.9 k  6.03 kB      26.8 kB
-├─ features  Sequential       (2, 4, 6, 6)          48  31.1 k    232 B      26.6 kB
+Net                           (2, 10)            1,498  36.9 k  6.03 kB      17.6 kB
+├─ features  Sequential       (2, 4, 6, 6)          48  31.1 k    232 B      17.3 kB
 ├─ fc        Linear(144, 10)  (2, 10)            1,450  5.76 k  5.80 kB         80 B
 └─ last      Sequential       (2, 10)                       40                 160 B"""
 

@@ -128,12 +128,13 @@ def _run(prim: Primitive, inputs: Sequence[Tensor | None], p: tuple[Any, ...]) -
 
 def _record(prim: Primitive, inputs: Any, nodes: list[Any], tensors: list[Tensor], p: Any, aux: Any, described: Any) -> None:
     """Give the outputs their node; with several, each float output has a node of its own before the common one."""
-    if prim.grads is not None:
-        kept: tuple[Any, ...] = ()
+    kept: tuple[Any, ...] = ()
+    if prim.plain < len(prim.args):
         edges, k = tuple(nodes), SHAPES
         aux = (*aux, tuple(t.shape for t in inputs))
     else:
-        edges = tuple(n if r is not None else None for n, r in zip(nodes, prim.rules, strict=True))
+        rules = prim.rules or (prim.grads,) * len(nodes)
+        edges = tuple(n if r is not None else None for n, r in zip(nodes, rules, strict=True))
         k = prim.keep[sum(1 << i for i, n in enumerate(edges) if n is not None)]
         kept = tuple(t if k >> i & 1 else None for i, t in enumerate(inputs))
     if not any(n is not None for n in edges):

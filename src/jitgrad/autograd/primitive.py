@@ -75,7 +75,7 @@ class Primitive:
     check
         ``check(x, ..., *static)`` for what only the data shows, such as an index out of range.
     optional
-        Whether the last of several inputs may be None.
+        How many of the last of several inputs may be None (True is one).
     outputs
         Names of the outputs, ``"y"`` unless given; ``""`` where the kernel decides how many, with aux last. What the kernel
         returns beyond them is kept as the tuple ``aux`` where a rule names it.
@@ -98,7 +98,8 @@ class Primitive:
     promote
         ``promote(a, b)``: what to do with two operands of different dtypes, instead of an error.
     grads
-        One rule for starred arguments: returns all gradients; may name ``shapes``, those of all inputs, and ``node``.
+        One rule for all arguments, where one kernel gives all gradients: returns them in a sequence. Names what others do; for
+        starred arguments ``shapes``, those of all inputs, and ``node``.
     impl
         Given instead of kernel: the launcher itself, the same for every device.
     recorded
@@ -118,7 +119,7 @@ class Primitive:
         *,
         kernel: str | None = None,
         check: Callable[..., None] | None = None,
-        optional: bool = False,
+        optional: int = 0,
         outputs: str = "y",
         mutates: str = "",
         geometry: Callable[..., Any] | None = None,
@@ -158,7 +159,9 @@ class Primitive:
         assert not unknown, f"{name}: rules for unknown arguments {unknown}"
         given = [rules.get(f"grad_{a}") for a in self.args]
         self.rules = () if variadic or not any(given) else tuple(self._adapt(r, a) for r, a in zip(given, self.args, strict=True))
-        self.keep = self._keep_table(given) if self.rules else ()
+        if grads is not None and not variadic:
+            given = [grads] * len(self.args)  # whichever gradient is wanted, the one rule needs all that it names
+        self.keep = self._keep_table(given) if self.rules or (grads is not None and not variadic) else ()
         self.special = bool(mutates or source or variadic or len(self.outputs) != 1 or len(self.args) > 4)
         self.apply: Callable[..., Any] = self._first
 

@@ -231,14 +231,14 @@ def _op_text(prim: Primitive) -> str:
     """The template filled in for a primitive that is no view."""
     inputs = "abcd"[: len(prim.args)]
     statics = [f"p{i}" for i in range(len(prim.statics))]
-    optional = inputs[-1] if prim.optional else ""
+    optional = inputs[len(inputs) - prim.optional :]
     args = ", ".join([f"x_{i}" for i in inputs] + statics)
-    others = [f"type(x_{i}) is not kind" if i != optional else f"(x_{i} is not None and type(x_{i}) is not kind)" for i in inputs[1:]]
-    keys = [f"x_{i}.shape, x_{i}.dtype" if i != optional else f"x_{i} if x_{i} is None else (x_{i}.shape, x_{i}.dtype)" for i in inputs]
-    contiguous = [f"x_{i}.flags.carray" if i != optional else f"(x_{i} is None or x_{i}.flags.carray)" for i in inputs]
+    others = [f"type(x_{i}) is not kind" if i not in optional else f"(x_{i} is not None and type(x_{i}) is not kind)" for i in inputs[1:]]
+    keys = [f"x_{i}.shape, x_{i}.dtype" if i not in optional else f"x_{i} if x_{i} is None else (x_{i}.shape, x_{i}.dtype)" for i in inputs]
+    contiguous = [f"x_{i}.flags.carray" if i not in optional else f"(x_{i} is None or x_{i}.flags.carray)" for i in inputs]
     filled: dict[str, str] = {
         "parameters": ", ".join([*inputs, *statics]), "inputs": _tuple(inputs), "p": _tuple(statics), "args": args,
-        "arrays": "\n        ".join(f"x_{i} = {i}.array" + (f" if {i} is not None else None" if i == optional else "") for i in inputs),
+        "arrays": "\n        ".join(f"x_{i} = {i}.array" + (f" if {i} is not None else None" if i in optional else "") for i in inputs),
         "mixed": " or ".join(others) or "False",
         "alike": " and ".join([f"type(x_{i}) is ndarray" for i in inputs] + [f"x_{i}.dtype is dtype" for i in inputs[1:]]),
         "key": _tuple([*keys, *statics]), "check": f"    check({args})" if prim.check is not None else "",
@@ -293,7 +293,7 @@ def _record_text(prim: Primitive, inputs: str, optional: str, p: str, shape: str
         lines += ["elif n_a is None:", *_indented(keep_lines(prim.keep[2])), "else:", *_indented(keep_lines(prim.keep[3]))]
     else:
         lines = keep_lines(None)
-    nodes = (f"n_{i} = {i}.node if {i}.base is None else current_node({i})" for i in inputs if i != optional)
+    nodes = (f"n_{i} = {i}.node if {i}.base is None else current_node({i})" for i in inputs if i not in optional)
     last = [f"n_{i} = None if {i} is None else current_node({i})" for i in optional]
     return _RECORD.format(
         nodes="\n        ".join([*nodes, *last]), wanted=" or ".join(f"n_{i} is not None" for i in inputs),

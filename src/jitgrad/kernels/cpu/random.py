@@ -7,18 +7,20 @@ import numpy as np
 from jitgrad.kernels import scalars_random as scalars
 from jitgrad.kernels.cpu.layout import contiguous
 from jitgrad.kernels.jit import njit, parallel_form, pays, prange
+from jitgrad.kernels.simd import full_vectors
 
-_words = njit(scalars.philox_words)
-_low = njit(scalars.low_word)
-_high = njit(scalars.high_word)
+_words = njit(scalars.philox_words, inline=True)
+_low = njit(scalars.low_word, inline=True)
+_high = njit(scalars.high_word, inline=True)
 _join = njit(scalars.join_words)
-_unit32 = njit(scalars.unit_float32)
+_unit32 = njit(scalars.unit_float32, inline=True)
 _unit64 = njit(scalars.unit_float64)
 _radius = njit(scalars.normal_radius)
 _first = njit(scalars.normal_first)
 _second = njit(scalars.normal_second)
 
-_ZERO = np.uint64(0)
+_ZERO, _8 = np.uint64(0), np.uint64(8)
+_TASK = 1024  # counters
 _STEP32 = 2.0**-32
 _PARALLEL_MIN = 1 << 14  # a draw costs several ns
 
@@ -30,24 +32,43 @@ def _philox(state, i):
     return _words(_low(counter), _high(counter), _ZERO, _ZERO, _low(seed), _high(seed))
 
 
+# Draws of 32 bits go by tasks of many counters. What a loop needs of `state` is read before it, and a counter gives four elements
+# without a test in between, so that LLVM makes vectors of counters.
+
+
+@njit(inline=True)
+def _lanes(seed, counter):
+    """The four lanes of a counter."""
+    return _words(_low(counter), _high(counter), _ZERO, _ZERO, _low(seed), _high(seed))
+
+
 @njit
 def _bits(state, out):
-    n = out.size
-    for block in prange((n + 3) // 4):
-        lanes = _philox(state, block)
-        for k in range(4):
-            if 4 * block + k < n:
-                out[4 * block + k] = lanes[k]
+    for task in prange((out.size + 4 * _TASK - 1) // (4 * _TASK)):
+        full_vectors()
+        y, seed, counter = out[4 * _TASK * task : 4 * _TASK * (task + 1)], state[0], state[1] + task * _TASK
+        whole = y.size // 4
+        for i in range(whole):
+            y[4 * i], y[4 * i + 1], y[4 * i + 2], y[4 * i + 3] = _lanes(seed, counter + i)
+        if y.size > 4 * whole:
+            last = _lanes(seed, counter + whole)
+            for k in range(y.size - 4 * whole):
+                y[4 * whole + k] = last[k]
 
 
 @njit
 def _uniform32(state, out):
-    n = out.size
-    for block in prange((n + 3) // 4):
-        lanes = _philox(state, block)
-        for k in range(4):
-            if 4 * block + k < n:
-                out[4 * block + k] = _unit32(lanes[k])
+    for task in prange((out.size + 4 * _TASK - 1) // (4 * _TASK)):
+        full_vectors()
+        y, seed, counter = out[4 * _TASK * task : 4 * _TASK * (task + 1)], state[0], state[1] + task * _TASK
+        whole = y.size // 4
+        for i in range(whole):
+            a, b, c, d = _lanes(seed, counter + i)
+            y[4 * i], y[4 * i + 1], y[4 * i + 2], y[4 * i + 3] = _unit32(a), _unit32(b), _unit32(c), _unit32(d)
+        if y.size > 4 * whole:
+            last = _lanes(seed, counter + whole)
+            for k in range(y.size - 4 * whole):
+                y[4 * whole + k] = _unit32(last[k])
 
 
 @njit
@@ -109,16 +130,32 @@ def _permutation(state, out):
         out[i], out[j] = out[j], out[i]
 
 
+@njit(inline=True)
+def _kept(x, word, least, keep, zero):
+    y = x / keep  # before the choice: a branch around it would be mispredicted every other time
+    return y if word >= least else zero
+
+
 @njit
 def _dropout(x, state, prob, out):
-    n = out.size
-    keep = x.dtype.type(1.0 - prob)
-    for block in prange((n + 3) // 4):
-        lanes = _philox(state, block)
-        for k in range(4):
-            i = 4 * block + k
-            if i < n:
-                out[i] = x[i] / keep if _unit32(lanes[k]) >= prob else x.dtype.type(0.0)
+    # (word >> 8) / 2^24 >= prob, as an integer comparison
+    least = np.uint64(np.ceil(prob * 2.0**24)) << _8
+    keep, zero = x.dtype.type(1.0 - prob if prob < 1.0 else 1.0), x.dtype.type(0)
+    for task in prange((x.size + 4 * _TASK - 1) // (4 * _TASK)):
+        full_vectors()
+        start, end = 4 * _TASK * task, 4 * _TASK * (task + 1)
+        h, y, seed, counter = x[start:end], out[start:end], state[0], state[1] + task * _TASK
+        whole = y.size // 4
+        for i in range(whole):
+            a, b, c, d = _lanes(seed, counter + i)
+            y[4 * i] = _kept(h[4 * i], a, least, keep, zero)
+            y[4 * i + 1] = _kept(h[4 * i + 1], b, least, keep, zero)
+            y[4 * i + 2] = _kept(h[4 * i + 2], c, least, keep, zero)
+            y[4 * i + 3] = _kept(h[4 * i + 3], d, least, keep, zero)
+        if y.size > 4 * whole:
+            last = _lanes(seed, counter + whole)
+            for k in range(y.size - 4 * whole):
+                y[4 * whole + k] = _kept(h[4 * whole + k], last[k], least, keep, zero)
 
 
 _bits_parallel = parallel_form(_bits)

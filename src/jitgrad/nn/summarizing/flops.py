@@ -47,8 +47,10 @@ _TABLE: dict[str, Callable[[Op], int]] = {
     # reductions: one for each element that is read
     **dict.fromkeys(("sum", "mean", "amax", "argmax", "max_dim", "sum_to", "index_add", "as_strided_grad"), _per_input(1)),
     "var": _per_input(4),  # the mean; subtract, square, add
-    "normalize": _per_input(5),  # the same, and the product with 1 / std
-    "normalize_grad": _per_input(5),  # two means, one of them of a product; two multiply-adds, of which the means share one
+    # the same, and the product with 1 / std; weight and bias
+    **dict.fromkeys(("layer_norm", "batch_norm"), lambda op: (5 + sum(t is not None for t in op.inputs[1:3])) * _in(op)),
+    # g w; two means, one of them of a product; two multiply-adds, of which the means share one; the sums for weight and bias
+    **dict.fromkeys(("layer_norm_grad", "batch_norm_grad"), _per_input(9)),
     "softmax": _per_input(5),  # the maximum, subtract, exp, add, divide
     "softmax_grad": _per_input(4),
     "log_softmax": _per_input(5),

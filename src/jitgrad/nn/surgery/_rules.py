@@ -156,11 +156,25 @@ def _reduce(f: Follow, op: Op, xs: list[Any]) -> list[Dims]:
     return [kept] * len(op.outputs)
 
 
-@_rule("normalize")
-def _normalize(f: Follow, op: Op, xs: list[Any]) -> list[Dims]:
-    stats = [_one() if i in op.p[0] else w for i, w in enumerate(xs[0])]
-    f.sizes_of_norm(op, xs[0])
-    return [xs[0], stats, stats, stats]
+@_rule("layer_norm")
+def _layer_norm(f: Follow, op: Op, xs: list[Any]) -> list[Dims]:
+    x, *vectors = xs
+    f.sizes_of_norm(op, x)
+    for v in vectors:
+        if v is not None:
+            for a, b in zip(x[len(x) - len(v) :], v, strict=True):
+                f.same(op, a, b)
+    return [x]
+
+
+@_rule("batch_norm")
+def _batch_norm(f: Follow, op: Op, xs: list[Any]) -> list[Dims]:
+    x, *vectors = xs
+    f.sizes_of_norm(op, x)
+    for v in vectors:
+        if v is not None:
+            f.same(op, x[1], v[0])
+    return [x, [x[1]], [x[1]]]
 
 
 def norm_layout(op: Op) -> tuple[Attribute | None, ...]:
@@ -176,7 +190,7 @@ def is_batch_norm(op: Op) -> bool:
 
 @_rule("update_running_")
 def _update_running(f: Follow, op: Op, xs: list[Any]) -> list[Dims]:
-    f.same(op, xs[0][0], xs[2][1])  # the mean of a batch is (1, C, 1, ...)
+    f.same(op, xs[0][0], xs[2][0])
     return [xs[0]]
 
 
