@@ -11,7 +11,7 @@ from numba import types
 from numba.core import config
 from numba.extending import intrinsic, overload
 
-from jitgrad.kernels.jit import EXACT
+from jitgrad.kernels.jit import DISABLED, EXACT
 from jitgrad.kernels.simd_code import WIDE
 
 LOG2_E = 1 / math.log(2)
@@ -32,13 +32,20 @@ def two_versions(single: Callable[..., Any], double: Callable[..., Any]) -> Call
 
 
 @intrinsic
-def pick(typingctx, condition, a, b):  # type: ignore[no-untyped-def]
+def _pick(typingctx, condition, a, b):  # type: ignore[no-untyped-def]
     """a if condition else b, with both computed: LLVM may make a conditional a branch, and then uses no vectors"""
 
     def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
         return builder.select(*args)
 
     return a(types.boolean, a, a), codegen
+
+
+def _plain_pick(condition, a, b):  # type: ignore[no-untyped-def]
+    return a if condition else b
+
+
+pick = _plain_pick if DISABLED else _pick
 
 
 @intrinsic

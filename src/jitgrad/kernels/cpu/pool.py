@@ -11,9 +11,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from jitgrad.kernels.cpu.base import _pick
+from jitgrad.kernels.cpu.base_tools import pick
 from jitgrad.kernels.cpu.layout import contiguous
-from jitgrad.kernels.jit import DISABLED, SUM, njit, parallel_form, pays, prange
+from jitgrad.kernels.jit import SUM, njit, parallel_form, pays, prange
 from jitgrad.kernels.simd import full_vectors
 from jitgrad.kernels.simd_pool import max_down, put_down, sum_down
 from jitgrad.shapes import pool_size
@@ -39,13 +39,6 @@ def _buffer(work: int, planes: int, rows: int, width: int, dtype: np.dtype | typ
 
 
 # ---- maximum ---------------------------------------------------------------------------------------------------------
-
-
-def _plain_pick(condition, a, b):  # type: ignore[no-untyped-def]
-    return a if condition else b
-
-
-pick = _plain_pick if DISABLED else _pick
 
 
 @njit(inline=True)
