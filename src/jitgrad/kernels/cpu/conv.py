@@ -19,7 +19,7 @@ from jitgrad.kernels.cpu.conv_panels import products_of_panels
 from jitgrad.kernels.cpu.conv_plan import DEPTH, SPARE, WAVE, Geometry, Pair, flipped_geometry, geometry_of, packed_size, plan_of, split
 from jitgrad.kernels.cpu.conv_planes import fill, offsets
 from jitgrad.kernels.cpu.conv_tiles import FEW, ONE, ZERO, flip, pack, pack_flipped, products
-from jitgrad.kernels.cpu.conv_weights import sum_weights, sum_weights_thin
+from jitgrad.kernels.cpu.conv_weights import sum_weights, sum_weights_thin, thin
 from jitgrad.kernels.cpu.layout import contiguous
 from jitgrad.kernels.jit import get_num_threads, njit, parallel_form, pays
 from jitgrad.kernels.simd_code import VECTOR_BYTES
@@ -187,7 +187,7 @@ def conv2d_grad_w(g: np.ndarray, x: np.ndarray, w_shape: tuple, stride: Pair, pa
         return gw
     geometry = geometry_of(x.shape, w_shape, stride, padding, dilation, groups, False)
     parallel = pays(g.size * (gw.size // gw.shape[0]), MIN_WORK)
-    (sum_weights if w_shape[0] // groups > FEW else sum_weights_thin)(contiguous(g), contiguous(x), gw, parallel, geometry)
+    (sum_weights_thin if thin(geometry, VECTOR_BYTES // g.itemsize) else sum_weights)(contiguous(g), contiguous(x), gw, parallel, geometry)
     if max(padding) and np.isnan(np.add.reduce(gw, axis=None)):
         mend_weights(contiguous(g), contiguous(x), gw, stride, padding, dilation)
     return gw

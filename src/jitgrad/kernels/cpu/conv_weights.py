@@ -1,7 +1,7 @@
 """Gradients of the weights of convolutions.
 
 gw[f, (ky, kx, c)] = sum_pixel g[pixel, f] x[place of the pixel + offset(ky, kx), c]: for tiles of the same kind as the convolution's
-the channels of a pixel are laid side by side. A few filters of a group take dot products over vectors of pixels.
+the channels of a pixel are laid side by side. Where those would be mostly empty, dot products over vectors of pixels take their place.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import numpy as np
 
 from jitgrad.kernels.cpu.conv_plan import SPARE, WAVE, Geometry, layout_of, packed_size, split
 from jitgrad.kernels.cpu.conv_planes import fill, offsets
-from jitgrad.kernels.cpu.conv_tiles import ZERO, place_vectors
+from jitgrad.kernels.cpu.conv_tiles import FEW, ZERO, place_vectors
 from jitgrad.kernels.jit import get_num_threads, njit, parallel_form, prange
 from jitgrad.kernels.simd_code import VECTOR_BYTES
 from jitgrad.kernels.simd_conv import ROW_DOTS, ROW_VECTORS, SPOT, TAP_ROWS, TAP_VECTORS, lanes, row_dots, taps, transpose
 
 STRETCH = 192  # pixels at a time
+ENOUGH = 0.6  # of the lanes of tiles, below which dot products are faster
 
 
 @njit
@@ -123,7 +124,7 @@ _conv2d_grad_w_parallel = parallel_form(_conv2d_grad_w)
 
 @njit
 def _conv2d_grad_w_thin(g, x, gw, planes, table, spots, sums, totals, layout, geometry):
-    """For few filters in a group: dot products in the dtype of x, `totals` in float64."""
+    """Dot products in the dtype of x, `totals` in float64."""
     (N, C, H, W), (F, _, _), (OH, OW), stride, padding, _, groups = geometry
     (A, B), (HP, WP), _, images = layout
     places, few, channel = table.size, lanes(x), images * HP * WP
@@ -152,6 +153,15 @@ def _conv2d_grad_w_thin(g, x, gw, planes, table, spots, sums, totals, layout, ge
 
 
 _conv2d_grad_w_thin_parallel = parallel_form(_conv2d_grad_w_thin)
+
+
+def thin(geometry: Geometry, few: int) -> bool:
+    """Whether tiles would be mostly empty: few filters of a group, or few weights beside each other."""
+    (_, C, _, _), (F, KH, KW), _, _, _, (_, DW), groups = geometry
+    filters, line = F // groups, (KW if DW == 1 else 1) * C // groups
+    vectors = -(-line // few) * KH * (1 if DW == 1 else KW)
+    room = -(-vectors // TAP_VECTORS) * TAP_VECTORS * few * -(-filters // TAP_ROWS) * TAP_ROWS
+    return filters <= FEW or C // groups * KH * KW * filters < ENOUGH * room
 
 
 def sum_weights_thin(g: np.ndarray, x: np.ndarray, gw: np.ndarray, parallel: bool, geometry: Geometry) -> None:
