@@ -51,7 +51,7 @@ def multiply(
     else:
         from_row = [builder.add(at, builder.mul(i, a_row)) for i in row]
     for r, v in product(range(most if fetch else 0), range(vectors)):
-        c.prefetch(out_data, builder.add(to, builder.add(builder.mul(row[r], pitch), c.i64(v * c.lanes))))
+        c.prefetch(out_data, builder.add(to, builder.add(builder.mul(row[r], pitch), c.i64(v * c.lanes))), True)
 
     def sum_up(masks: list[Any]) -> None:
         with cgutils.for_range(builder, K) as loop:
@@ -172,10 +172,10 @@ class Emitter:
     def store(self, value: Any, data: Any, index: Any, mask: Any) -> None:
         self._call(f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), value, self.vector_at(data, index), self.align, mask)
 
-    def prefetch(self, data: Any, index: Any) -> None:
-        """Asks for the cache line of data[index], to be written."""
+    def prefetch(self, data: Any, index: Any, to_write: bool) -> None:
+        """Asks for the cache line of data[index]."""
         place = self.builder.bitcast(self.builder.gep(data, [index]), ir.IntType(8).as_pointer())
-        write, soon, is_data = (ir.Constant(ir.IntType(32), value) for value in (1, 3, 1))
+        write, soon, is_data = (ir.Constant(ir.IntType(32), value) for value in (int(to_write), 3, 1))
         self._call("llvm.prefetch.p0", ir.VoidType(), place, write, soon, is_data)
 
     def multiply_add(self, x: Any, y: Any, total: Any) -> None:

@@ -197,11 +197,13 @@ def _gather_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> An
                 for i, source in enumerate(begins):
                     value = builder.load(c.vector_at(source, offset), align=c.itemsize)
                     builder.store(value, c.vector_at(first, builder.add(line, c.i64(i * c.lanes))), align=c.itemsize)
-        with some, cgutils.for_range(builder, K) as tap:
-            offset, line = builder.load(builder.gep(offsets, [tap.index])), builder.mul(tap.index, pitch)
-            with cgutils.for_range(builder, count) as part:
-                ((source, column, mask),) = _vectors(c, parts, builder.add(p, builder.mul(part.index, c.i64(SPOT))), 1)
-                c.store(c.load(begin, builder.add(offset, source), mask), first, builder.add(line, column), mask)
+                    c.prefetch(source, builder.add(offset, c.i64(TAP_VECTORS * c.lanes)), False)  # of the next tile, most likely
+        with some, cgutils.for_range(builder, count) as part:
+            ((source, column, mask),) = _vectors(c, parts, builder.add(p, builder.mul(part.index, c.i64(SPOT))), 1)
+            here, there = builder.gep(begin, [source]), builder.gep(first, [column])
+            with cgutils.for_range(builder, K) as tap:
+                offset = builder.load(builder.gep(offsets, [tap.index]))
+                c.store(c.load(here, offset, mask), there, builder.mul(tap.index, pitch), mask)
     return context.get_dummy_value()
 
 

@@ -15,10 +15,11 @@ from __future__ import annotations
 import numpy as np
 
 from jitgrad.kernels.cpu.conv_mend import mend_inputs, mend_outputs, mend_weights
+from jitgrad.kernels.cpu.conv_panels import products_of_panels
 from jitgrad.kernels.cpu.conv_plan import DEPTH, SPARE, WAVE, Geometry, Pair, flipped_geometry, geometry_of, packed_size, plan_of, split
 from jitgrad.kernels.cpu.conv_planes import fill, offsets
 from jitgrad.kernels.cpu.conv_tiles import FEW, ONE, ZERO, flip, pack, pack_flipped, products
-from jitgrad.kernels.cpu.conv_weights import sum_weights, sum_weights_thin
+from jitgrad.kernels.cpu.conv_weights import sum_weights, sum_weights_thin, thin
 from jitgrad.kernels.cpu.layout import contiguous
 from jitgrad.kernels.jit import get_num_threads, njit, parallel_form, pays
 from jitgrad.kernels.simd_code import VECTOR_BYTES
@@ -39,15 +40,15 @@ def _count(lines, w):
 def _correlate(x, w, bias, y, planes, packed, table, spots, work, plan, layout, geometry):
     """y = bias + x correlated with w, or for gradients of x with w flipped; the planes hold the rows that a band of y reads.
 
-    Without `planes` images are read where they lie. `plan`: taps at a time, elements of a panel or 0, shares, whether w is flipped.
+    Without `planes` images are read where they lie. `plan`: taps at a time, whether panels are gathered, shares, whether w is flipped.
     """
-    (N, C, H, W), (F, _, _), (OH, OW), (SH, SW), (PH, PW), (_, DW), groups = geometry
-    depth, panel, shares, flipped = plan
-    (A, B, narrow), (HP, WP), band, images = layout
+    (N, C, H, W), (F, _, _), (OH, OW), (SH, SW), (PH, PW), _, groups = geometry
+    depth, dense, shares, flipped = plan
+    (A, B), (HP, WP), band, images = layout
     places = table.size - depth
     lines, table = table[places:], table[:places]
     source, channel = ((HP * WP, WP), images * HP * WP) if planes.size else ((C * H * W, W), H * W)
-    offsets(table, (channel, source[1]), (A, B, narrow), geometry)
+    offsets(table, (channel, source[1]), (A, B), geometry)
     if flipped:
         pack_flipped(w, packed, groups)
     else:
@@ -60,15 +61,16 @@ def _correlate(x, w, bias, y, planes, packed, table, spots, work, plan, layout, 
         for top in range(0, OH, band):
             rows = min(band, OH - top)
             if planes.size:
-                count = ((image, here, images), (A, B, DW if narrow else ONE))
-                fill(x, planes, ZERO, count, ((C, H, W), (SH, SW), (PH - top * SH, PW)), (HP, WP))
+                fill(x, planes, ZERO, ((image, here, images), (A, B)), ((C, H, W), (SH, SW), (PH - top * SH, PW)), (HP, WP))
             numbers = (
                 (ZERO if planes.size else image * C * H * W + top * W, (image * F * OH + top) * OW), (ZERO, places, places, depth),
-                (groups, F // groups, C // groups * A * B * channel, OH * OW), (panel, shares, planes.size > 0),
+                (groups, F // groups, C // groups * A * B * channel, OH * OW), (shares, planes.size > 0),
             )  # fmt: skip
-            domain = (here, ONE, rows * OW) if narrow else (here, rows, OW)
-            target = (F * OH * OW, domain[2], ONE)
-            products(data, table, packed, bias, y.reshape(y.size), work, spots, lines, numbers, domain, source, target)
+            domain, target = (here, rows, OW), (F * OH * OW, OW, ONE)
+            if dense:
+                products_of_panels(data, table, packed, bias, y.reshape(y.size), work, spots, lines, numbers, domain, source, target)
+            else:
+                products(data, table, packed, bias, y.reshape(y.size), work, spots, numbers, domain, source, target)
 
 
 _correlate_parallel = parallel_form(_correlate)
@@ -81,8 +83,8 @@ def _conv2d_grad_x(g, w, zeros, gx, planes, packed, table, spots, work, plan, la
     gx is zero before.
     """
     (N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), _, groups = geometry
-    depth, panel, shares, _ = plan
-    (A, B, _), (HP, WP), _, images = layout
+    depth, shares = plan
+    (A, B), (HP, WP), _, images = layout
     places, channel = F // groups * KH * KW, images * HP * WP
     starts, table = table[places:], table[:places]
     lead = planes.size - SPARE - F * channel  # zeros, which the first rows reach back into
@@ -90,7 +92,7 @@ def _conv2d_grad_x(g, w, zeros, gx, planes, packed, table, spots, work, plan, la
     planes[:lead] = 0
     for image in range(0, N, images):
         here = min(images, N - image)
-        fill(g, planes, lead, ((image, here, images), (ONE, ONE, ONE)), ((F, OH, OW), (ONE, ONE), (ZERO, ZERO)), (HP, WP))
+        fill(g, planes, lead, ((image, here, images), (ONE, ONE)), ((F, OH, OW), (ONE, ONE), (ZERO, ZERO)), (HP, WP))
         for phase in range(A * B):
             a, b = divmod(phase, B)
             top, left = max(0, (PH - a + SH - 1) // SH), max(0, (PW - b + SW - 1) // SW)
@@ -99,10 +101,10 @@ def _conv2d_grad_x(g, w, zeros, gx, planes, packed, table, spots, work, plan, la
                 numbers = (
                     (lead + top * WP + left, image * C * H * W + (top * SH + a - PH) * W + left * SW + b - PW),
                     (starts[phase], starts[phase + 1], places, depth), (groups, C // groups, F // groups * channel, H * W),
-                    (panel, shares, True),
+                    (shares, True),
                 )  # fmt: skip
                 domain, target = (here, bottom - top, right - left), (C * H * W, SH * W, SW)
-                products(planes, table, packed, zeros, gx.reshape(gx.size), work, spots, table, numbers, domain, (HP * WP, WP), target)
+                products(planes, table, packed, zeros, gx.reshape(gx.size), work, spots, numbers, domain, (HP * WP, WP), target)
 
 
 _conv2d_grad_x_parallel = parallel_form(_conv2d_grad_x)
@@ -121,10 +123,10 @@ def _run(x: np.ndarray, w: np.ndarray, bias: np.ndarray, y: np.ndarray, geometry
     C, (F, KH, KW), groups = geometry[0][1], geometry[1], geometry[6]
     places = C // groups * KH * KW
     parallel = pays(y.size * places, MIN_WORK)
-    layout, size, (depth, panel, shares), vectors, room = plan_of(geometry, x.dtype, get_num_threads() if parallel else 1)
+    layout, size, (depth, dense, shares), vectors, room = plan_of(geometry, x.dtype, get_num_threads() if parallel else 1)
     planes, packed, work = split(x.dtype, size, packed_size(groups, F // groups, places), room)
     table, spots = np.empty(places + depth, np.int64), np.empty(vectors, np.int64)
-    run, plan = _correlate_parallel if parallel else _correlate, (depth, panel, shares, flipped)
+    run, plan = _correlate_parallel if parallel else _correlate, (depth, dense, shares, flipped)
     run(contiguous(x), contiguous(w), bias, y, planes, packed, table, spots, work, plan, layout, geometry)
 
 
@@ -173,7 +175,7 @@ def _by_phases(g: np.ndarray, w: np.ndarray, zeros: np.ndarray, gx: np.ndarray, 
     page = max(TAP_ROWS * TAP_VECTORS, FEW * ROW_VECTORS) * few
     planes, packed, work = split(g.dtype, lead + F * images * HP * WP + SPARE, packed_size(groups, C // groups, places), shares * page)
     table, spots = np.empty(places + A * B + 1, np.int64), np.empty((images * HP * -(-WP // few) + ROW_VECTORS) * SPOT, np.int64)
-    plan, layout = (max(1, min(places, DEPTH)), 0, shares, True), ((A, B, False), (HP, WP), HP, images)
+    plan, layout = (max(1, min(places, DEPTH)), shares), ((A, B), (HP, WP), HP, images)
     run = _conv2d_grad_x_parallel if parallel else _conv2d_grad_x
     run(contiguous(g), contiguous(w), zeros, gx, planes, packed, table, spots, work, plan, layout, geometry)
 
@@ -185,7 +187,7 @@ def conv2d_grad_w(g: np.ndarray, x: np.ndarray, w_shape: tuple, stride: Pair, pa
         return gw
     geometry = geometry_of(x.shape, w_shape, stride, padding, dilation, groups, False)
     parallel = pays(g.size * (gw.size // gw.shape[0]), MIN_WORK)
-    (sum_weights if w_shape[0] // groups > FEW else sum_weights_thin)(contiguous(g), contiguous(x), gw, parallel, geometry)
+    (sum_weights_thin if thin(geometry, VECTOR_BYTES // g.itemsize) else sum_weights)(contiguous(g), contiguous(x), gw, parallel, geometry)
     if max(padding) and np.isnan(np.add.reduce(gw, axis=None)):
         mend_weights(contiguous(g), contiguous(x), gw, stride, padding, dilation)
     return gw

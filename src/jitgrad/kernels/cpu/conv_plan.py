@@ -16,14 +16,13 @@ from jitgrad.shapes import conv_size
 WAVE = 1 << 21  # bytes of planes at a time
 PANEL_WAVE = 1 << 23  # where panels are gathered from them
 SPARE = 64  # numbers behind the planes that a vector may reach into
-FAR = 64  # rows of planes that a tile reads, up to which they stay near
 DEPTH = 384  # taps at a time: their weights stay in L1
-PANEL_DEPTH = 256  # taps of a panel at a time, whose tiles stay in L2
+PANEL_DEPTH = 192  # taps of a panel, which stays in L1
 
 Pair = tuple[int, int]
 # (N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups
 Geometry = tuple[Any, ...]
-# phases (A, B) and whether they are columns of the kernel, (HP, WP) of a plane, rows of the output in a band, images of a wave
+# phases (A, B), (HP, WP) of a plane, rows of the output in a band, images of a wave
 Layout = tuple[Any, ...]
 
 
@@ -48,23 +47,21 @@ def flipped_geometry(geometry: Geometry) -> Geometry:
     return (x_shape[0], F, *out), (x_shape[1], KH, KW), x_shape[2:], stride, rest, dilation, groups
 
 
-def layout_of(geometry: Geometry, narrow: bool, itemsize: int, wave: int = WAVE) -> tuple[Layout, int]:
+def layout_of(geometry: Geometry, itemsize: int, wave: int = WAVE) -> tuple[Layout, int]:
     """How planes lie, and their size; 0 where x is read where it lies."""
     (N, C, _, W), (_, KH, KW), (OH, OW), (SH, SW), padding, (DH, DW), _ = geometry
-    A, B = SH if KH > 1 else 1, KW if narrow else SW if KW > 1 else 1
+    A, B = SH if KH > 1 else 1, SW if KW > 1 else 1
     reach = (KH - 1) * DH // SH
-    WP = OW
-    if not narrow:
-        # With stride 1 the padding on the right is the next row's on the left.
-        WP = W + padding[1] if SW == 1 and padding[1] >= 0 and W + padding[1] >= OW else OW + (KW - 1) * DW // SW
+    # With stride 1 the padding on the right is the next row's on the left.
+    WP = W + padding[1] if SW == 1 and padding[1] >= 0 and W + padding[1] >= OW else OW + (KW - 1) * DW // SW
     bands = -(-OH // max(1, wave // (C * A * B * WP * itemsize) - reach))
     band = -(-OH // bands)
     HP = band + reach
     images = max(1, min(N, wave // (C * A * B * HP * WP * itemsize))) if band == OH else 1
     size = C * A * B * images * HP * WP + (KW - 1) * DW + WP + SPARE
-    if (SH, SW) == (1, 1) and padding == (0, 0) and not narrow:
+    if (SH, SW) == (1, 1) and padding == (0, 0):
         band, size = OH, 0
-    return ((A, B, narrow), (HP, WP), band, images), size
+    return ((A, B), (HP, WP), band, images), size
 
 
 def split(dtype: np.dtype, *sizes: int) -> list[np.ndarray]:
@@ -80,38 +77,21 @@ def packed_size(groups: int, filters: int, places: int) -> int:
     return groups * -(-filters // TAP_ROWS) * TAP_ROWS * places
 
 
-def _way(geometry: Geometry, few: int) -> tuple[bool, bool]:
-    """Whether planes are narrow, one for each column of the kernel, and whether panels are gathered from them.
-
-    Rows that are no whole vectors leave lanes empty, and taps far apart miss the caches of memory and addresses. Panels cost moves.
-    Compared are the cycles of one tap of a tile.
-    """
-    (_, C, _, _), (F, KH, _), (OH, OW), _, _, _, groups = geometry
-    filters = F // groups
-    if filters <= FEW:
-        return False, False
-    tile = -(-filters // TAP_ROWS) * TAP_ROWS * TAP_VECTORS / 2
-    row = -(-OW // few) * few / OW
-    far = 1.2 if C // groups * KH > FAR else 1.0
-    moves = 8 + (10 * row * (OH + KH - 1) / (OH * KH) if row > 1 else 0)
-    dense = tile + moves < tile * row * far
-    return dense and row > 1, dense
-
-
 @lru_cache(1024)
 def plan_of(geometry: Geometry, dtype: np.dtype, threads: int) -> tuple:
-    """Layout and size of the planes; taps at a time, elements of a panel, shares; sizes of `spots` and `work`."""
-    (_, C, _, _), (_, KH, KW), (_, OW), _, _, _, groups = geometry
+    """Layout and size of the planes; taps at a time, whether panels are gathered, shares; sizes of `spots` and `work`."""
+    (_, C, _, _), (F, KH, KW), (_, OW), _, _, _, groups = geometry
     few, places = VECTOR_BYTES // dtype.itemsize, C // groups * KH * KW
-    narrow, dense = _way(geometry, few)
-    layout, size = layout_of(geometry, narrow, dtype.itemsize, PANEL_WAVE if dense else WAVE)
-    shares = 8 * threads if threads > 1 else 1
-    depth, panel = max(1, -(-places // max(1, -(-places // DEPTH)))), 0
+    dense = F // groups > FEW
+    layout, size = layout_of(geometry, dtype.itemsize, PANEL_WAVE if dense else WAVE)
+    stretches = max(1, -(-places // (PANEL_DEPTH if dense else DEPTH)))
+    depth, tile = max(1, -(-places // stretches)), TAP_VECTORS * few
     if dense:
-        depth = -(-places // -(-places // PANEL_DEPTH))
-        panel = depth * TAP_VECTORS * few
-        shares = min(shares, 2 * threads)
+        shares = 2 * threads if threads > 1 else 1
+        room = (CHUNK * -(-(F // groups) // TAP_ROWS) * TAP_ROWS + depth) * tile
+    else:
+        shares = 8 * threads if threads > 1 else 1
+        room = max(TAP_ROWS * TAP_VECTORS, FEW * ROW_VECTORS) * few
     rows = layout[1][0] * -(-max(OW, layout[1][1]) // few)
-    spots = (layout[3] * rows + ROW_VECTORS + shares * TAP_VECTORS * few) * SPOT
-    work = shares * (max(TAP_ROWS * TAP_VECTORS, FEW * ROW_VECTORS) * few + CHUNK * panel)
-    return layout, size, (depth, panel, shares), spots, work
+    spots = (layout[3] * rows + ROW_VECTORS + shares * tile) * SPOT
+    return layout, size, (depth, dense, shares), spots, shares * room

@@ -1,8 +1,7 @@
 """Sums over taps of convolutions, by the tiles of simd_conv.py: weights packed for them, the vectors of pixels, the products.
 
 Pixels are counted in vectors, in one of two ways. Loose: each row of an image has vectors of its own, the last of them partly empty,
-which read the planes where they lie. Dense: vectors follow each other through rows and images, and what their taps read is first
-gathered into panels, which pays where many filters use it.
+which read the planes where they lie. Dense: vectors follow each other through rows and images; see conv_panels.py.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from jitgrad.kernels.simd_conv import (
     TAP_VECTORS,
     copy_row,
     deal_seconds,
-    gather,
     lanes,
     row_taps,
     taps,
@@ -99,50 +97,29 @@ def flip(w, packed, table, starts, steps, geometry, phases):
 
 
 @njit
-def place_vectors(spots, few, columns, panel, domain, source, target):
+def place_vectors(spots, few, columns, dense, domain, source, target):
     """The (from, to, width) of all vectors of so many images, rows and columns, and some of no width behind them; how many they are.
 
-    `few` numbers are in a vector, `columns` in a tile; `panel` is the size of a panel where vectors are dense, else 0. `source` and
-    `target` are the distances of images and rows; target ends with whether tiles are written where they belong, else on a page.
+    `few` numbers are in a vector, `columns` in a tile, of which dense vectors are read from a panel. `source` and `target` are the
+    distances of images and rows; target ends with whether tiles are written where they belong, else on a page.
     """
     (here, R, Q), (image, row), (out_image, out_row, direct) = domain, source, target
-    line = Q if panel else (Q + few - 1) // few * few  # positions of a row
+    line = Q if dense else (Q + few - 1) // few * few  # positions of a row
     count = (here * R * line + few - 1) // few
     for v in range(count):
         (n, r), q = divmod(v * few // line, R), v * few % line
         column = v * few % columns
         s = v * SPOT
-        spots[s] = v * few // columns % CHUNK * panel + column if panel else n * image + r * row + q
+        spots[s] = column if dense else n * image + r * row + q
         spots[s + 1] = n * out_image + r * out_row + q if direct else column
-        spots[s + 2] = min(few, here * R * Q - v * few if panel else Q - q)
+        spots[s + 2] = min(few, here * R * Q - v * few if dense else Q - q)
     for s in range(count * SPOT, min(count + ROW_VECTORS, spots.size // SPOT) * SPOT):
         spots[s] = 0
     return count
 
 
 @njit
-def _gather_panels(planes, shift, table, k, K, work, to, panel, tiles, parts, domain, source):
-    """work[to + panel tile + (t, j)] = what tap k + t reads for pixel j of a tile, for t < K and the tiles first <= tile < last."""
-    (here, R, Q), (image, row) = domain, source
-    columns = TAP_VECTORS * lanes(planes)
-    for tile in range(tiles[0], tiles[1]):
-        p, stop = tile * columns, min((tile + 1) * columns, here * R * Q)
-        count = 0
-        while p < stop:
-            (n, r), q = divmod(p // Q, R), p % Q
-            run = min(min(Q - q, stop - p), lanes(planes))
-            parts[count * SPOT] = n * image + r * row + q
-            parts[count * SPOT + 1] = p - tile * columns
-            parts[count * SPOT + 2] = run
-            p += run
-            count += 1
-        if count == TAP_VECTORS and p == (tile + 1) * columns:
-            count = 0  # all are whole
-        gather(work, to + (tile - tiles[0]) * panel, columns, planes, shift, parts, ZERO, count, table, k, K)
-
-
-@njit
-def _deal(out, base, pitch, rows, page, at, columns, tile, line, more, domain, target):
+def deal(out, base, pitch, rows, page, at, columns, tile, line, more, domain, target):
     """Writes, or adds, what a tile has put on its page to where it belongs."""
     (here, R, Q), (out_image, out_row, step) = domain, target
     if line == Q and out_row == Q and step == 1:  # rows follow each other, as the pixels do
@@ -167,12 +144,6 @@ def _deal(out, base, pitch, rows, page, at, columns, tile, line, more, domain, t
 
 
 @njit
-def page_size(x):
-    """Numbers of a tile that is not written where it belongs at once."""
-    return max(TAP_ROWS * TAP_VECTORS, FEW * ROW_VECTORS) * lanes(x)
-
-
-@njit
 def _tile(out, to, pitch, rows, how, bias, row, a, data, spots, s, offsets, place, K):
     """The sums of a tile of filters and vectors, over K taps; for few filters one filter at a time."""
     (at, k), (thin, loose, more), (packed, weights) = place, how, a
@@ -184,53 +155,39 @@ def _tile(out, to, pitch, rows, how, bias, row, a, data, spots, s, offsets, plac
 
 
 @njit
-def products(planes, table, packed, bias, out, work, spots, lines, numbers, domain, source, target):
+def products(planes, table, packed, bias, out, work, spots, numbers, domain, source, target):
     """out[n, f, pixel] = bias[f] + sum over taps first <= t < last of packed[f, t] planes[table[t] + place of the pixel].
 
     `numbers`: starts of the planes and of out; taps first, last, all, at a time; groups, filters, planes of a group, numbers of
-    a channel of out; elements of a panel or 0, shares of the work, whether
-    vectors may be read whole. `domain`, `source`, `target`, `spots`: see place_vectors; each
-    share has room behind the spots; `lines`: rows of a panel. Behind the bias are TAP_ROWS zeros.
+    a channel of out; shares of the work, whether vectors may be read whole. `domain`, `source`, `target`, `spots`: see
+    place_vectors. Behind the bias are TAP_ROWS zeros.
     """
-    (shift, begin), (first, last, every, depth), (groups, filters, pitch, channel), (panel, shares, loose) = numbers
-    thin, loose = filters <= FEW, loose or panel > 0
-    few = lanes(planes)
+    (shift, begin), (first, last, every, depth), (groups, filters, pitch, channel), (shares, loose) = numbers
+    thin, few = filters <= FEW, lanes(planes)
     columns = (ROW_VECTORS if thin else TAP_VECTORS) * few
     # All as numbers: parallel loops take no tuples from outside.
-    (here, R, Q), (image, row), (out_image, out_row, step) = domain, source, target
-    # Pixels that follow each other in out are written at once, those of a vector that spans rows or images are not.
-    direct = step == 1 and (not panel or (out_row == Q and (here == 1 or R * Q % few == 0)))
-    count = place_vectors(spots, few, columns, panel, domain, source, (out_image, out_row, direct))
+    (here, R, Q), (out_image, out_row, step) = domain, target
+    direct = step == 1  # pixels that follow each other in out are written at once
+    count = place_vectors(spots, few, columns, False, domain, source, (out_image, out_row, direct))
     tiles = (count * few + columns - 1) // columns
     chunks, blocks = (tiles + CHUNK - 1) // CHUNK, (filters + TAP_ROWS - 1) // TAP_ROWS
-    data, offsets = (work, lines) if panel else (planes, table)
-    # A task is one block of filters; where it gathers panels, as many as leave something to do for every share.
-    pieces = max(1, min(blocks, shares // max(1, chunks * groups))) if panel else blocks
-    tasks, room = chunks * groups * pieces, work.size // shares
-    page_room, line = page_size(work), Q if panel else (Q + few - 1) // few * few
+    tasks, room, line = chunks * groups * blocks, work.size // shares, (Q + few - 1) // few * few
     for share in prange(shares):
         page = np.int64(share) * room
-        parts = spots[spots.size - (np.int64(share) + 1) * TAP_VECTORS * few * SPOT :]
         for task in range(np.int64(share) * tasks // shares, (np.int64(share) + 1) * tasks // shares):
-            rest, piece = divmod(task, pieces)
+            rest, block = divmod(task, blocks)
             chunk, group = divmod(rest, groups)
-            top, bottom = chunk * CHUNK, min((chunk + 1) * CHUNK, tiles)
-            dims, fro, goal = (here, R, Q), (image, row), (out_image, out_row, step)
+            dims, goal = (here, R, Q), (out_image, out_row, step)
+            f = group * filters + block * TAP_ROWS
+            rows, to = min(TAP_ROWS, filters - block * TAP_ROWS), begin + f * channel
             for k in range(first, max(last, first + 1), depth):
                 size, place = min(depth, last - k), (shift + group * pitch, k)
-                if panel:
-                    to = page + page_room
-                    _gather_panels(planes, place[0], table, k, size, work, to, panel, (top, bottom), parts, dims, fro)
-                    place = (to, ZERO)
-                for block in range(piece * blocks // pieces, (piece + 1) * blocks // pieces):
-                    f = group * filters + block * TAP_ROWS
-                    a = (packed, ((group * blocks + block) * every + k) * TAP_ROWS)
-                    rows, to = min(TAP_ROWS, filters - block * TAP_ROWS), begin + f * channel
-                    for tile in range(top, bottom):
-                        s = tile * (columns // few) * SPOT
-                        if direct:
-                            _tile(out, to, channel, rows, (thin, loose, k > first), bias, f, a, data, spots, s, offsets, place, size)
-                        else:  # the zeros behind the bias where it has been added
-                            b = f if k == first else bias.size - TAP_ROWS
-                            _tile(work, page, columns, rows, (thin, loose, False), bias, b, a, data, spots, s, offsets, place, size)
-                            _deal(out, to, channel, rows, work, page, columns, tile, line, k > first, dims, goal)
+                a = (packed, ((group * blocks + block) * every + k) * TAP_ROWS)
+                for tile in range(chunk * CHUNK, min((chunk + 1) * CHUNK, tiles)):
+                    s = tile * (columns // few) * SPOT
+                    if direct:
+                        _tile(out, to, channel, rows, (thin, loose, k > first), bias, f, a, planes, spots, s, table, place, size)
+                    else:  # the zeros behind the bias where it has been added
+                        b = f if k == first else bias.size - TAP_ROWS
+                        _tile(work, page, columns, rows, (thin, loose, False), bias, b, a, planes, spots, s, table, place, size)
+                        deal(out, to, channel, rows, work, page, columns, tile, line, k > first, dims, goal)

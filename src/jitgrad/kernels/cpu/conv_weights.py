@@ -1,7 +1,7 @@
 """Gradients of the weights of convolutions.
 
 gw[f, (ky, kx, c)] = sum_pixel g[pixel, f] x[place of the pixel + offset(ky, kx), c]: for tiles of the same kind as the convolution's
-the channels of a pixel are laid side by side. A few filters of a group take dot products over vectors of pixels.
+the channels of a pixel are laid side by side. Where those would be mostly empty, dot products over vectors of pixels take their place.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import numpy as np
 
 from jitgrad.kernels.cpu.conv_plan import SPARE, WAVE, Geometry, layout_of, packed_size, split
 from jitgrad.kernels.cpu.conv_planes import fill, offsets
-from jitgrad.kernels.cpu.conv_tiles import ONE, ZERO, place_vectors
+from jitgrad.kernels.cpu.conv_tiles import FEW, ZERO, place_vectors
 from jitgrad.kernels.jit import get_num_threads, njit, parallel_form, prange
 from jitgrad.kernels.simd_code import VECTOR_BYTES
 from jitgrad.kernels.simd_conv import ROW_DOTS, ROW_VECTORS, SPOT, TAP_ROWS, TAP_VECTORS, lanes, row_dots, taps, transpose
 
 STRETCH = 192  # pixels at a time
+ENOUGH = 0.6  # of the lanes of tiles, below which dot products are faster
 
 
 @njit
@@ -123,18 +124,18 @@ _conv2d_grad_w_parallel = parallel_form(_conv2d_grad_w)
 
 @njit
 def _conv2d_grad_w_thin(g, x, gw, planes, table, spots, sums, totals, layout, geometry):
-    """For few filters in a group: dot products in the dtype of x, `totals` in float64."""
+    """Dot products in the dtype of x, `totals` in float64."""
     (N, C, H, W), (F, _, _), (OH, OW), stride, padding, _, groups = geometry
-    (A, B, _), (HP, WP), _, images = layout
+    (A, B), (HP, WP), _, images = layout
     places, few, channel = table.size, lanes(x), images * HP * WP
-    offsets(table, (channel, WP), (A, B, False), geometry)
+    offsets(table, (channel, WP), (A, B), geometry)
     planes[C * A * B * channel :] = 0
     totals[:] = 0.0
     flat, room = g.reshape(g.size), sums.size // F
     for image in range(0, N, images):
         here = min(images, N - image)
-        fill(x, planes, ZERO, ((image, here, images), (A, B, ONE)), ((C, H, W), stride, padding), (HP, WP))
-        count = place_vectors(spots, few, few, ZERO, (here, OH, OW), (HP * WP, WP), (F * OH * OW, OW, True))
+        fill(x, planes, ZERO, ((image, here, images), (A, B)), ((C, H, W), stride, padding), (HP, WP))
+        count = place_vectors(spots, few, few, False, (here, OH, OW), (HP * WP, WP), (F * OH * OW, OW, True))
         for task in prange(F):
             f = np.int64(task)
             at, start = (image * F + f) * OH * OW, f // (F // groups) * (C // groups) * A * B * channel
@@ -154,17 +155,26 @@ def _conv2d_grad_w_thin(g, x, gw, planes, table, spots, sums, totals, layout, ge
 _conv2d_grad_w_thin_parallel = parallel_form(_conv2d_grad_w_thin)
 
 
+def thin(geometry: Geometry, few: int) -> bool:
+    """Whether tiles would be mostly empty: few filters of a group, or few weights beside each other."""
+    (_, C, _, _), (F, KH, KW), _, _, _, (_, DW), groups = geometry
+    filters, line = F // groups, (KW if DW == 1 else 1) * C // groups
+    vectors = -(-line // few) * KH * (1 if DW == 1 else KW)
+    room = -(-vectors // TAP_VECTORS) * TAP_VECTORS * few * -(-filters // TAP_ROWS) * TAP_ROWS
+    return filters <= FEW or C // groups * KH * KW * filters < ENOUGH * room
+
+
 def sum_weights_thin(g: np.ndarray, x: np.ndarray, gw: np.ndarray, parallel: bool, geometry: Geometry) -> None:
     (_, C, _, _), (F, KH, KW), out, _, _, _, groups = geometry
     places, few = C // groups * KH * KW, VECTOR_BYTES // g.dtype.itemsize
-    layout, _ = layout_of(geometry, False, g.itemsize)
-    (A, B, _), (HP, WP), _, _ = layout
+    layout, _ = layout_of(geometry, g.itemsize)
+    (A, B), (HP, WP), _, _ = layout
     HP, images = out[0] + HP - layout[2], max(1, layout[3] if layout[2] == out[0] else 1)
     (planes,) = split(g.dtype, C * A * B * images * HP * WP + WP + KW * geometry[5][1] + SPARE)
     spots = np.empty((images * out[0] * -(-out[1] // few) + ROW_VECTORS) * SPOT, np.int64)
     run = _conv2d_grad_w_thin_parallel if parallel else _conv2d_grad_w_thin
     sums, totals = np.empty(F * -(-ROW_DOTS // few) * few, g.dtype), np.empty(gw.size, np.float64)
-    layout = ((A, B, False), (HP, WP), out[0], images)
+    layout = ((A, B), (HP, WP), out[0], images)
     run(g, x, gw, planes, np.empty(places, np.int64), spots, sums, totals, layout, geometry)
 
 
