@@ -13,16 +13,18 @@ import numpy as np
 from benchmarks.compare.peak import multiply_adds
 
 BLOCK = 3e-3  # seconds of one library's turn, at least one call
-ROUNDS = 7
-LONG = 0.3  # seconds for each library after which there are no further turns, if there were 3
+ROUNDS = 5
+SLOW = 0.02  # seconds of a call that is long
+LONG = 0.2  # seconds for each library after which there are no further turns, if there were 3
 
 
 def medians(calls: Sequence[Callable[[], Any]], block: float = BLOCK, rounds: int = ROUNDS) -> list[float]:
     """Median seconds a call of each, taking turns.
 
-    The first call of a turn is not timed: it waits for the other library's threads to fall asleep and its data to come back to the cache.
+    The first call of a turn is not timed, unless calls are long: it waits for the other library's threads to fall asleep, and for its data
+    to come back to the cache.
     """
-    counts = []
+    counts, long = [], []
     for call in calls:
         call()
         call()
@@ -30,13 +32,15 @@ def medians(calls: Sequence[Callable[[], Any]], block: float = BLOCK, rounds: in
         call()
         once = time.perf_counter() - start
         counts.append(max(1, int(block / max(once, 1e-7))))
+        long.append(once > SLOW)
     times: list[list[float]] = [[] for _ in calls]
     begun = time.perf_counter()
     for turn in range(rounds):
         if turn >= 3 and time.perf_counter() - begun > LONG * len(calls) and rounds == ROUNDS:
             break
-        for call, count, into in zip(calls, counts, times, strict=True):
-            call()
+        for call, count, slow, into in zip(calls, counts, long, times, strict=True):
+            if not slow:
+                call()
             repeat = range(count)
             start = time.perf_counter()
             for _ in repeat:

@@ -9,15 +9,23 @@ from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 from llvmlite import ir
-from numba.core import cgutils
+from numba.core import cgutils, config
 
 from jitgrad.kernels.jit import DISABLED
 
-WIDE = not DISABLED and llvm.get_host_cpu_features().get("avx512f", False)
+
+def _has(feature: str) -> bool:
+    """Whether the CPU has it for which Numba compiles: this one, or that of NUMBA_CPU_NAME and NUMBA_CPU_FEATURES."""
+    if config.CPU_NAME is None:
+        return bool(llvm.get_host_cpu_features().get(feature, False))
+    return f"+{feature}" in (config.CPU_FEATURES or "").split(",")
+
+
+WIDE = not DISABLED and _has("avx512f")
 VECTOR_BYTES = 64 if WIDE else 32
 
 _X86 = platform.machine().lower() in ("x86_64", "amd64")
-PLAIN = DISABLED or (_X86 and not llvm.get_host_cpu_features().get("fma", False))  # plain loops take the place of the micro-kernels
+PLAIN = DISABLED or (_X86 and not _has("fma"))  # plain loops take the place of the micro-kernels
 
 
 class Begin(NamedTuple):
