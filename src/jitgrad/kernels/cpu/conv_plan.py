@@ -16,6 +16,7 @@ from jitgrad.shapes import conv_size
 WAVE = 1 << 21  # bytes of planes at a time
 PANEL_WAVE = 1 << 23  # where panels are gathered from them
 SPARE = 64  # numbers behind the planes that a vector may reach into
+FAR = 64  # rows of planes that a tile reads, up to which they stay near
 DEPTH = 384  # taps at a time: their weights stay in L1
 PANEL_DEPTH = 192  # taps of a panel, which stays in L1
 
@@ -77,12 +78,18 @@ def packed_size(groups: int, filters: int, places: int) -> int:
     return groups * -(-filters // TAP_ROWS) * TAP_ROWS * places
 
 
+def _gathered(geometry: Geometry, few: int) -> bool:
+    """Whether panels are gathered: not where rows are whole vectors whose taps lie near."""
+    (_, C, _, _), (F, KH, _), (_, OW), _, _, _, groups = geometry
+    return F // groups > FEW and not (OW % few == 0 and C // groups * KH <= FAR)
+
+
 @lru_cache(1024)
 def plan_of(geometry: Geometry, dtype: np.dtype, threads: int) -> tuple:
     """Layout and size of the planes; taps at a time, whether panels are gathered, shares; sizes of `spots` and `work`."""
     (_, C, _, _), (F, KH, KW), (_, OW), _, _, _, groups = geometry
     few, places = VECTOR_BYTES // dtype.itemsize, C // groups * KH * KW
-    dense = F // groups > FEW
+    dense = _gathered(geometry, few)
     layout, size = layout_of(geometry, dtype.itemsize, PANEL_WAVE if dense else WAVE)
     stretches = max(1, -(-places // (PANEL_DEPTH if dense else DEPTH)))
     depth, tile = max(1, -(-places // stretches)), TAP_VECTORS * few
