@@ -39,6 +39,18 @@ class Whole:
         return x.astype(bool) if self.stop == 2 else x
 
 
+class Uncounted:
+    """What a case is that NumPy does not have, and whose work is not counted."""
+
+    def numpy_call(self, arrays: Arrays) -> Call | None:
+        """None."""
+        return None
+
+    def work(self, mode: str) -> tuple[float, float]:
+        """No operations, no bytes."""
+        return 0.0, 0.0
+
+
 @dataclass(frozen=True)
 class Case:
     """`call` is an expression of the inputs, lib (jitgrad or torch) and F (lib.nn.functional); `numpy` the same of np, forward only."""

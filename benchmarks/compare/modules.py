@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jitgrad as jg
-from benchmarks.compare.case import Arrays, Call, function
+from benchmarks.compare.case import Arrays, Call, Uncounted, function
 from benchmarks.compare.timing import medians
 from jitgrad.nn._hooks import call_with_hooks
 
@@ -64,7 +64,7 @@ def space(lib: Any) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Expression:
+class Expression(Uncounted):
     """An expression about modules."""
 
     name: str
@@ -79,13 +79,6 @@ class Expression:
     def calls(self, lib: Any, arrays: Arrays, dtype: Any = None) -> dict[str, Call]:
         """The expression, about modules of its own."""
         return {"call": function(CASES[self.name], None, space(lib))}
-
-    def numpy_call(self, arrays: Arrays) -> None:
-        """NumPy has no modules."""
-
-    def work(self, mode: str) -> tuple[float, float]:
-        """Not counted."""
-        return 0.0, 0.0
 
 
 def modules() -> Iterator[Expression]:

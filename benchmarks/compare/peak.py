@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-LANES = 16 if llvm.get_host_cpu_features().get("avx512f", False) else 8
+from jitgrad.kernels.simd_code import VECTOR_BYTES
+
+LANES = VECTOR_BYTES // 4
 CHAINS = 12  # enough to hide the latency, few enough for the registers of AVX2
 
 

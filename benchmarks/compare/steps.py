@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.compare.case import Arrays, Call
+from benchmarks.compare.case import Arrays, Call, Uncounted
 
 
 def mlp(lib: Any) -> Any:
@@ -78,7 +78,7 @@ MODELS: dict[str, tuple[Callable[[Any], Any], tuple[int, ...]]] = {
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Uncounted):
     """A training step of a model; both libraries begin with the same weights."""
 
     name: str
@@ -117,13 +117,6 @@ class Step:
             return parameters
 
         return {"step": step}
-
-    def numpy_call(self, arrays: Arrays) -> None:
-        """Nobody writes that in NumPy."""
-
-    def work(self, mode: str) -> tuple[float, float]:
-        """Not counted."""
-        return 0.0, 0.0
 
 
 def steps() -> Iterator[Step]:

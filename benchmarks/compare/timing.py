@@ -36,7 +36,7 @@ def medians(calls: Sequence[Callable[[], Any]], block: float = BLOCK, rounds: in
     times: list[list[float]] = [[] for _ in calls]
     begun = time.perf_counter()
     for turn in range(rounds):
-        if turn >= 3 and time.perf_counter() - begun > LONG * len(calls) and rounds == ROUNDS:
+        if turn >= 3 and time.perf_counter() - begun > LONG * len(calls):
             break
         for call, count, slow, into in zip(calls, counts, long, times, strict=True):
             if not slow:

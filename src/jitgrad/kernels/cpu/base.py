@@ -12,8 +12,9 @@ import math
 
 import numpy as np
 
-from jitgrad.kernels.cpu.base_tools import AVX512, LOG2_E, ldexp, pick, rsqrt_estimate, two_versions
+from jitgrad.kernels.cpu.base_tools import LOG2_E, ldexp, pick, rsqrt_estimate, two_versions
 from jitgrad.kernels.jit import njit
+from jitgrad.kernels.simd_code import WIDE
 
 # e^x = 2^n e^r with |r| <= ln(2) / 2. ln 2 is split in two, so that n times its first part is exact. The float32 polynomials have
 # the least largest error on their interval.
@@ -64,7 +65,7 @@ def _one_scale32(y, shifted, x):
     return ldexp(y, np.int32(np.float32(shifted).view(np.int32) - np.int32(0x4B400000)))  # less the bits of SHIFT
 
 
-_times_two_to = _one_scale32 if AVX512 else _two_factors32
+_times_two_to = _one_scale32 if WIDE else _two_factors32
 
 
 @njit(inline=True)
@@ -263,7 +264,7 @@ def _plain_sqrt(x):
     return math.sqrt(x)
 
 
-_sqrt = two_versions(_sqrt32 if AVX512 else _plain_sqrt, _plain_sqrt)
+_sqrt = two_versions(_sqrt32 if WIDE else _plain_sqrt, _plain_sqrt)
 
 
 @njit(inline=True)

@@ -8,14 +8,11 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import config
 from numba.extending import intrinsic, overload
 
 from jitgrad.kernels.jit import DISABLED, EXACT
-from jitgrad.kernels.simd_code import WIDE
 
 LOG2_E = 1 / math.log(2)
-AVX512 = WIDE and config.CPU_NAME is None  # the CPU has it, and no other CPU is compiled for
 
 
 def two_versions(single: Callable[..., Any], double: Callable[..., Any]) -> Callable[..., Any]:

@@ -108,11 +108,16 @@ def _blocks(shape):
 
 
 @njit
-def _max_of_columns(x, at, n, inner, high, j, width):
+def _exp_of_columns(x, out, at, j, shape, width, high, totals):
+    """A block of out = exp(x - high), high being the maxima of its columns; their sums."""
+    _, n, inner = shape
     for i in range(width):
         high[j + i] = x[at + i]
     for k in range(1, n):
         max_columns(x, at + k * inner, high, j, width)
+    totals[j : j + width] = 0
+    for k in range(at, at + n * inner, inner):
+        exp_columns(x, k, high, totals, j, out, k, width)
 
 
 @njit
@@ -121,10 +126,7 @@ def _softmax_columns(x, out, work, totals):
     x_flat, flat, high, factor = x.reshape(x.size), out.reshape(x.size), work[0], work[1]
     for task in prange(_blocks(x.shape)):
         at, j, width = _block(task, x.shape)
-        _max_of_columns(x_flat, at, n, inner, high, j, width)
-        totals[j : j + width] = 0
-        for k in range(at, at + n * inner, inner):
-            exp_columns(x_flat, k, high, totals, j, flat, k, width)
+        _exp_of_columns(x_flat, flat, at, j, x.shape, width, high, totals)
         for i in range(j, j + width):
             factor[i] = 1 / totals[i]
         for k in range(at, at + n * inner, inner):
@@ -137,10 +139,7 @@ def _log_softmax_columns(x, out, work, totals):
     x_flat, flat, high, low = x.reshape(x.size), out.reshape(x.size), work[0], work[1]
     for task in prange(_blocks(x.shape)):
         at, j, width = _block(task, x.shape)
-        _max_of_columns(x_flat, at, n, inner, high, j, width)
-        totals[j : j + width] = 0
-        for k in range(at, at + n * inner, inner):
-            exp_columns(x_flat, k, high, totals, j, flat, k, width)
+        _exp_of_columns(x_flat, flat, at, j, x.shape, width, high, totals)
         for i in range(j, j + width):
             low[i] = log(x.dtype.type(totals[i]))
         for k in range(at, at + n * inner, inner):
