@@ -34,14 +34,15 @@ FEW = 24  # rows or columns up to which dot products do best where they can
 FEW_TILES = 64  # rows up to which a b that fits in the L2 cache is not worth a copy
 CACHED, TINY = 1 << 20, 1 << 17  # bytes of a matrix that fit in the L2 cache beside others; and of one in a batch that needs no copy
 
-# form = (batches, matrices in a, matrices in b, a is transposed, b is transposed); one matrix serves a whole batch.
-Form = tuple[int, int, int, bool, bool]
+# form = (batches, matrices in a, in b, in out, a is transposed, b is transposed); one matrix serves a whole batch, and one
+# matrix in out is the sum over the batch.
+Form = tuple[int, int, int, int, bool, bool]
 
 
 @njit
 def _ints(a, b, out, form):
     """out = a @ b"""
-    batches, a_count, b_count, a_transposed, b_transposed = form
+    batches, a_count, b_count, _, a_transposed, b_transposed = form
     M, N = out.shape[0] // batches, out.shape[1]
     K = a.shape[0] // a_count if a_transposed else a.shape[1]
     a_flat, b_flat = a.reshape(a.size), b.reshape(b.size)
@@ -111,36 +112,43 @@ _SMALL, _SMALL_TRANSPOSED = direct(_small), direct(_small_transposed)
 _SMALL_LINEAR, _SMALL_PRODUCT = direct(_small_linear), direct(_small_product)
 
 
-def _run(a: np.ndarray, b: np.ndarray, bias: np.ndarray, out: np.ndarray, form: Form) -> np.ndarray:
-    """Fills the 2-D out, which is returned."""
+def multiply(a: np.ndarray, b: np.ndarray, bias: np.ndarray, out: np.ndarray, form: Form) -> np.ndarray:
+    """Fills the 2-D out, which is returned; all C-contiguous."""
     if not out.size:
         return out
     if a.dtype.kind != "f":
         _ints(a, b, out, form)
         return out
     a, b, rows, form = _simplest(a, b, out, bias, form)
-    batches, _, b_count, a_transposed, b_transposed = form
+    batches, _, b_count, out_count, a_transposed, b_transposed = form
     M, N = rows.shape[0] // batches, rows.shape[1]
     threads = pays(b.size * (rows.shape[0] // b_count), MIN_WORK)
-    if b_transposed and not a_transposed and min(M, N) < FEW:
+    if out_count < batches:
+        _by_blocks(a, b, bias, rows, form, pays(b.size // b_count * rows.shape[0], MIN_WORK))
+    elif b_transposed and not a_transposed and min(M, N) < FEW:
         (few_columns_parallel if threads else few_columns)(a, b, bias, rows, form)
     elif M == 1 and not b_transposed:
         (one_row_parallel if threads else one_row)(a, b, bias, rows, form)
     elif not b_transposed and b.nbytes <= b_count * (CACHED if M <= FEW_TILES else TINY if b_count > 1 else 0):
         (in_place_parallel if threads else in_place)(a, b, bias, rows, form)
     else:
-        tasks = get_num_threads() if threads else 1
-        lanes = VECTOR_BYTES // a.dtype.itemsize
-        work = workspace(lanes * DEPTH * (BLOCK + tasks), a.dtype)
-        (blocked_parallel if threads else blocked)(a, b, bias, rows, work, tasks, form)
+        _by_blocks(a, b, bias, rows, form, threads)
     return out
+
+
+def _by_blocks(a: np.ndarray, b: np.ndarray, bias: np.ndarray, out: np.ndarray, form: Form, threads: bool) -> None:
+    tasks = get_num_threads() if threads else 1
+    work = workspace(VECTOR_BYTES // a.dtype.itemsize * DEPTH * (BLOCK + tasks), a.dtype)
+    (blocked_parallel if threads else blocked)(a, b, bias, out, work, tasks, form)
 
 
 def _simplest(
     a: np.ndarray, b: np.ndarray, out: np.ndarray, bias: np.ndarray, form: Form
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Form]:
     """The same product as the kernels like it: rows and columns that lie in one run count as transposed where that helps."""
-    batches, a_count, b_count, a_transposed, b_transposed = form
+    batches, a_count, b_count, out_count, a_transposed, b_transposed = form
+    if out_count < batches:
+        return a, b, out, form
     if out.shape[0] == batches:  # rows a
         a, a_transposed = a.reshape((a_count, -1)), False
     if out.shape[1] == 1:  # columns b
@@ -150,7 +158,7 @@ def _simplest(
             out = out.reshape((batches, -1))
     if b_count == 1 and batches > 1 and not a_transposed and a_count > 1:  # one tall matrix
         batches = a_count = 1
-    return a, b, out, (batches, a_count, b_count, a_transposed, b_transposed)
+    return a, b, out, (batches, a_count, b_count, batches, a_transposed, b_transposed)
 
 
 def _product(a: np.ndarray, b: np.ndarray, bias: np.ndarray, transposed: bool) -> np.ndarray:
@@ -162,7 +170,7 @@ def _product(a: np.ndarray, b: np.ndarray, bias: np.ndarray, transposed: bool) -
     if not b.flags.carray:
         b, b_transposed = _stored(b)
         transposed = transposed != b_transposed
-    return _run(a, b, bias, out, (1, 1, 1, a_transposed, transposed))
+    return multiply(a, b, bias, out, (1, 1, 1, 1, a_transposed, transposed))
 
 
 def _stored(x: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -180,10 +188,10 @@ def _batch_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if out.size:
         (a, a_transposed), (b, b_transposed) = _stored(_spread(a, batch)), _stored(_spread(b, batch))
         a_count, b_count = (prod(x.shape[:-2]) for x in (a, b))
-        form = (prod(batch), a_count, b_count, a_transposed, b_transposed)
+        form = (prod(batch), a_count, b_count, prod(batch), a_transposed, b_transposed)
         a = a.reshape((-1, a.shape[-1])) if K else np.empty((a_count * M, 0), a.dtype)
         b = b.reshape((-1, b.shape[-1])) if K else np.empty((0, N), b.dtype)
-        _run(a, b, or_nothing(None, a.dtype), out.reshape((-1, N)), form if K else (*form[:3], False, False))
+        multiply(a, b, or_nothing(None, a.dtype), out.reshape((-1, N)), form if K else (*form[:4], False, False))
     return out
 
 

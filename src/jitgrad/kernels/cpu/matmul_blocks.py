@@ -10,7 +10,8 @@
       +-------+   |   | tiles    |     |     Sums over the next stretch of k are added to what out holds.
       +-----------+   +----------+-----+
 
-A b that fits in the L2 cache as it is needs no copy. Cuts are even: 4 vectors become panels of 2 and 2, not of 3 and 1.
+A b that fits in the L2 cache as it is needs no copy. Cuts are even: 4 vectors become panels of 2 and 2, not of 3 and 1. The bias is a
+number for each column; or nothing; or out itself, to which the product is then added.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def _cuts(n, most):
 @njit
 def in_place(a, b, bias, out, form):
     """out = bias + a @ b, both read as they lie; b is not transposed."""
-    batches, a_count, b_count, a_transposed, _ = form
+    batches, a_count, b_count, _, a_transposed, _ = form
     M, N = out.shape[0] // batches, out.shape[1]
     K = a.shape[0] // a_count if a_transposed else a.shape[1]
     a_flat, b_flat, out_flat = a.reshape(a.size), b.reshape(b.size), out.reshape(out.size)
@@ -60,7 +61,7 @@ def in_place(a, b, bias, out, form):
                 to = (batch * M + i) * N + left
                 for s in range(stretches):
                     k, end = s * K // stretches, (s + 1) * K // stretches
-                    first, first_at, pitch = (bias, left, 0) if s == 0 else (out_flat, to, N)
+                    first, first_at, pitch = (bias, left, 0) if s == 0 and bias.size <= N else (out_flat, to, N)
                     at, start = from_a + i * a_row + k * a_step, from_b + k * N + left
                     size = min(ROWS, M - i), right - left
                     tile(out_flat, to, N, *size, first, first_at, pitch, a_flat, at, a_row, a_step, b_flat, start, N, end - k)
@@ -114,8 +115,8 @@ def _multiply_block(a, at, a_row, a_step, M, work, first, first_at, first_pitch,
 @njit
 def blocked(a, b, bias, out, work, tasks, form):
     """out = bias + a @ b; `work` has room for a block of b, and for a strip of a for each task."""
-    batches, a_count, b_count, a_transposed, b_transposed = form
-    M, N = out.shape[0] // batches, out.shape[1]
+    batches, a_count, b_count, out_count, a_transposed, b_transposed = form
+    M, N = out.shape[0] // out_count, out.shape[1]
     K = a.shape[0] // a_count if a_transposed else a.shape[1]
     a_flat, b_flat, out_flat = a.reshape(a.size), b.reshape(b.size), out.reshape(out.size)
     a_row, a_step = (1, M) if a_transposed else (K, 1)
@@ -128,8 +129,9 @@ def blocked(a, b, bias, out, work, tasks, form):
         batch, block = divmod(rest, blocks)
         k, end = s * K // stretches, (s + 1) * K // stretches
         left, right = block * vectors // blocks * lanes, min((block + 1) * vectors // blocks * lanes, N)
-        to = batch * M * N + left
-        first, first_at, pitch = (bias, left, 0) if s == 0 else (out_flat, to, N)
+        to = (batch if out_count > 1 else 0) * M * N + left
+        begins = s == 0 and (batch == 0 or out_count > 1) and bias.size <= N
+        first, first_at, pitch = (bias, left, 0) if begins else (out_flat, to, N)
         from_b = (batch if b_count > 1 else 0) * K * N + k * b_row + left * b_step
         from_a = (batch if a_count > 1 else 0) * M * K + k * a_step
         for chunk in prange(_cuts(end - k, CHUNK)):
@@ -139,8 +141,8 @@ def blocked(a, b, bias, out, work, tasks, form):
 
 @njit
 def few_columns(a, b, bias, out, form):
-    """out = bias + a @ b where dot products do best: b is (N, K)."""
-    batches, a_count, b_count, _, _ = form
+    """out = bias + a @ b where dot products do best: b is (N, K), and bias not out itself."""
+    batches, a_count, b_count, _, _, _ = form
     M, N = out.shape[0] // batches, out.shape[1]
     K = a.shape[1]
     a_flat, b_flat, out_flat = a.reshape(a.size), b.reshape(b.size), out.reshape(out.size)
@@ -173,7 +175,7 @@ def _add_rows(row, x, b, at, pitch, count):
 @njit
 def one_row(a, b, bias, out, form):
     """out = bias + a @ b for matrices a of one row: b, which is read once and not transposed, in long runs."""
-    batches, a_count, b_count, _, _ = form
+    batches, a_count, b_count, _, _, _ = form
     N, K = out.shape[1], a.shape[1]
     a_flat, b_flat, out_flat = a.reshape(a.size), b.reshape(b.size), out.reshape(out.size)
     pieces = _cuts(N, COLUMNS)
@@ -182,7 +184,7 @@ def one_row(a, b, bias, out, form):
         batch, piece = divmod(np.int64(task), pieces)
         left, right = piece * N // pieces, (piece + 1) * N // pieces
         row = out_flat[batch * N + left : batch * N + right]
-        for j in range(right - left):
+        for j in range(right - left if bias.size <= N else 0):
             row[j] = bias[left + j] if bias.size else 0
         x = a_flat[batch * K :][:K] if a_count > 1 else a_flat
         from_b = (batch if b_count > 1 else 0) * K * N + left
