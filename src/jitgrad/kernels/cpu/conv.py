@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from jitgrad.kernels.cpu.conv_depthwise import depthwise, planes, planes_grad_w, planes_grad_x
 from jitgrad.kernels.cpu.conv_mend import mend_inputs, mend_outputs, mend_weights
 from jitgrad.kernels.cpu.conv_panels import products_of_panels
-from jitgrad.kernels.cpu.conv_plan import DEPTH, SPARE, WAVE, Geometry, Pair, flipped_geometry, geometry_of, packed_size, plan_of, split
 from jitgrad.kernels.cpu.conv_pixels import of_pixels, pixel_products, sum_pixels
+from jitgrad.kernels.cpu.conv_plan import DEPTH, SPARE, WAVE, Geometry, Pair, flipped_geometry, geometry_of, packed_size, plan_of, split
 from jitgrad.kernels.cpu.conv_planes import fill, offsets
 from jitgrad.kernels.cpu.conv_tiles import FEW, ONE, ZERO, flip, pack, pack_flipped, products
 from jitgrad.kernels.cpu.conv_weights import sum_weights, sum_weights_thin, thin
@@ -142,7 +143,10 @@ def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, stride: Pair, pad
         pixel_products(contiguous(x), contiguous(w).reshape(w.shape[:2]), b, y, False)
         return y
     bias = _bias(b, w.shape[0], x.dtype)
-    _run(x, w, bias, y, geometry, False)
+    if depthwise(geometry):
+        planes(contiguous(x), contiguous(w), bias, y, pays(y.size * (w.size // w.shape[0]), MIN_WORK), geometry)
+    else:
+        _run(x, w, bias, y, geometry, False)
     if max(padding) and not _finite(w):
         mend_outputs(contiguous(x), contiguous(w), bias, y, stride, padding, dilation)
     return y
@@ -151,17 +155,19 @@ def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, stride: Pair, pad
 def conv2d_grad_x(g: np.ndarray, w: np.ndarray, x_shape: tuple, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> np.ndarray:
     """gx[n, c, oy*SH - PH + ky*DH, ox*SW - PW + kx*DW] += g[n, f, oy, ox] * w[f, c, ky, kx], over all f, ky, kx."""
     geometry = geometry_of(x_shape, w.shape, stride, padding, dilation, groups)
-    gx = np.empty(x_shape, g.dtype) if stride == (1, 1) else np.zeros(x_shape, g.dtype)
+    gx = np.empty(x_shape, g.dtype)
     if not gx.size or not g.size:
         return np.zeros(x_shape, g.dtype)
     if of_pixels(geometry, VECTOR_BYTES // g.dtype.itemsize):
         pixel_products(contiguous(g), contiguous(w).reshape(w.shape[:2]), None, gx, True)
         return gx
-    zeros = _bias(None, x_shape[1], g.dtype)
-    if stride == (1, 1):
-        _run(g, w, zeros, gx, flipped_geometry(geometry), True)
+    if depthwise(geometry):
+        planes_grad_x(contiguous(g), contiguous(w), gx, pays(g.size * (w.size // w.shape[0]), MIN_WORK), geometry)
+    elif stride == (1, 1):
+        _run(g, w, _bias(None, x_shape[1], g.dtype), gx, flipped_geometry(geometry), True)
     else:
-        _by_phases(g, w, zeros, gx, geometry)
+        gx[:] = 0
+        _by_phases(g, w, _bias(None, x_shape[1], g.dtype), gx, geometry)
     if w.shape[2:] != (1, 1) and not _finite(w):
         mend_inputs(contiguous(g), contiguous(w), gx, stride, padding, dilation)
     return gx
@@ -198,6 +204,8 @@ def conv2d_grad_w(g: np.ndarray, x: np.ndarray, w_shape: tuple, stride: Pair, pa
     few = VECTOR_BYTES // g.itemsize
     if of_pixels(geometry, few):
         sum_pixels(contiguous(g), contiguous(x), gw)
+    elif depthwise(geometry):
+        planes_grad_w(contiguous(g), contiguous(x), gw, parallel, geometry)
     else:
         (sum_weights_thin if thin(geometry, few) else sum_weights)(contiguous(g), contiguous(x), gw, parallel, geometry)
     if max(padding) and np.isnan(np.add.reduce(gw, axis=None)):
