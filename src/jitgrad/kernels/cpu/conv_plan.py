@@ -13,9 +13,10 @@ from jitgrad.kernels.simd_code import VECTOR_BYTES
 from jitgrad.kernels.simd_conv import ROW_VECTORS, SPOT, TAP_ROWS, TAP_VECTORS
 from jitgrad.shapes import conv_size
 
-WAVE = 1 << 21  # bytes of planes at a time
+WAVE = 1 << 19  # bytes of planes at a time
 PANEL_WAVE = 1 << 23  # where panels are gathered from them
 SPARE = 64  # numbers behind the planes that a vector may reach into
+SERVED = 2 * TAP_ROWS  # filters up to which gathering a panel costs more than it saves
 FAR = 64  # rows of planes that a tile reads, up to which they stay near
 DEPTH = 384  # taps at a time: their weights stay in L1
 PANEL_DEPTH = 192  # taps of a panel, which stays in L1
@@ -79,9 +80,9 @@ def packed_size(groups: int, filters: int, places: int) -> int:
 
 
 def _gathered(geometry: Geometry, few: int) -> bool:
-    """Whether panels are gathered: not where rows are whole vectors whose taps lie near."""
+    """Whether panels are gathered: where enough filters use them, and not where rows are whole vectors whose taps lie near."""
     (_, C, _, _), (F, KH, _), (_, OW), _, _, _, groups = geometry
-    return F // groups > FEW and not (OW % few == 0 and C // groups * KH <= FAR)
+    return F // groups > SERVED and not (OW % few == 0 and C // groups * KH <= FAR)
 
 
 @lru_cache(1024)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from jitgrad.kernels.cpu.conv_plan import SPARE, WAVE, Geometry, layout_of, packed_size, split
+from jitgrad.kernels.cpu.conv_plan import SPARE, Geometry, layout_of, packed_size, split
 from jitgrad.kernels.cpu.conv_planes import fill, offsets
 from jitgrad.kernels.cpu.conv_tiles import FEW, ZERO, place_vectors
 from jitgrad.kernels.jit import get_num_threads, njit, parallel_form, prange
 from jitgrad.kernels.simd_code import VECTOR_BYTES
 from jitgrad.kernels.simd_conv import ROW_DOTS, ROW_VECTORS, SPOT, TAP_ROWS, TAP_VECTORS, lanes, row_dots, taps, transpose
 
+WAVE = 1 << 20  # bytes of images laid out anew at a time
 STRETCH = 192  # pixels at a time
 ENOUGH = 0.6  # of the lanes of tiles, below which dot products are faster
 
