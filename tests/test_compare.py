@@ -16,10 +16,10 @@ from benchmarks.compare import __main__ as runner, page, report, timing
 from benchmarks.compare.families import families
 
 
-def test_the_page_shows_the_saved_figures() -> None:
-    """Renew it with ``python -m benchmarks.compare.page``."""
-    written = page.PAGE.read_text()
-    assert page.filled(written, json.loads(page.FIGURES.read_text())) == written
+def test_the_pages_show_the_saved_figures() -> None:
+    """Renew them with ``python -m benchmarks.compare.page``."""
+    for path, text in page.pages(json.loads(page.FIGURES.read_text())).items():
+        assert path.read_text() == text, path.name
 
 
 def test_every_case_has_a_name_of_its_own_and_a_bar() -> None:

@@ -225,6 +225,14 @@ CONVS = [
     ((3, 40, 7, 7), (72, 40, 3, 3), (1, 1), (1, 1), (1, 1), 1),  # panels that span rows and images
     ((3, 72, 8, 9), (48, 72, 1, 1), (1, 1), (0, 0), (1, 1), 1),
     ((2, 48, 10, 9), (64, 24, 3, 2), (1, 1), (2, 3), (2, 2), 2),
+    ((2, 6, 33, 70), (12, 1, 3, 5), (2, 2), (1, 2), (2, 1), 6),  # two filters for each channel, rows of several vectors
+    ((2, 5, 12, 40), (5, 1, 5, 3), (1, 1), (2, 1), (1, 1), 5),
+    ((3, 4, 9, 9), (4, 1, 2, 3), (3, 2), (1, 1), (2, 2), 4),  # rows of x that no window sees
+    ((2, 40, 16, 17), (9, 40, 1, 1), (1, 1), (0, 0), (1, 1), 1),  # single pixels
+    ((2, 9, 16, 17), (40, 9, 1, 1), (1, 1), (0, 0), (1, 1), 1),
+    ((2, 3, 9, 9), (4, 3, 3, 3), (400, 2**40), (1, 1), (1, 1), 1),  # strides past the end
+    ((2, 3, 9, 9), (4, 3, 1, 1), (2**31, 400), (0, 0), (1, 1), 1),
+    ((2, 0, 5, 5), (3, 0, 3, 3), (1, 1), (1, 1), (1, 1), 1),
     ((2, 4, 300, 300), (3, 4, 3, 3), (1, 1), (1, 1), (1, 1), 1),  # bands of rows
     ((2, 20, 9, 9), (40, 1, 3, 3), (2, 2), (1, 1), (1, 1), 20),
     ((2, 3, 6, 6), (4, 3, 2, 2), (1, 1), (4, 4), (1, 1), 1),  # windows that see nothing but padding
@@ -270,6 +278,17 @@ def test_conv2d_keeps_a_nan_where_it_belongs():
     want = np.zeros((6, 6), bool)
     want[:2, :2] = True
     np.testing.assert_array_equal(np.isnan(y[0, 0]), want)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.inf, 3e38], ids=str)
+def test_conv2d_warns_of_no_sum(value):
+    w = np.full((2, 2, 3, 3), value, np.float32)
+    w[1] *= -1
+    x, static = np.full((1, 2, 4, 4), 1e-30, np.float32), ((1, 1), (1, 1), (1, 1), 1)
+    g = conv.conv2d(x, w, None, *static)
+    conv.conv2d_grad_x(x, w, x.shape, *static)
+    conv.conv2d_grad_w(g, w[:1, :, :1, :1].repeat(4, 2).repeat(4, 3), w.shape, *static)
 
 
 SPREADS = [

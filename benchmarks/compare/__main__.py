@@ -15,6 +15,7 @@ import platform
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
@@ -34,13 +35,16 @@ def worker(*arguments: str) -> Iterable[Any]:
     """The JSON lines that a fresh process prints, as they come."""
     command = [sys.executable, "-m", "benchmarks.compare.worker", *arguments]
     environment = os.environ | {f"{library}_NUM_THREADS": arguments[1] for library in ("OMP", "NUMBA", "OPENBLAS", "MKL")}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None and process.stderr is not None
+    with (
+        tempfile.TemporaryFile("w+") as messages,
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=messages, text=True) as process,
+    ):
+        assert process.stdout is not None
         for line in process.stdout:
             yield json.loads(line)
-        message = process.stderr.read()
         if process.wait():
-            raise SystemExit(message)
+            messages.seek(0)
+            raise SystemExit(messages.read())
 
 
 def spread(ratios: Sequence[float]) -> float:
@@ -77,6 +81,7 @@ def measure(family: str, threads: int, processes: int, only: str) -> list[dict[s
             once(bar, "no" if i else "check", *names)
         noisy = sorted({name for (name, _), r in runs.items() if spread([s[1] / s[0] for s in r]) > SPREAD})
         if noisy:
+            bar.set_description(f"{family}, noisy cells again")
             bar.reset(total=processes)
             for _ in range(processes):
                 once(bar, "no", json.dumps(noisy))

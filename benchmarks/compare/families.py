@@ -34,7 +34,7 @@ def matmul() -> Iterator[Case]:
             "lib.matmul(x, y)",
             {"x": x, "y": y},
             "np.matmul(x, y)",
-            2.0 * B * M * N * K,
+            flops,
             modes=MODES[:1],
         )
     for M, N, K in ((512, 512, 512), (128, 256, 784)):
@@ -63,7 +63,7 @@ def pool() -> Iterator[Case]:
     """Pooling."""
     for N, C, H, W, k, stride in _shapes("pool"):
         inputs = {"x": Normal((N, C, H, W))}
-        values = N * C * (H * W + (H // stride) * (W // stride))
+        values = N * C * (H * W + ((H - k) // stride + 1) * ((W - k) // stride + 1))
         for op in ("max_pool2d", "avg_pool2d"):
             yield Case(f"{op} {k}/{stride} of {N}x{C}x{H}x{W}", "pooling", f"F.{op}(x, {k}, {stride})", inputs, values=values)
     for size in (1, 7):
@@ -144,7 +144,7 @@ def reduce() -> Iterator[Case]:
         yield Case(f"batch_norm, {rows:,}x{columns}", row, "F.batch_norm(x, None, None, w, b, True)", inputs, values=2 * n)
         inputs = {"i": Whole((rows,), 1000), "w": Normal((1000, columns))}
         yield Case(f"embedding, {rows:,}x{columns}", row, "F.embedding(i, w)", inputs, values=2 * n)
-        yield Case(f"dropout, {rows:,}x{columns}", row, "F.dropout(x, 0.5, True)", {"x": x}, values=2 * n, exact=False)
+        yield Case(f"dropout, {rows:,}x{columns}", "dropout", "F.dropout(x, 0.5, True)", {"x": x}, values=2 * n, exact=False)
     for N, C, side in ((32, 16, 32), (8, 64, 56)):
         inputs = {"x": Normal((N, C, side, side)), "w": Normal((C,)), "b": Normal((C,))}
         name = f"batch_norm of images, {N}x{C}x{side}x{side}"

@@ -1,4 +1,4 @@
-"""The saved figures as the tables and the picture of docs/performance.md. ``python -m benchmarks.compare.page``"""
+"""The saved figures as the tables and the picture of docs/performance.md, and README's table. ``python -m benchmarks.compare.page``"""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 from benchmarks.compare.report import Cell, accuracy, fraction, numpy_ratio, summary, time_text
@@ -13,6 +14,7 @@ from benchmarks.compare.report import Cell, accuracy, fraction, numpy_ratio, sum
 ROOT = Path(__file__).parent.parent.parent
 FIGURES = Path(__file__).parent / "figures.json"
 PAGE = ROOT / "docs" / "performance.md"
+README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "pictures" / "performance.png"
 
 # What a row of the summary should reach: the geometric mean, and every cell.
@@ -26,6 +28,7 @@ BARS: dict[tuple[str, str], tuple[float, float]] = {
     **{("pooling", mode): (1.5, 0.9) for mode in ("forward", "forward+backward")},
     **{("pointwise", mode): (1.1, 0.7) for mode in ("forward", "forward+backward")},
     **{("reductions, softmax, norms ...", mode): (1.1, 0.7) for mode in ("forward", "forward+backward")},
+    **{("dropout", mode): (1.1, 0.7) for mode in ("forward", "forward+backward")},
     ("tiny", "forward"): (1.7, 1.0),
     ("tiny", "forward+backward"): (4.0, 2.0),
     ("training step", "step"): (1.7, 0.9),
@@ -170,19 +173,64 @@ def parts(saved: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def filled(page: str, saved: dict[str, Any]) -> str:
+# README's lines: what, and the rows and modes whose means it shows.
+LINES: dict[str, tuple[tuple[str, str], ...]] = {
+    "training steps: MLP, LeNet, a small CNN, ResNet-20; batch 1 to 128": (("training step", "step"),),
+    "ops on 8 elements: forward; forward and backward": (("tiny", "forward"), ("tiny", "forward+backward")),
+    **{
+        f"pointwise; reductions, softmax, norms; pooling: {text}": tuple(
+            (row, mode) for row in ("pointwise", "reductions, softmax, norms ...", "pooling")
+        )
+        for text, mode in (("forward", "forward"), ("forward and backward", "forward+backward"))
+    },
+    **{
+        f"convolutions: few channels; 1x1, depthwise, strided; wide 3x3: {text}": tuple(
+            (f"conv, {row}", mode) for row in ("few channels", "1x1, depthwise, strided", "wide 3x3")
+        )
+        for text, mode in (("forward", "forward"), ("forward and backward", "forward+backward"))
+    },
+    "matrix products": (("matmul", "forward"),),
+    "modules and containers: calls, attributes, indices, walks": (("modules and containers", "call"),),
+}
+
+
+def readme_table(saved: dict[str, Any]) -> Iterator[str]:
+    """Means by row for every number of threads, and NumPy's for products."""
+    counts = sorted(saved)
+    yield "| what | " + " | ".join(f"{n} thread{'s' * (n != '1')}" for n in counts) + " |"
+    yield "|---|" + "---|" * len(counts)
+    for what, keys in LINES.items():
+        line = f"| {what} |"
+        for n in counts:
+            means = {(row, mode): mean for row, mode, _, mean, *_ in summary(every(saved, n))}
+            line += " " + "; ".join(f"{means[key]:.2g}" for key in keys if key in means) + " |"
+        yield line
+    products = [c["seconds"] for c in every(saved, counts[0]) if c["row"] == "matmul"]
+    yield f"| matrix products, against NumPy's OpenBLAS | {geometric_mean(s[2] / s[0] for s in products):.2g} |" + " |" * (len(counts) - 1)
+
+
+def filled(page: str, texts: dict[str, str]) -> str:
     """The page with its generated parts renewed: what stands between `<!-- name -->` and `<!-- end of name -->`."""
-    for name, text in parts(saved).items():
+    for name, text in texts.items():
         start, stop = f"<!-- {name} -->", f"<!-- end of {name} -->"
         before, _, rest = page.partition(start)
         page = f"{before}{start}\n{text}\n{stop}{rest.partition(stop)[2]}"
     return page
 
 
+def pages(saved: dict[str, Any]) -> dict[Path, str]:
+    """The renewed texts of the files."""
+    return {
+        PAGE: filled(PAGE.read_text(), parts(saved)),
+        README: filled(README.read_text(), {"measured": "\n".join(readme_table(saved))}),
+    }
+
+
 def main() -> None:
-    """Renew page and picture."""
+    """Renew pages and picture."""
     saved = json.loads(FIGURES.read_text())
-    PAGE.write_text(filled(PAGE.read_text(), saved))
+    for path, text in pages(saved).items():
+        path.write_text(text)
     picture(saved)
 
 

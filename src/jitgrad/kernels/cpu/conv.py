@@ -8,6 +8,10 @@ is in conv_weights.py.
 
 Where the stride is 1, the padding on the right of a row is the padding on the left of the next. Images are taken in waves, large
 ones in bands of rows, whose planes stay in the cache. How all is cut is decided in conv_plan.py.
+
+Words: a plane is one phase of a channel, padded; the table holds the offsets of the taps, spots tell of vectors of pixels, work
+holds the pages on which tiles are put that cannot be written where they belong, and a share is what one thread does of a loop.
+Convolutions of single pixels (conv_pixels.py) and depthwise ones (conv_depthwise.py) need none of this.
 """
 
 from __future__ import annotations
@@ -136,7 +140,8 @@ def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, stride: Pair, pad
     """y[n, f, oy, ox] = b[f] + sum_{c, ky, kx} x[n, c, oy*SH - PH + ky*DH, ox*SW - PW + kx*DW] * w[f, c, ky, kx]."""
     sizes = [conv_size(x.shape[i + 2], w.shape[i + 2], stride[i], padding[i], dilation[i]) for i in (0, 1)]
     y = np.empty((x.shape[0], w.shape[0], *sizes), x.dtype)
-    if not y.size:
+    if not y.size or not w.size:
+        y[:] = 0 if b is None else b[:, None, None]
         return y
     geometry, few = geometry_of(x.shape, w.shape, stride, padding, dilation, groups), VECTOR_BYTES // x.dtype.itemsize
     if of_pixels(geometry, few):
@@ -154,10 +159,9 @@ def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, stride: Pair, pad
 
 def conv2d_grad_x(g: np.ndarray, w: np.ndarray, x_shape: tuple, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> np.ndarray:
     """gx[n, c, oy*SH - PH + ky*DH, ox*SW - PW + kx*DW] += g[n, f, oy, ox] * w[f, c, ky, kx], over all f, ky, kx."""
-    geometry = geometry_of(x_shape, w.shape, stride, padding, dilation, groups)
-    gx = np.empty(x_shape, g.dtype)
-    if not gx.size or not g.size:
+    if not g.size or not w.size:
         return np.zeros(x_shape, g.dtype)
+    geometry, gx = geometry_of(x_shape, w.shape, stride, padding, dilation, groups), np.empty(x_shape, g.dtype)
     if of_pixels(geometry, VECTOR_BYTES // g.dtype.itemsize):
         pixel_products(contiguous(g), contiguous(w).reshape(w.shape[:2]), None, gx, True)
         return gx
@@ -175,7 +179,8 @@ def conv2d_grad_x(g: np.ndarray, w: np.ndarray, x_shape: tuple, stride: Pair, pa
 
 def _finite(x: np.ndarray) -> bool:
     """False where an element is not finite; may be False where sums are too large."""
-    return bool(np.isfinite(np.add.reduce(x, axis=None)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(np.add.reduce(x, axis=None)))
 
 
 def _by_phases(g: np.ndarray, w: np.ndarray, zeros: np.ndarray, gx: np.ndarray, geometry: Geometry) -> None:
@@ -208,6 +213,6 @@ def conv2d_grad_w(g: np.ndarray, x: np.ndarray, w_shape: tuple, stride: Pair, pa
         planes_grad_w(contiguous(g), contiguous(x), gw, parallel, geometry)
     else:
         (sum_weights_thin if thin(geometry, few) else sum_weights)(contiguous(g), contiguous(x), gw, parallel, geometry)
-    if max(padding) and np.isnan(np.add.reduce(gw, axis=None)):
+    if max(padding) and not _finite(gw):
         mend_weights(contiguous(g), contiguous(x), gw, stride, padding, dilation)
     return gw

@@ -13,9 +13,10 @@ WASTE = 1.2  # vectors of the pixels of an image, over what would do, from which
 
 def of_pixels(geometry: Geometry, few: int) -> bool:
     """Whether that is so, and the pixels of an image fill vectors of so `few`."""
-    _, (_, KH, KW), (OH, OW), stride, padding, _, groups = geometry
-    pixels = OH * OW
-    return (KH, KW) == stride == (1, 1) and padding == (0, 0) and groups == 1 and -(-pixels // few) * few <= WASTE * pixels
+    x_shape, (_, KH, KW), out, _, padding, _, groups = geometry
+    pixels = out[0] * out[1]
+    single = (KH, KW) == (1, 1) and out == x_shape[2:] and padding == (0, 0) and groups == 1
+    return single and -(-pixels // few) * few <= WASTE * pixels
 
 
 def pixel_products(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, transposed: bool) -> None:

@@ -38,7 +38,8 @@ def geometry_of(
     if flat and (KH, KW) == stride == (1, 1) and padding == (0, 0):
         return (N, C, 1, H * W), (F, KH, KW), (1, H * W), stride, padding, dilation, groups
     out = tuple([conv_size(x_shape[i + 2], w_shape[i + 2], stride[i], padding[i], dilation[i]) for i in (0, 1)])
-    return x_shape, (F, KH, KW), out, stride, padding, dilation, groups
+    SH, SW = [1 if out[i] == 1 else stride[i] for i in (0, 1)]  # a single row or column is as well reached without steps
+    return x_shape, (F, KH, KW), out, (SH, SW), padding, dilation, groups
 
 
 @lru_cache(1024)
