@@ -166,6 +166,13 @@ class Emitter:
         places = ir.Constant(words, [start + i for i in range(self.lanes)])
         return self.builder.icmp_signed("<", places, self.broadcast(self.builder.trunc(count, ir.IntType(32)), words))
 
+    def inside(self, first: Any, size: Any) -> Any:
+        """The mask of the lanes i for which 0 <= first + i < size."""
+        words = ir.VectorType(ir.IntType(32), self.lanes)
+        lanes = ir.Constant(words, list(range(self.lanes)))
+        first, size = (self.broadcast(self.builder.trunc(number, ir.IntType(32)), words) for number in (first, size))
+        return self.builder.icmp_unsigned("<", self.builder.add(lanes, first), size)  # below zero is a large unsigned number
+
     def _call(self, name: str, returns: Any, *arguments: Any) -> Any:
         kind = ir.FunctionType(returns, [x.type for x in arguments])
         return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), arguments)

@@ -301,46 +301,55 @@ def _deal_seconds_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any)
     return context.get_dummy_value()
 
 
-def _plain_fill_rows(out, to, pitch, rows, x, at, x_pitch, step, start, stop):  # type: ignore[no-untyped-def]
+def _plain_fill_rows(out, to, pitch, rows, x, at, x_pitch, step, left, W, apart):  # type: ignore[no-untyped-def]
     for r in range(rows):
         for q in range(pitch):
-            out[to + r * pitch + q] = x[at + r * x_pitch + q * step] if start <= q < stop else 0
+            for b in range(2 if apart else 1):
+                column = left + q * step + b
+                out[to + b * apart + r * pitch + q] = x[at + r * x_pitch + column] if 0 <= column < W else 0
 
 
 @intrinsic
-def _fill_rows(typingctx, out, to, pitch, rows, x, at, x_pitch, step, start, stop):  # type: ignore[no-untyped-def]
-    """out[to + r pitch + q] = x[at + r x_pitch + q step] for start <= q < stop, else 0, for r < rows and q < pitch; step is 1 or 2."""
+def _fill_rows(typingctx, out, to, pitch, rows, x, at, x_pitch, step, left, W, apart):  # type: ignore[no-untyped-def]
+    """out[to + r pitch + q] = x[at + r x_pitch + p] where p = left + q step is in a row of W numbers, else 0, for r < rows and q < pitch.
+
+    The step is 1, or 2; then, if `apart` is not 0, also out[to + apart + r pitch + q] is that for p + 1. All arrays flat.
+    """
     arrays = {0: out, 4: x}
-    return types.void(*(arrays.get(i, types.intp) for i in range(10))), _fill_rows_code
+    return types.void(*(arrays.get(i, types.intp) for i in range(11))), _fill_rows_code
 
 
 def _fill_rows_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
-    _, to, pitch, rows, _, at, x_pitch, step, start, stop = args
+    _, to, pitch, rows, _, at, x_pitch, step, left, W, apart = args
     c = Emitter(context, builder, sig.args[0].dtype)
     out, x = c.array(sig.args[0], args[0]).data, c.array(sig.args[4], args[4]).data
     steps = builder.sdiv(builder.add(pitch, c.i64(c.lanes - 1)), c.i64(c.lanes))
+    halves = [_places(list(range(odd, 2 * c.lanes, 2))) for odd in (0, 1)]
     with cgutils.for_range(builder, steps) as piece:
         q = builder.mul(piece.index, c.i64(c.lanes))
-        width, low, high = (builder.sub(n, q) for n in (pitch, start, stop))
-        first, inside = builder.add(to, q), c.lane_mask(width, 0)
-        begin = builder.add(at, builder.mul(q, step))
+        first, wanted = builder.add(to, q), c.lane_mask(builder.sub(pitch, q), 0)
+        column = builder.add(left, builder.mul(q, step))
 
-        def lines(ends: tuple[Any, Any], apart: int) -> None:
-            masks = [
-                builder.and_(c.lane_mask(ends[1], i), builder.not_(c.lane_mask(ends[0], i))) for i in range(0, apart * c.lanes, c.lanes)
-            ]
+        def lines(wide: int, phases: int) -> None:
+            columns = [builder.add(column, c.i64(i * c.lanes)) for i in range(wide)]
+            masks = [c.inside(p, W) for p in columns]
             with cgutils.for_range(builder, rows) as loop:
-                place = builder.add(begin, builder.mul(loop.index, x_pitch))
-                values = [c.load(x, builder.add(place, c.i64(i * c.lanes)), mask) for i, mask in enumerate(masks)]
-                value = values[0] if apart == 1 else builder.shuffle_vector(*values, _places(list(range(0, 2 * c.lanes, 2))))
-                c.store(value, out, builder.add(first, builder.mul(loop.index, pitch)), inside)
+                start = builder.add(at, builder.mul(loop.index, x_pitch))
+                values = [c.load(x, builder.add(start, p), mask) for p, mask in zip(columns, masks, strict=True)]
+                place = builder.add(first, builder.mul(loop.index, pitch))
+                for half in halves[:phases]:
+                    value = values[0] if wide == 1 else builder.shuffle_vector(*values, half)
+                    c.store(value, out, place, wanted)
+                    place = builder.add(place, apart)
 
-        with builder.if_else(builder.icmp_signed("==", step, c.i64(1))) as (ones, seconds):
+        with builder.if_else(builder.icmp_signed("==", step, c.i64(1))) as (ones, twos):
             with ones:
-                lines((low, high), 1)
-            with seconds:
-                # Of pairs the second is not wanted, and the last one may lie outside of x.
-                lines((builder.mul(low, c.i64(2)), builder.sub(builder.mul(high, c.i64(2)), c.i64(1))), 2)
+                lines(1, 1)
+            with twos, builder.if_else(builder.icmp_signed("==", apart, c.i64(0))) as (one, both):
+                with one:
+                    lines(2, 1)
+                with both:
+                    lines(2, 2)
     return context.get_dummy_value()
 
 

@@ -68,14 +68,6 @@ def _seconds(
     return sig, _seconds_code
 
 
-def _inside(c: Emitter, first: Any, size: Any) -> Any:
-    """The mask of the lanes i for which 0 <= first + i < size."""
-    words = ir.VectorType(ir.IntType(32), c.lanes)
-    lanes = ir.Constant(words, list(range(c.lanes)))
-    first, size = (c.broadcast(c.builder.trunc(number, ir.IntType(32)), words) for number in (first, size))
-    return c.builder.icmp_unsigned("<", c.builder.add(lanes, first), size)  # below zero is a large unsigned number
-
-
 def _places(order: list[int]) -> ir.Constant:
     return ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order)
 
@@ -136,7 +128,7 @@ def _rows_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
             with cgutils.for_range(builder, plane.across) as tap:
                 column = builder.add(first, builder.mul(tap.index, plane.right))
                 columns = [builder.add(column, c.i64(i * c.lanes)) for i in range(step)]
-                masks = [_inside(c, q, plane.W) for q in columns]
+                masks = [c.inside(q, plane.W) for q in columns]
 
                 def load(row: Any, there: Any) -> list[Any]:
                     xs = [c.load(plane.x, builder.add(row, q), builder.and_(mask, there)) for q, mask in zip(columns, masks, strict=True)]
@@ -168,7 +160,7 @@ def _seconds_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> A
             column = builder.add(first, builder.mul(tap.index, plane.right))
             rest = builder.and_(column, c.i64(1))
             q = builder.ashr(builder.add(column, rest), c.i64(1))  # which the first column reads, or where the rest is 1 the second
-            mask = _inside(c, q, plane.W)
+            mask = c.inside(q, plane.W)
 
             def load(row: Any, there: Any, halves: list[ir.Constant]) -> list[Any]:
                 x = c.load(plane.x, builder.add(row, q), builder.and_(mask, there))
@@ -220,7 +212,7 @@ def _dots_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
             first = builder.add(left, builder.mul(j, c.i64(step)))
             starts = [builder.add(first, builder.mul(k, right)) for k in ks]
             columns = [[builder.add(q, c.i64(i * c.lanes)) for i in range(step)] for q in starts]
-            inside = [[_inside(c, q, W) for q in some] for some in columns]
+            inside = [[c.inside(q, W) for q in some] for some in columns]
             with cgutils.for_range(builder, images) as image:
                 from_g = builder.add(builder.add(g_at, j), builder.mul(image.index, g_pitch))
                 from_x = builder.add(at, builder.mul(image.index, x_pitch))

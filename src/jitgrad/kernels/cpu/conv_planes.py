@@ -17,30 +17,30 @@ def fill(x, planes, lead, count, source, layout):
     (first_image, here, images), (A, B) = count
     (C, H, W), (SH, SW), (PH, PW) = source
     HP, WP = layout
-    flat = x.reshape(x.size)
-    for task in prange(C * A * B):
-        channel, phase = divmod(np.int64(task), A * B)  # Numba counts parallel loops in uint64
+    flat, size = x.reshape(x.size), images * HP * WP
+    together = 2 if SW == B == 2 else 1  # both phases of a row are read at once
+    for task in prange(C * A * B // together):
+        channel, phase = divmod(np.int64(task) * together, A * B)  # Numba counts parallel loops in uint64
         a, b = divmod(phase, B)
-        left = b - PW  # column of x that q = 0 reads
-        start = min(WP, max(0, (SW - 1 - left) // SW))
-        stop = max(start, min(WP, (W - left + SW - 1) // SW))
         # Rows of the plane before the image, in it, and behind it.
         first_row = min(HP, max(0, (PH - a + SH - 1) // SH))
         last_row = max(first_row, min(HP, (H + PH - a + SH - 1) // SH))
         for n in range(here):
-            image = lead + (np.int64(task) * images + n) * HP * WP
-            at = (((first_image + n) * C + channel) * H + first_row * SH + a - PH) * W + left
-            for i in range(np.uint64(image), np.uint64(image + first_row * WP)):
-                planes[i] = 0
+            start = lead + np.int64(task) * together * size + n * HP * WP
+            at = (((first_image + n) * C + channel) * H + first_row * SH + a - PH) * W
+            for image in range(start, start + together * size, size):
+                for i in range(np.uint64(image), np.uint64(image + first_row * WP)):
+                    planes[i] = 0
+                for i in range(np.uint64(image + last_row * WP), np.uint64(image + HP * WP)):
+                    planes[i] = 0
+            to, rows = start + first_row * WP, last_row - first_row
             if SW <= 2:
-                fill_rows(planes, image + first_row * WP, WP, last_row - first_row, flat, at, SH * W, SW, start, stop)
+                fill_rows(planes, to, WP, rows, flat, at, SH * W, SW, b - PW, W, size * (together - 1))
             else:
-                for r in range(last_row - first_row):
+                for r in range(rows):
                     for q in range(WP):
-                        inside = start <= q < stop
-                        planes[image + (first_row + r) * WP + q] = flat[at + r * SH * W + q * SW] if inside else planes.dtype.type(0)
-            for i in range(np.uint64(image + last_row * WP), np.uint64(image + HP * WP)):
-                planes[i] = 0
+                        column = q * SW + b - PW
+                        planes[to + r * WP + q] = flat[at + r * SH * W + column] if 0 <= column < W else planes.dtype.type(0)
 
 
 @njit
