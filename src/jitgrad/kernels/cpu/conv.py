@@ -53,21 +53,21 @@ def _correlate(x, w, bias, y, planes, packed, table, spots, work, plan, layout, 
     (A, B), (HP, WP), band, images = layout
     places = table.size - depth
     lines, table = table[places:], table[:places]
-    source, channel = ((HP * WP, WP), images * HP * WP) if planes.size else ((C * H * W, W), H * W)
+    source, channel = ((C * A * B * HP * WP, WP), HP * WP) if planes.size else ((C * H * W, W), H * W)
     offsets(table, (channel, source[1]), (A, B), geometry)
     if flipped:
         pack_flipped(w, packed, groups)
     else:
         pack(w, packed, groups)
     _count(lines, w)
-    planes[min(planes.size, C * A * B * channel) :] = 0
+    planes[min(planes.size, images * C * A * B * channel) :] = 0
     data = planes if planes.size else x.reshape(x.size)
     for image in range(0, N, images):
         here = min(images, N - image)
         for top in range(0, OH, band):
             rows = min(band, OH - top)
             if planes.size:
-                fill(x, planes, ZERO, ((image, here, images), (A, B)), ((C, H, W), (SH, SW), (PH - top * SH, PW)), (HP, WP))
+                fill(x, planes, ZERO, ((image, here), (A, B)), ((C, H, W), (SH, SW), (PH - top * SH, PW)), (HP, WP))
             numbers = (
                 (ZERO if planes.size else image * C * H * W + top * W, (image * F * OH + top) * OW), (ZERO, places, places, depth),
                 (groups, F // groups, C // groups * A * B * channel, OH * OW), (shares, planes.size > 0),
@@ -91,14 +91,14 @@ def _conv2d_grad_x(g, w, zeros, gx, planes, packed, table, spots, work, plan, la
     (N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), _, groups = geometry
     depth, shares = plan
     (A, B), (HP, WP), _, images = layout
-    places, channel = F // groups * KH * KW, images * HP * WP
+    places, channel = F // groups * KH * KW, HP * WP
     starts, table = table[places:], table[:places]
-    lead = planes.size - SPARE - F * channel  # zeros, which the first rows reach back into
+    lead = planes.size - SPARE - images * F * channel  # zeros, which the first rows reach back into
     flip(w, packed, table, starts, (channel, WP), geometry, (A, B))
     planes[:lead] = 0
     for image in range(0, N, images):
         here = min(images, N - image)
-        fill(g, planes, lead, ((image, here, images), (ONE, ONE)), ((F, OH, OW), (ONE, ONE), (ZERO, ZERO)), (HP, WP))
+        fill(g, planes, lead, ((image, here), (ONE, ONE)), ((F, OH, OW), (ONE, ONE), (ZERO, ZERO)), (HP, WP))
         for phase in range(A * B):
             a, b = divmod(phase, B)
             top, left = max(0, (PH - a + SH - 1) // SH), max(0, (PW - b + SW - 1) // SW)
@@ -110,7 +110,7 @@ def _conv2d_grad_x(g, w, zeros, gx, planes, packed, table, spots, work, plan, la
                     (shares, True),
                 )  # fmt: skip
                 domain, target = (here, bottom - top, right - left), (C * H * W, SH * W, SW)
-                products(planes, table, packed, zeros, gx.reshape(gx.size), work, spots, numbers, domain, (HP * WP, WP), target)
+                products(planes, table, packed, zeros, gx.reshape(gx.size), work, spots, numbers, domain, (F * channel, WP), target)
 
 
 _conv2d_grad_x_parallel = parallel_form(_conv2d_grad_x)

@@ -17,7 +17,7 @@ WAVE = 1 << 19  # bytes of planes at a time
 PANEL_WAVE = 1 << 23  # where panels are gathered from them
 SPARE = 64  # numbers behind the planes that a vector may reach into
 SERVED = 2 * TAP_ROWS  # filters up to which gathering a panel costs more than it saves
-FAR = 64  # rows of planes that a tile reads, up to which they stay near
+FAR = 128  # rows of planes that a tile reads, up to which they stay near
 DEPTH = 384  # taps at a time: their weights stay in L1
 PANEL_DEPTH = 192  # taps of a panel, which stays in L1
 

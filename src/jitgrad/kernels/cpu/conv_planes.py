@@ -10,14 +10,14 @@ from jitgrad.kernels.simd_conv import fill_rows
 
 @njit
 def fill(x, planes, lead, count, source, layout):
-    """planes[lead + (c, a, b, n, r, q)] = padded x[first + n, c, r*SH + a, q*SW + b], for n < here of `images` places.
+    """planes[lead + (n, c, a, b, r, q)] = padded x[first + n, c, r*SH + a, q*SW + b] for n < here.
 
-    `count` is (first, here, images), phases (A, B); `source` the (C, H, W), stride and padding of x; `layout` a plane's (HP, WP).
+    `count` is (first, here), phases (A, B); `source` the (C, H, W), stride and padding of x; `layout` a plane's (HP, WP).
     """
-    (first_image, here, images), (A, B) = count
+    (first_image, here), (A, B) = count
     (C, H, W), (SH, SW), (PH, PW) = source
     HP, WP = layout
-    flat, size = x.reshape(x.size), images * HP * WP
+    flat, size = x.reshape(x.size), HP * WP
     together = 2 if SW == B == 2 else 1  # both phases of a row are read at once
     for task in prange(C * A * B // together):
         channel, phase = divmod(np.int64(task) * together, A * B)  # Numba counts parallel loops in uint64
@@ -26,7 +26,7 @@ def fill(x, planes, lead, count, source, layout):
         first_row = min(HP, max(0, (PH - a + SH - 1) // SH))
         last_row = max(first_row, min(HP, (H + PH - a + SH - 1) // SH))
         for n in range(here):
-            start = lead + np.int64(task) * together * size + n * HP * WP
+            start = lead + (n * C * A * B + np.int64(task) * together) * size
             at = (((first_image + n) * C + channel) * H + first_row * SH + a - PH) * W
             for image in range(start, start + together * size, size):
                 for i in range(np.uint64(image), np.uint64(image + first_row * WP)):

@@ -128,15 +128,15 @@ def _conv2d_grad_w_thin(g, x, gw, planes, table, spots, sums, totals, layout, ge
     """Dot products in the dtype of x, `totals` in float64."""
     (N, C, H, W), (F, _, _), (OH, OW), stride, padding, _, groups = geometry
     (A, B), (HP, WP), _, images = layout
-    places, few, channel = table.size, lanes(x), images * HP * WP
+    places, few, channel = table.size, lanes(x), HP * WP
     offsets(table, (channel, WP), (A, B), geometry)
-    planes[C * A * B * channel :] = 0
+    planes[images * C * A * B * channel :] = 0
     totals[:] = 0.0
     flat, room = g.reshape(g.size), sums.size // F
     for image in range(0, N, images):
         here = min(images, N - image)
-        fill(x, planes, ZERO, ((image, here, images), (A, B)), ((C, H, W), stride, padding), (HP, WP))
-        count = place_vectors(spots, few, few, False, (here, OH, OW), (HP * WP, WP), (F * OH * OW, OW, True))
+        fill(x, planes, ZERO, ((image, here), (A, B)), ((C, H, W), stride, padding), (HP, WP))
+        count = place_vectors(spots, few, few, False, (here, OH, OW), (C * A * B * channel, WP), (F * OH * OW, OW, True))
         for task in prange(F):
             f = np.int64(task)
             at, start = (image * F + f) * OH * OW, f // (F // groups) * (C // groups) * A * B * channel
