@@ -162,7 +162,7 @@ class Primitive:
         if grads is not None and not variadic:
             given = [grads] * len(self.args)  # whichever gradient is wanted, the one rule needs all that it names
         self.keep = self._keep_table(given) if self.rules or (grads is not None and not variadic) else ()
-        self.special = bool(mutates or source or variadic or len(self.outputs) != 1 or len(self.args) > 4)
+        self.special = bool(mutates or source or variadic or not self.outputs or len(self.args) > 4)
         self.apply: Callable[..., Any] = self._first
 
     def _first(self, *args: Any) -> Any:
