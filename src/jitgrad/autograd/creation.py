@@ -239,7 +239,7 @@ def _has_numpy_float(data: Any) -> bool:
     return isinstance(data, (np.float64, np.ndarray)) or (isinstance(data, Tensor) and data.dtype is dtypes.float64)
 
 
-_constants: dict[tuple[float, Any], Tensor] = {}
+_constants: dict[tuple[Any, Any], Tensor] = {}
 
 
 def scalar(value: Any, dtype: np.dtype[Any], like: Tensor) -> Tensor:

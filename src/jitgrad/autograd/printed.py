@@ -242,7 +242,7 @@ def _op_text(prim: Primitive) -> str:
     """The template filled in for a primitive that is no view."""
     inputs = "abcd"[: len(prim.args)]
     statics = [f"p{i}" for i in range(len(prim.statics))]
-    optional = inputs[len(inputs) - prim.optional :]
+    optional = "".join(i for i, name in zip(inputs, prim.args, strict=True) if name in prim.optional)
     arrays_in = ", ".join(f"x_{i}" for i in inputs)
     args = ", ".join([arrays_in, *statics])
     launcher, ys = prim.impl[ndarray], _outputs(prim)
@@ -325,7 +325,8 @@ def _record_text(prim: Primitive, inputs: str, optional: str, p: str, shape: str
     else:
         lines = keep_lines(None)
     if len(ys) > 1:
-        lines += [f"{t}.node = output_node(n, {i}, {len(ys)}, {y}) if {y}.dtype.kind == 'f' else None" for i, (y, t) in enumerate(zip(ys, ts))]
+        made = "{t}.node = output_node(n, {i}, {count}, {y}) if {y}.dtype.kind == 'f' else None"
+        lines += [made.format(t=t, i=i, count=len(ys), y=y) for i, (y, t) in enumerate(zip(ys, ts, strict=True))]
     nodes = (f"n_{i} = {i}.node if {i}.base is None else current_node({i})" for i in inputs if i not in optional)
     last = [f"n_{i} = None if {i} is None else current_node({i})" for i in optional]
     return _RECORD.format(
