@@ -9,7 +9,7 @@ from jitgrad.autograd import Primitive, Tensor, broadcast_to, scalar, sum_to, wr
 from jitgrad.errors import ShapeError
 from jitgrad.ops._operands import pointwise_float
 from jitgrad.ops.matmul import layer_dtypes
-from jitgrad.ops.pointwise import add, div, mul, sqrt, sub
+from jitgrad.ops.pointwise import add, div, mul, neg, sqrt, sub
 from jitgrad.ops.reduce import mean
 from jitgrad.ops.views import reshape
 from jitgrad.shapes import Shape
@@ -211,8 +211,10 @@ def batch_norm(
         return y
     if running_mean is None or running_var is None:
         raise ShapeError("batch_norm: expected running statistics outside training. Give them, or training=True.")
+    # As x scale + shift, with numbers for each channel: two passes over x.
     column = _column(shape)
     rstd = div(1.0, sqrt(add(running_var, eps)))
-    xhat = mul(sub(input, reshape(running_mean, column)), reshape(rstd, column))
-    y = xhat if weight is None else mul(xhat, reshape(weight, column))
-    return y if bias is None else add(y, reshape(bias, column))
+    scale = rstd if weight is None else mul(weight, rstd)
+    shift = mul(running_mean, scale)
+    shift = neg(shift) if bias is None else sub(bias, shift)
+    return add(mul(input, reshape(scale, column)), reshape(shift, column))
