@@ -1,7 +1,7 @@
 """The door for any primitive: everything that computes on Tensors goes through the door, and nothing goes round it.
 
 ``PRIM.apply(a, b, dim)`` is the door of one primitive, printed for it by printed.py. It calls ``apply_any`` here for all that is not
-plain: listeners, any number of inputs, several outputs, mutation, sources.
+plain: listeners, mutation, sources, any number of outputs.
 """
 
 from __future__ import annotations
