@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
+from typing import Any
 
 import numpy as np
 import pytest
 from kernel_samples import DTYPES, FLOATS, LAYOUTS, check, check_signatures, sample, tolerance
 
-from jitgrad.kernels.cpu import cat, create, index, norm, views
+from jitgrad.kernels.cpu import cat, create, index, norm, reduce, views
 
 pytestmark = pytest.mark.filterwarnings("error")  # kernels never warn
 
@@ -228,6 +229,26 @@ def test_norms(op: str, shape: tuple[int, ...], wanted: tuple[int, ...], dtype: 
             wants = naive.grads(g)
             for got, want in zip(getattr(norm, op + "_grad")(g, x, given, naive.stats.astype(dtype), *more), wants, strict=True):
                 check(got, want.astype(dtype), tol * max(1, np.abs(want).max()))
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_prepared_forms_do_what_launchers_do(dtype: np.dtype) -> None:
+    x, g, w, b = sample((5, 7), dtype), sample((5, 7), dtype, seed=1), sample(7, dtype, seed=2), sample(7, dtype, seed=3)
+    stats = norm.layer_norm(x, w, b, (7,), 1e-5)[1]
+    calls: list[tuple[Any, tuple[Any, ...], tuple[Any, ...]]] = [
+        (norm.layer_norm, (x, w, b), ((7,), 1e-5)),
+        (norm.layer_norm_grad, (g, x, w, stats), ((7,), 1e-5)),
+        (cat.cat, ((x, g),), (0,)),
+        (cat.cat, ((x[None], g[None]),), (1,)),
+    ]
+    for dim in (0, 1):
+        calls.append((reduce.max_dim, (x,), (dim, False)))
+        calls.append((reduce.max_dim_grad, (g[0] if dim == 0 else g[:, 0].copy(), reduce.max_dim(x, dim, False)[1]), (x.shape, dim)))
+    for launcher, arrays, static in calls:
+        got, want = launcher.prepared(*arrays, *static)(*arrays), launcher(*arrays, *static)
+        for y, z in zip(got, want, strict=True) if type(want) is tuple else [(got, want)]:
+            assert y.dtype == z.dtype and y.flags.carray
+            np.testing.assert_array_equal(y, z)
 
 
 @pytest.mark.parametrize(("shape", "wanted"), [((0, 3), (3,)), ((3, 0), (0,))])

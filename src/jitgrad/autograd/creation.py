@@ -239,14 +239,16 @@ def _has_numpy_float(data: Any) -> bool:
     return isinstance(data, (np.float64, np.ndarray)) or (isinstance(data, Tensor) and data.dtype is dtypes.float64)
 
 
-_constants: dict[tuple[float, Any], Tensor] = {}
+_constants: dict[tuple[Any, Any], Tensor] = {}
 
 
 def scalar(value: Any, dtype: np.dtype[Any], like: Tensor) -> Tensor:
     """A Python number as a 0-d operand beside a Tensor. Common ones are kept: nothing writes to an operand that is only read."""
     on_cpu = type(like.array) is np.ndarray
+    # 0, 0.0 and -0.0 are equal keys, but not one number; NaN equals no key, and is not kept.
+    key = (value or repr(value), dtype)
     if on_cpu:
-        t = _constants.get((value, dtype))
+        t = _constants.get(key)
         if t is not None:
             return t
     with np.errstate(all="ignore"):
@@ -257,9 +259,8 @@ def scalar(value: Any, dtype: np.dtype[Any], like: Tensor) -> Tensor:
     t = wrap(a)
     if not on_cpu:
         return to_device(t, like.device)
-    # 0.0 and -0.0 are equal keys and NaN equals no key: neither is kept.
-    if value and value == value and len(_constants) < 1024:
-        _constants[value, dtype] = t
+    if value == value and len(_constants) < 1024:
+        _constants[key] = t
     return t
 
 

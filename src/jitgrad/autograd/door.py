@@ -1,7 +1,7 @@
 """The door for any primitive: everything that computes on Tensors goes through the door, and nothing goes round it.
 
 ``PRIM.apply(a, b, dim)`` is the door of one primitive, printed for it by printed.py. It calls ``apply_any`` here for all that is not
-plain: listeners, any number of inputs, several outputs, mutation, sources.
+plain: listeners, mutation, sources, any number of outputs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy import asarray, generic, ndarray
 
 from jitgrad.autograd.mode import Listening, current_mode, reset_mode, set_mode
 from jitgrad.autograd.node import Node, last_write, tick
-from jitgrad.autograd.tensor import Tensor, current_node, output_node, stamp_of, wrap
+from jitgrad.autograd.tensor import Tensor, current_node, new, output_node, stamp_of, wrap
 from jitgrad.errors import DeviceError, InputTypeError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def apply_any(prim: Primitive, inputs: Sequence[Tensor | None], p: tuple[Any, ..
 def many_door(prim: Primitive) -> Callable[..., Any]:
     """The door of a primitive that takes any number of inputs, and has one output and one rule for all gradients: ``apply(inputs, *p)``.
 
-    What it does for arrays of one dtype on the CPU is what apply_any does, with infer asked once for each combination of shapes.
+    What it does for arrays on the CPU is what apply_any does, with infer asked once for each combination of shapes and dtypes.
     """
     answers: dict[Any, Any] = {}
 
@@ -58,43 +58,45 @@ def many_door(prim: Primitive) -> Callable[..., Any]:
         m = current_mode()
         if m is not True and m is not False:
             return apply_any(prim, inputs, p)
-        arrays, shapes, nodes = [], [], []
-        wanted, dtype = False, None
+        arrays: list[ndarray] = []
+        key: list[Any] = [p]
+        wanted, dense = False, True
         try:
             for t in inputs:
                 x = t.array
-                if x.dtype is not dtype:
-                    if dtype is not None:
-                        return apply_any(prim, inputs, p)
-                    dtype = x.dtype
                 if type(x) is not ndarray:
                     return apply_any(prim, inputs, p)
                 arrays.append(x)
-                shapes.append(x.shape)
-                n = t.node if t.base is None else current_node(t)
-                nodes.append(n)
-                if n is not None:
+                key.append((x.shape, x.dtype))
+                if not x.flags.carray:
+                    dense = False
+                if t.node is not None or t.base is not None:
                     wanted = True
         except AttributeError:
             refuse_others(prim, inputs)
             raise
         xs = tuple(arrays)
-        key = (dtype, p, *shapes)
-        described = answers.get(key)
-        if described is None:
+        said = answers.get(tuple(key))
+        if said is None:
             if len(answers) >= MOST_KNOWN:
                 answers.clear()
-            described = answers[key] = prim.infer(xs, *p)
-        y = wrap(prim.impl[ndarray](xs, *p))
+            launcher = prim.impl[ndarray]
+            said = answers[tuple(key)] = prim.infer(xs, *p), launcher.prepared(xs, *p) if hasattr(launcher, "prepared") else None
+        described, run = said
+        y = new(Tensor)
+        y.array = run(xs) if dense and run is not None else prim.impl[ndarray](xs, *p)
+        y.base = y.node = y.stamp = None
         if m and wanted:
-            y.node = n = Node()
-            n.prim = prim
-            n.seq = tick()
-            n.edges = tuple(nodes)
-            n.saved = ((), p, None, (tuple(shapes),))
-            n.kept = SHAPES
-            n.shape, n.dtype = described
-            n.hooks = None
+            nodes = tuple([current_node(t) for t in inputs])
+            if any(nodes):
+                y.node = n = Node()
+                n.prim = prim
+                n.seq = tick()
+                n.edges = nodes
+                n.saved = ((), p, None, (tuple([x.shape for x in xs]),))
+                n.kept = SHAPES
+                n.shape, n.dtype = described
+                n.hooks = None
         return y
 
     return apply

@@ -75,17 +75,16 @@ class Walk:
             following: Node | None = None
             following_grad: Grad = None
             prim = n.prim
-            if prim.grads is not None:
-                self._push_all(n, prim.grads(g, n))
-            for e, rule in zip(n.edges, prim.rules):  # noqa: B905  (the keyword costs as much as the loop)
+            at_once = prim.grads  # one rule that returns all gradients, or one rule for each
+            for e, rule in zip(n.edges, prim.rules if at_once is None else at_once(g, n)):  # noqa: B905  (the keyword costs as much as the loop)
                 if e is None or rule is None or (needed is not None and e not in needed):
                     continue
-                ge = rule(g, n)
+                ge = rule(g, n) if at_once is None else rule
                 if ge is None:
                     continue
                 if e.shape is not None:
-                    u = ge.array
-                    if u.shape != e.shape or u.dtype is not e.dtype:
+                    u = ge.array if type(ge) is Tensor else None
+                    if u is None or u.shape != e.shape or u.dtype is not e.dtype:
                         ge = _checked(prim, e, ge)
                 if type(e) is Leaf:
                     leaves[e] = ge if e not in leaves else add(leaves[e], ge)
@@ -117,12 +116,6 @@ class Walk:
         if waiting is None:
             heappush(self.heap, -e.seq)
         self.pending[e.seq] = (e, g if waiting is None else _sum(waiting[1], g))
-
-    def _push_all(self, n: Node, grads: Sequence[Any]) -> None:
-        """What the one rule of a primitive with any number of inputs returned."""
-        for e, g in zip(n.edges, grads, strict=True):
-            if e is not None and g is not None and (self.needed is None or e in self.needed):
-                self._push(e, _checked(n.prim, e, g))
 
     def _hooked(self, n: Node | Leaf, g: Tensor) -> Tensor:
         """The gradient after the hooks on it."""
@@ -202,21 +195,20 @@ os.register_at_fork(after_in_child=_fresh_lock)
 def _accumulate(walk: Walk, create_graph: bool, roots: list[tuple[Any, Tensor]]) -> None:
     """Write what arrived into .grad: taken over where nothing else holds it, added in place to what is there."""
     given = {id(roots[0][1].array)} if len(roots) == 1 else {id(g.array) for _, g in roots}  # arrays that somebody holds
-    copied = clone if create_graph else _copied
+    leaves, shared = walk.leaves, walk.shared
     with _accumulating:
         if walk.retained is not None:
             _retain(walk)
         # First everything that may fail, then the writes.
-        written = []
-        for leaf, g in walk.leaves.items():
+        for leaf, g in leaves.items():
             if leaf.grad is not None:
-                g = add(leaf.grad, g)
-            elif walk.shared or g.base is not None or id(g.array) in given:
-                g = copied(g)
-            else:
+                leaves[leaf] = add(leaf.grad, g)
+                continue
+            if shared or g.base is not None or id(g.array) in given:
+                leaves[leaf] = clone(g) if create_graph else _copied(g)
+            elif len(leaves) > 1:
                 given.add(id(g.array))
-            written.append((leaf, g))
-        for leaf, g in written:
+        for leaf, g in leaves.items():
             old = leaf.grad
             if old is None or create_graph or old.node is not None:
                 leaf.grad = g

@@ -75,7 +75,7 @@ class Primitive:
     check
         ``check(x, ..., *static)`` for what only the data shows, such as an index out of range.
     optional
-        How many of the last of several inputs may be None (True is one).
+        Names of the inputs that may be None; the first never is.
     outputs
         Names of the outputs, ``"y"`` unless given; ``""`` where the kernel decides how many, with aux last. What the kernel
         returns beyond them is kept as the tuple ``aux`` where a rule names it.
@@ -119,7 +119,7 @@ class Primitive:
         *,
         kernel: str | None = None,
         check: Callable[..., None] | None = None,
-        optional: int = 0,
+        optional: str = "",
         outputs: str = "y",
         mutates: str = "",
         geometry: Callable[..., Any] | None = None,
@@ -143,7 +143,7 @@ class Primitive:
         self.detaches = detaches
         self.broadcasts = broadcasts
         self.source = source
-        self.optional = optional
+        self.optional = tuple(optional.split())
         self.own_kernel = geometry is not None and kernel is not None
         self.promote = promote
         self.infer = infer if infer is not None else self._infer_view
@@ -162,7 +162,7 @@ class Primitive:
         if grads is not None and not variadic:
             given = [grads] * len(self.args)  # whichever gradient is wanted, the one rule needs all that it names
         self.keep = self._keep_table(given) if self.rules or (grads is not None and not variadic) else ()
-        self.special = bool(mutates or source or variadic or len(self.outputs) != 1 or len(self.args) > 4)
+        self.special = bool(mutates or source or variadic or not self.outputs or len(self.args) > 4)
         self.apply: Callable[..., Any] = self._first
 
     def _first(self, *args: Any) -> Any:

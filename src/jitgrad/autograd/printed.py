@@ -57,7 +57,8 @@ from numpy import asarray, empty, generic, ndarray
 from jitgrad.autograd.door import AUX, MOST_KNOWN, OUTPUT, apply_any, many_door, refuse_mixed, refuse_others
 from jitgrad.autograd.mode import current_mode
 from jitgrad.autograd.node import Node, tick
-from jitgrad.autograd.tensor import Tensor, current_node, new
+from jitgrad.autograd.tensor import Tensor, current_node, new, output_node
+from jitgrad.dtypes import bool_
 from jitgrad.kernels import PARALLEL_MIN
 
 if TYPE_CHECKING:
@@ -74,12 +75,16 @@ def apply({parameters}):
         refuse_others(PRIM, {inputs})
         raise
 {compute}
-    t = new(Tensor)
-    t.array = y
-    t.base = None
+    {tensors}
 {record}
-    t.stamp = t.node = None
-    return t
+    {unrecorded} = None
+    return {result}
+"""
+
+_TENSOR = """\
+    {t} = new(Tensor)
+    {t}.array = {y}
+    {t}.base = None
 """
 
 # infer makes every check, then the kernel runs. What infer says depends on shapes, dtypes and static parameters only, never on strides
@@ -92,20 +97,25 @@ _CHECKED = """\
     said = KNOWN_GET(key)
     if said is None:
         said = known(KNOWN, key, infer({args}), IMPL[kind], {tuple})
-    shape, dtype, run = said
+    {described}, run = said
 {check}
 {kernel}
 """
 
 _KERNEL = """\
-    y = IMPL[kind]({args})
+    y = {call}
     aux = None
     if type(y) is not kind:
         y, aux = unpacked(y)
 """
 
-# Where the launcher has a compiled form for contiguous arrays of these shapes, the door calls that itself. Here the engine looks at
-# the device outside of kernels.of: a call of the launcher, which would, costs as much as a small kernel.
+_KERNEL_OF_SEVERAL = """\
+    {outputs}, *aux = {call}
+"""
+
+# Where the launcher has a compiled form for contiguous arrays of these shapes, the door calls that itself; where it has one that makes
+# its results, that instead of the launcher. Here the engine looks at the device outside of kernels.of: a call of the launcher, which
+# would, costs as much as a small kernel.
 _DIRECT = """\
     if run is not None and kind is ndarray and {contiguous}:
         y = empty(shape, dtype)
@@ -114,12 +124,14 @@ _DIRECT = """\
 {kernel}
 """
 
+_PREPARED = "run({arrays_in}) if run is not None and kind is ndarray and {contiguous} else IMPL[kind]({args})"
+
 # A pointwise loop works out the broadcast shape itself, so that infer is asked only about what it has not yet passed:
 # LOOPS holds the loops of the dtypes that have come through, for arrays on the CPU that one thread does best.
 _POINTWISE = """\
-    dtype = x_a.dtype
+    dtype = {first}.dtype
     loop = LOOPS.get(dtype)
-    if loop is not None and {alike} and x_a.size < SMALL:
+    if loop is not None and {alike} and {first}.size < SMALL:
         try:
             y = loop({args})
         except ValueError:
@@ -137,15 +149,14 @@ _RECORD = """\
     if m:
         {nodes}
         if {wanted}:
-            t.node = n = Node()
+            {node} = Node()
             n.prim = PRIM
             n.seq = tick()
             n.edges = {edges}
-            n.shape = {shape}
-            n.dtype = dtype
+            {shape}
             n.hooks = None
             {keep}
-            return t
+            return {result}
 """
 
 # A view: same memory, same stamp; recorded unless it detaches.
@@ -231,8 +242,13 @@ def _op_text(prim: Primitive) -> str:
     """The template filled in for a primitive that is no view."""
     inputs = "abcd"[: len(prim.args)]
     statics = [f"p{i}" for i in range(len(prim.statics))]
-    optional = inputs[len(inputs) - prim.optional :]
-    args = ", ".join([f"x_{i}" for i in inputs] + statics)
+    optional = "".join(i for i, name in zip(inputs, prim.args, strict=True) if name in prim.optional)
+    arrays_in = ", ".join(f"x_{i}" for i in inputs)
+    args = ", ".join([arrays_in, *statics])
+    launcher, ys = prim.impl[ndarray], _outputs(prim)
+    ts = [y.replace("y", "t") for y in ys]
+    bools = getattr(launcher, "bools", ())
+    first = next(i for at, i in enumerate(inputs) if at not in bools)
     others = [f"type(x_{i}) is not kind" if i not in optional else f"(x_{i} is not None and type(x_{i}) is not kind)" for i in inputs[1:]]
     keys = [f"x_{i}.shape, x_{i}.dtype" if i not in optional else f"x_{i} if x_{i} is None else (x_{i}.shape, x_{i}.dtype)" for i in inputs]
     contiguous = [f"x_{i}.flags.carray" if i not in optional else f"(x_{i} is None or x_{i}.flags.carray)" for i in inputs]
@@ -240,22 +256,33 @@ def _op_text(prim: Primitive) -> str:
         "parameters": ", ".join([*inputs, *statics]), "inputs": _tuple(inputs), "p": _tuple(statics), "args": args,
         "arrays": "\n        ".join(f"x_{i} = {i}.array" + (f" if {i} is not None else None" if i in optional else "") for i in inputs),
         "mixed": " or ".join(others) or "False",
-        "alike": " and ".join([f"type(x_{i}) is ndarray" for i in inputs] + [f"x_{i}.dtype is dtype" for i in inputs[1:]]),
+        "first": f"x_{first}", "alike": " and ".join(
+            [f"type(x_{i}) is ndarray" for i in inputs]
+            + [f"x_{i}.dtype is {'BOOL' if at in bools else 'dtype'}" for at, i in enumerate(inputs) if i != first]
+        ),
         "key": _tuple([*keys, *statics]), "check": f"    check({args})" if prim.check is not None else "",
-        "tuple": _tuple([f"x_{i}" for i in inputs] + statics), "contiguous": " and ".join(contiguous),
-        "run": _run_text(inputs, optional),
+        "tuple": _tuple([f"x_{i}" for i in inputs] + statics), "contiguous": " and ".join(contiguous), "arrays_in": arrays_in,
+        "run": _run_text(inputs, optional), "described": "shape, dtype" if len(ys) == 1 else "_", "outputs": ", ".join(ys),
+        "tensors": "".join(_TENSOR.format(t=t, y=y) for t, y in zip(ts, ys, strict=True)).strip(),
+        "unrecorded": " = ".join(f"{t}.{what}" for t in ts for what in ("stamp", "node")), "result": ", ".join(ts),
         "promote": "" if prim.promote is None else (
             f"        if {_PROMOTES[len(inputs)]}:\n            return PRIM.promote({', '.join(inputs)})"
         ),
     }  # fmt: skip
-    kernel = _KERNEL.format(**filled)
-    if hasattr(prim.impl[ndarray], "direct"):
+    filled["call"] = (_PREPARED if hasattr(launcher, "prepared") else "IMPL[kind]({args})").format(**filled)
+    kernel = (_KERNEL if len(ys) == 1 else _KERNEL_OF_SEVERAL).format(**filled)
+    if hasattr(launcher, "direct"):
         kernel = _DIRECT.format(kernel=indent(kernel, "    "), **filled)
     checked = _CHECKED.format(kernel=kernel, **filled)
     fast = not statics and prim.check is None and not prim.optional and _is_pointwise(prim)
     compute = _POINTWISE.format(checked=indent(checked, "    "), **filled) if fast else checked
     record = _record_text(prim, inputs, optional, filled["p"], "y.shape" if fast else "shape") if prim.keep else ""
     return _lean(_OP.format(compute=compute, record=record, **filled))
+
+
+def _outputs(prim: Primitive) -> list[str]:
+    """The names of the output arrays; those of the tensors have a t for the y."""
+    return ["y"] if len(prim.outputs) == 1 else [f"y{i}" for i in range(len(prim.outputs))]
 
 
 def _run_text(inputs: str, optional: str) -> str:
@@ -266,6 +293,8 @@ def _run_text(inputs: str, optional: str) -> str:
 
 def _record_text(prim: Primitive, inputs: str, optional: str, p: str, shape: str) -> str:
     """The lines that make the node: what may be kept is known here, what is kept depends on which inputs want a gradient."""
+    ys = _outputs(prim)
+    ts = [y.replace("y", "t") for y in ys]
     masks = set(prim.keep[1:])
     may = reduce(or_, masks)
     which = " + ".join(f"{1 << i} * (n_{name} is not None)" for i, name in enumerate(inputs))
@@ -280,10 +309,12 @@ def _record_text(prim: Primitive, inputs: str, optional: str, p: str, shape: str
 
         lines = ["k = KEEP[" + which.removeprefix("1 * ") + "]"] if mask is None else []
         if may & OUTPUT and (mask is None or mask & OUTPUT):
-            lines += ["stamp = [0, '']", f"t.stamp = {if_kept('stamp', OUTPUT)}"]
+            for y, t in zip(ys, ts, strict=True):
+                lines += [f"stamp_{y} = [0, '']", f"{t}.stamp = {if_kept(f'stamp_{y}', OUTPUT)}"]
         else:
-            lines += ["t.stamp = None"]
-        saved = [if_kept(name, 1 << i) for i, name in enumerate(inputs)], p, if_kept("((y, stamp),)", OUTPUT), if_kept("aux", AUX)
+            lines += [" = ".join(f"{t}.stamp" for t in ts) + " = None"]
+        outs = if_kept(_tuple([f"({y}, stamp_{y})" for y in ys]), OUTPUT)
+        saved = [if_kept(name, 1 << i) for i, name in enumerate(inputs)], p, outs, if_kept("aux", AUX)
         return [*lines, f"n.saved = ({_tuple(saved[0])}, {', '.join(saved[1:])})", f"n.kept = {'k' if mask is None else mask}"]
 
     if len(masks) == 1:
@@ -293,11 +324,16 @@ def _record_text(prim: Primitive, inputs: str, optional: str, p: str, shape: str
         lines += ["elif n_a is None:", *_indented(keep_lines(prim.keep[2])), "else:", *_indented(keep_lines(prim.keep[3]))]
     else:
         lines = keep_lines(None)
+    if len(ys) > 1:
+        made = "{t}.node = output_node(n, {i}, {count}, {y}) if {y}.dtype.kind == 'f' else None"
+        lines += [made.format(t=t, i=i, count=len(ys), y=y) for i, (y, t) in enumerate(zip(ys, ts, strict=True))]
     nodes = (f"n_{i} = {i}.node if {i}.base is None else current_node({i})" for i in inputs if i not in optional)
     last = [f"n_{i} = None if {i} is None else current_node({i})" for i in optional]
     return _RECORD.format(
         nodes="\n        ".join([*nodes, *last]), wanted=" or ".join(f"n_{i} is not None" for i in inputs),
-        edges=_tuple([f"n_{i}" for i in inputs]), shape=shape, keep="\n            ".join(lines),
+        node="t.node = n" if len(ys) == 1 else "n", result=", ".join(ts), edges=_tuple([f"n_{i}" for i in inputs]),
+        shape=f"n.shape = {shape}\n            n.dtype = dtype" if len(ys) == 1 else "n.shape = n.dtype = None",
+        keep="\n            ".join(lines),
     )  # fmt: skip
 
 
@@ -356,8 +392,8 @@ def unpacked(y: Any) -> tuple[Any, Any]:
 def known(answers: dict[Any, Any], key: Any, described: tuple[Any, Any], launcher: Any, args: tuple[Any, ...]) -> Any:
     """Remember what infer said, and the compiled form that fits."""
     form = launcher.direct(*args) if hasattr(launcher, "direct") else None
-    run = None if form is None else form.get(described[1])
-    answer = (*described, run)
+    run = launcher.prepared(*args) if hasattr(launcher, "prepared") else None if form is None else form.get(described[1])
+    answer = (*described, run) if type(described) is tuple else (described, run)
     if form is None or run is not None:  # else the launcher is about to compile it
         if len(answers) >= MOST_KNOWN:
             answers.clear()
@@ -366,16 +402,17 @@ def known(answers: dict[Any, Any], key: Any, described: tuple[Any, Any], launche
 
 
 def learn(loops: dict[Any, Any], launcher: Any, *arrays: Any) -> None:
-    """Remember the loop for a dtype that has passed infer, where all inputs have it."""
-    dtype = arrays[0].dtype
+    """Remember the loop for a dtype that has passed infer, where all inputs but the loop's bools have it."""
+    bools = getattr(launcher, "bools", ())
+    dtype, *others = [x.dtype for i, x in enumerate(arrays) if i not in bools]
     loop = getattr(launcher, "loops", loops).get(dtype)
-    if loop is not None and all(x.dtype == dtype for x in arrays):
+    if loop is not None and all(other == dtype for other in others):
         loops[dtype] = loop
 
 
 _NAMES = {
-    "SMALL": PARALLEL_MIN, "Node": Node, "Tensor": Tensor, "apply_any": apply_any, "asarray": asarray,
+    "BOOL": bool_.numpy, "SMALL": PARALLEL_MIN, "Node": Node, "Tensor": Tensor, "apply_any": apply_any, "asarray": asarray,
     "current_mode": current_mode, "current_node": current_node, "empty": empty, "known": known, "learn": learn,
-    "ndarray": ndarray, "new": new, "refuse_mixed": refuse_mixed, "refuse_others": refuse_others, "tick": tick,
+    "ndarray": ndarray, "new": new, "output_node": output_node, "refuse_mixed": refuse_mixed, "refuse_others": refuse_others, "tick": tick,
     "unpacked": unpacked,
 }  # fmt: skip

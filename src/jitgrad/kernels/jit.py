@@ -167,7 +167,8 @@ def direct(kernel: Any) -> dict[Any, Function]:
     That saves half of a short call. A compiled form does not look at layouts: this is for callers that have just seen, or
     made, every array C-contiguous and writeable. A launcher may have an attribute `direct`, a function of its arguments that
     returns such a table or None, for the form that takes contiguous inputs of these shapes (those that are not None) and an
-    output: `form(*arrays, out)`. The engine then calls the form itself.
+    output: `form(*arrays, out)`. The engine then calls the form itself. Or it has an attribute `prepared`, which returns a function
+    of such inputs alone, `run(*arrays)`, that does what the launcher does, having looked at shapes, dtypes and the rest before.
     """
     return _Direct(kernel)
 

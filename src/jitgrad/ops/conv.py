@@ -71,7 +71,7 @@ def _conv2d_infer(x: Any, w: Any, b: Any, stride: Pair, padding: Pair, dilation:
 
 
 CONV2D: Primitive = Primitive(
-    "conv2d", "x w b", _conv2d_infer, optional=True,
+    "conv2d", "x w b", _conv2d_infer, optional="b",
     grad_x=lambda g, w, x_shape, stride, padding, dilation, groups: CONV2D_GRAD_X.apply(
         g, w, x_shape, stride, padding, dilation, groups
     ),

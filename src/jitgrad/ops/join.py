@@ -6,7 +6,7 @@ from typing import Any
 
 from jitgrad import dtypes
 from jitgrad.autograd import Primitive, Tensor, cast
-from jitgrad.errors import DTypeError, ShapeError
+from jitgrad.errors import DTypeError, InputTypeError, ShapeError
 from jitgrad.ops.views import INDEX, reshape, unsqueeze
 from jitgrad.shapes import Shape, normalize_dim
 
@@ -58,23 +58,6 @@ def _promoted(name: str, tensors: Any) -> list[Tensor]:
     return xs
 
 
-def _ndim_of_all(tensors: Any) -> int:
-    """The number of dims of tensors that have equally many and one dtype, and so need no help; else 0."""
-    if type(tensors) is not list and type(tensors) is not tuple:
-        return 0
-    ndim = dtype = None
-    try:
-        for x in tensors:
-            a = x.array
-            if a.dtype is not dtype or a.ndim != ndim:
-                if dtype is not None:
-                    return 0
-                dtype, ndim = a.dtype, a.ndim
-    except AttributeError:
-        return 0
-    return ndim or 0
-
-
 def _empties_fitted(xs: list[Tensor], dim: int) -> list[Tensor]:
     """Tensors of shape (0,) as empty ones that fit beside the others."""
     shape = next(x.array.shape for x in xs if x.array.shape != (0,))
@@ -91,9 +74,11 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
     >>> jg.cat([jg.tensor([1]), jg.tensor([2, 3])]).tolist()
     [1, 2, 3]
     """
-    ndim = _ndim_of_all(tensors)
-    if ndim:
-        return CAT.apply(tensors, dim if type(dim) is int and 0 <= dim < ndim else normalize_dim(dim, ndim))
+    if (type(tensors) is list or type(tensors) is tuple) and tensors and type(dim) is int and dim >= 0:
+        try:
+            return CAT.apply(tensors, dim)
+        except (ShapeError, DTypeError, InputTypeError, IndexError):
+            pass  # made to fit, or refused, below
     xs = _promoted("cat", tensors)
     ndims = {len(x.array.shape) for x in xs}
     if 0 in ndims:

@@ -117,7 +117,7 @@ def _unchanged(target: Any, weight: Any, shape: Shape) -> Shape:
 
 # aux is the sum of the weights that count, by which a mean is divided.
 NLL: Primitive = Primitive(
-    "nll", "x target weight", _labels_infer("nll_loss"), optional=True, check=_check_labels("nll_loss"),
+    "nll", "x target weight", _labels_infer("nll_loss"), optional="weight", check=_check_labels("nll_loss"),
     grad_x=lambda g, target, weight, aux, x_shape, ignore_index, reduction: NLL_GRAD.apply(
         DIV.apply(g, wrap(aux[0])) if reduction == "mean" else g, target, weight, x_shape, ignore_index
     ),
@@ -125,7 +125,7 @@ NLL: Primitive = Primitive(
 # The transpose of NLL without its mean: g is one number, or one for each target.
 NLL_GRAD: Primitive = Primitive(
     "nll_grad", "g target weight", lambda g, target, weight, x_shape, ignore_index: (_unchanged(target, weight, x_shape), g.dtype),
-    optional=True, check=lambda g, target, weight, x_shape, ignore_index: _check_range("nll_loss", target, x_shape[1], ignore_index),
+    optional="weight", check=lambda g, target, weight, x_shape, ignore_index: _check_range("nll_loss", target, x_shape[1], ignore_index),
     grad_g=lambda u, target, weight, g_shape, ignore_index: NLL.apply(
         u, target, weight, ignore_index, "none" if g_shape else "sum"
     ),
@@ -134,7 +134,7 @@ NLL_GRAD: Primitive = Primitive(
 
 # Of logits (N, C). aux is the sum of the weights that count, and of each row the maximum and the sum of exponentials.
 CROSS_ENTROPY: Primitive = Primitive(
-    "cross_entropy", "x target weight", _labels_infer("cross_entropy"), optional=True, check=_check_labels("cross_entropy"),
+    "cross_entropy", "x target weight", _labels_infer("cross_entropy"), optional="weight", check=_check_labels("cross_entropy"),
     grad_x=lambda g, x, target, weight, aux, ignore_index, reduction: _cross_entropy_grad(
         DIV.apply(g, wrap(aux[0])) if reduction == "mean" else g, x, target, weight, wrap(aux[1]), ignore_index
     ),

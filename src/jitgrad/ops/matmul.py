@@ -121,7 +121,7 @@ def layer_dtypes(name: str, x: Any, w: Any, b: Any = None) -> None:
 
 
 LINEAR: Primitive = Primitive(
-    "linear", "x w b", _linear_infer, optional=True,
+    "linear", "x w b", _linear_infer, optional="b",
     grad_x=lambda g, w: MATMUL.apply(g, w) if g.array.ndim > 1 else matmul(g, w),
     grad_w=lambda g, x: LINEAR_GRAD_W.apply(g, x),
     grad_b=lambda g: SUM.apply(g, ALL_DIMS[g.array.ndim - 1], False) if g.array.ndim > 1 else g,

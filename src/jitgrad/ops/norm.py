@@ -9,7 +9,7 @@ from jitgrad.autograd import Primitive, Tensor, broadcast_to, scalar, sum_to, wr
 from jitgrad.errors import ShapeError
 from jitgrad.ops._operands import pointwise_float
 from jitgrad.ops.matmul import layer_dtypes
-from jitgrad.ops.pointwise import add, div, mul, sqrt, sub
+from jitgrad.ops.pointwise import add, div, mul, neg, sqrt, sub
 from jitgrad.ops.reduce import mean
 from jitgrad.ops.views import reshape
 from jitgrad.shapes import Shape
@@ -96,11 +96,11 @@ def _last(x: Tensor, wanted: Shape) -> Shape:
 
 # aux is the mean and 1 / sqrt(var + eps) of each row.
 LAYER_NORM: Primitive = Primitive(
-    "layer_norm", "x w b", _layer_norm_infer, optional=2,
+    "layer_norm", "x w b", _layer_norm_infer, optional="w b",
     grads=lambda g, x, w, aux, wanted, eps: LAYER_NORM_GRAD.apply(g, x, w, wrap(aux[0]), wanted, eps),
 )  # fmt: skip
 LAYER_NORM_GRAD: Primitive = Primitive(
-    "layer_norm_grad", "g x w stats", outputs="gx gw gb",
+    "layer_norm_grad", "g x w stats", optional="w", outputs="gx gw gb",
     infer=lambda g, x, w, stats, wanted, eps: [(g.shape, g.dtype), (wanted, g.dtype), (wanted, g.dtype)],
     grad_g=lambda u, x, w, wanted, eps: _second_g(u, x, w, wanted, _last(x, wanted), eps),
     grad_x=lambda u, g, x, w, wanted, eps: _second_x(u, g, x, w, wanted, _last(x, wanted), eps),
@@ -147,11 +147,11 @@ def _column(shape: Shape) -> Shape:
 
 # mean and (biased) var are there for running statistics; no gradient flows from them. aux is both.
 BATCH_NORM: Primitive = Primitive(
-    "batch_norm", "x w b", _batch_norm_infer, outputs="y mean var", optional=2,
+    "batch_norm", "x w b", _batch_norm_infer, outputs="y mean var", optional="w b",
     grads=lambda g, x, w, aux, eps: BATCH_NORM_GRAD.apply(g[0], x, w, wrap(aux[0]), eps),
 )  # fmt: skip
 BATCH_NORM_GRAD: Primitive = Primitive(
-    "batch_norm_grad", "g x w stats", outputs="gx gw gb",
+    "batch_norm_grad", "g x w stats", optional="w", outputs="gx gw gb",
     infer=lambda g, x, w, stats, eps: [(g.shape, g.dtype), (stats.shape[1:], g.dtype), (stats.shape[1:], g.dtype)],
     grad_g=lambda u, x, w, eps: _second_g(u, x, w, *_batch(x), eps),
     grad_x=lambda u, g, x, w, eps: _second_x(u, g, x, w, *_batch(x), eps),
@@ -211,8 +211,10 @@ def batch_norm(
         return y
     if running_mean is None or running_var is None:
         raise ShapeError("batch_norm: expected running statistics outside training. Give them, or training=True.")
+    # As x scale + shift, with numbers for each channel: two passes over x.
     column = _column(shape)
     rstd = div(1.0, sqrt(add(running_var, eps)))
-    xhat = mul(sub(input, reshape(running_mean, column)), reshape(rstd, column))
-    y = xhat if weight is None else mul(xhat, reshape(weight, column))
-    return y if bias is None else add(y, reshape(bias, column))
+    scale = rstd if weight is None else mul(weight, rstd)
+    shift = mul(running_mean, scale)
+    shift = neg(shift) if bias is None else sub(bias, shift)
+    return add(mul(input, reshape(scale, column)), reshape(shift, column))

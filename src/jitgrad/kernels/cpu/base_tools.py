@@ -58,7 +58,7 @@ def ldexp(typingctx, y, n):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def rsqrt_estimate(typingctx, x):  # type: ignore[no-untyped-def]
-    """About 1 / sqrt(x): these flags let LLVM take the CPU's estimate and one step of Newton's method"""
+    """About 1 / sqrt(x), to 14 bits: these flags let LLVM take the CPU's estimate, after one step of Newton's method or none"""
 
     def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
         kind = args[0].type

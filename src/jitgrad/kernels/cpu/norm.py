@@ -7,12 +7,15 @@ joined in float64. Gradients of weight and bias are sums over rows, for which ea
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
+from typing import Any
 
 import numpy as np
+from numpy import empty
 
 from jitgrad.kernels.cpu.layout import contiguous
-from jitgrad.kernels.jit import SUM, njit, parallel_form, pays, prange
+from jitgrad.kernels.jit import PARALLEL_MIN, SUM, direct, njit, parallel_form, pays, prange
 from jitgrad.kernels.simd import full_vectors
 from jitgrad.kernels.simd_norm import distances, products, total
 
@@ -283,6 +286,7 @@ def _update_running(running_mean, running_var, mean, var, momentum, n):
 
 _layer_norm_parallel = parallel_form(_layer_norm)
 _layer_norm_grad_parallel = parallel_form(_layer_norm_grad)
+_LAYER_NORM, _LAYER_NORM_GRAD = direct(_layer_norm), direct(_layer_norm_grad)
 _batch_norm_planes_parallel = parallel_form(_batch_norm_planes)
 _batch_norm_grad_planes_parallel = parallel_form(_batch_norm_grad_planes)
 _batch_norm_columns_parallel = parallel_form(_batch_norm_columns)
@@ -314,10 +318,27 @@ def layer_norm(
     if not x.flags.carray:
         x = x.copy()
     if x.shape == form:
-        run(x, w, b, eps, y, stats)
+        run(x, w, b, float(eps), y, stats)
     else:
-        run(x.reshape(form), w, b, eps, y.reshape(form), stats)
+        run(x.reshape(form), w, b, float(eps), y.reshape(form), stats)
     return y, stats
+
+
+def _few_rows(x: np.ndarray, w: np.ndarray | None, b: np.ndarray | None, shape: tuple[int, ...], eps: float) -> Callable[..., Any] | None:
+    """layer_norm of a matrix so small that one thread does best."""
+    if x.ndim != 2 or not 0 < x.size < PARALLEL_MIN or w is None or b is None or w.ndim != 1:
+        return None
+    dtype, x_shape, stats_shape, eps = x.dtype, x.shape, (2, x.shape[0]), float(eps)
+
+    def run(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        y, stats = empty(x_shape, dtype), empty(stats_shape, dtype)
+        _LAYER_NORM[dtype](x, w, b, eps, y, stats)
+        return y, stats
+
+    return run
+
+
+layer_norm.prepared = _few_rows  # type: ignore[attr-defined]
 
 
 def layer_norm_grad(
@@ -338,6 +359,25 @@ def layer_norm_grad(
     else:
         run(g.reshape(form), x.reshape(form), w, stats, gx.reshape(form), gw.reshape(n), gb.reshape(n), parts)
     return gx, gw, gb
+
+
+def _few_rows_grad(
+    g: np.ndarray, x: np.ndarray, w: np.ndarray | None, stats: np.ndarray, shape: tuple[int, ...], eps: float
+) -> Callable[..., Any] | None:
+    """layer_norm_grad of such a matrix."""
+    if g.ndim != 2 or not 0 < g.size < PARALLEL_MIN or w is None or w.ndim != 1:
+        return None
+    dtype, g_shape, parts_shape = g.dtype, g.shape, (_pieces(g.shape[0]), 2, g.shape[1])
+
+    def run(g: np.ndarray, x: np.ndarray, w: np.ndarray, stats: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        gx, gw, gb = empty(g_shape, dtype), empty(shape, dtype), empty(shape, dtype)
+        _LAYER_NORM_GRAD[dtype](g, x, w, stats, gx, gw, gb, empty(parts_shape, dtype))
+        return gx, gw, gb
+
+    return run
+
+
+layer_norm_grad.prepared = _few_rows_grad  # type: ignore[attr-defined]
 
 
 def batch_norm(

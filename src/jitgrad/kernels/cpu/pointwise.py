@@ -105,7 +105,7 @@ def _with_row(loop: Any, a: ndarray, b: ndarray) -> ndarray | None:
 
 
 # Three launchers by number of inputs: with *args a call would take a tenth longer. A launcher's `loops` are those it has used, for
-# callers that know that one of them will do.
+# callers that know that one of them will do, and its `bools` the places of inputs that are bool whatever the dtype of the last.
 
 
 def _unary(entry: Pointwise) -> Callable[..., ndarray]:
@@ -162,7 +162,9 @@ def _ternary(entry: Pointwise) -> Callable[..., ndarray]:
 
 
 def _launcher(entry: Pointwise) -> Callable[..., ndarray]:
-    return named((_unary, _binary, _ternary)[len(entry.parameters) - 1](entry), entry)
+    launch = (_unary, _binary, _ternary)[len(entry.parameters) - 1](entry)
+    launch.bools = [i for i, kind in enumerate(entry.forms[0].inputs[:-1]) if kind == "b"]  # type: ignore[attr-defined]
+    return named(launch, entry)
 
 
 for _entry in TABLE.values():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
 import numpy as np
+from numpy import empty
 
 from jitgrad.kernels.cpu.layout import contiguous, grouped, has_gaps
 from jitgrad.kernels.cpu.matrix import (
@@ -263,14 +265,32 @@ def max_dim(x: np.ndarray, dim: int, keepdim: bool) -> tuple[np.ndarray, np.ndar
     outer, n, inner = x3.shape
     if _are_rows(x3):
         kernel = max_rows_parallel if pays(x.size) else MAX_ROWS[x.dtype]
-        if len(shape) != 1:
-            kernel(x3.reshape(outer, n), values.reshape(outer), indices.reshape(outer))
-        else:
-            kernel(x3.reshape(outer, n), values, indices)
+        kernel(x3.reshape(outer, n), values.reshape(outer), indices.reshape(outer))
     else:
         kernel = _max_dim_parallel if pays(x.size) else _MAX_DIM[x.dtype]
         kernel(x3, values.reshape(outer, inner), indices.reshape(outer, inner))
     return values, indices
+
+
+def _small_max_dim(x: np.ndarray, dim: int, keepdim: bool) -> Callable[..., Any] | None:
+    """max_dim of a matrix of floats so small that one thread does best."""
+    if x.ndim != 2 or keepdim or x.dtype.kind != "f" or x.size >= PARALLEL_MIN:
+        return None
+    (R, C), dtype = x.shape, x.dtype
+    shape = R if dim else C
+
+    def run(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        values, indices = empty(shape, dtype), empty(shape, _INT64)
+        if dim:
+            MAX_ROWS[dtype](x, values, indices)
+        else:
+            _MAX_DIM[dtype](x.reshape(1, R, C), values.reshape(1, C), indices.reshape(1, C))
+        return values, indices
+
+    return run
+
+
+max_dim.prepared = _small_max_dim  # type: ignore[attr-defined]
 
 
 def argmax(x: np.ndarray, dim: int | None, keepdim: bool) -> np.ndarray:
@@ -310,6 +330,24 @@ def max_dim_grad(g: np.ndarray, indices: np.ndarray, x_shape: tuple[int, ...], d
     kernel = _max_dim_grad_parallel if pays(gx.size) else _MAX_DIM_GRAD[g.dtype]
     kernel(contiguous(g).reshape(outer, inner), contiguous(indices).reshape(outer, inner), gx.reshape(outer, n, inner))
     return gx
+
+
+def _small_max_dim_grad(g: np.ndarray, indices: np.ndarray, x_shape: tuple[int, ...], dim: int) -> Callable[..., Any] | None:
+    """max_dim_grad of such a matrix."""
+    if len(x_shape) != 2 or g.ndim != 1 or g.dtype.kind != "f" or prod(x_shape) >= PARALLEL_MIN:
+        return None
+    R, C = x_shape
+    dtype, inner, form = g.dtype, (R, 1) if dim else (1, C), (R, C, 1) if dim else (1, R, C)
+
+    def run(g: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        gx = empty(form, dtype)
+        _MAX_DIM_GRAD[dtype](g.reshape(inner), indices.reshape(inner), gx)
+        return gx.reshape(x_shape)
+
+    return run
+
+
+max_dim_grad.prepared = _small_max_dim_grad  # type: ignore[attr-defined]
 
 
 def _small(forms: Forms) -> Any:

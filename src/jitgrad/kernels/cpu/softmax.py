@@ -38,7 +38,7 @@ MIN_WORK = 1 << 14  # elements from which threads pay: an exponential costs more
 def row_max_and_sum(x, at, n):
     """The largest x[at + k] and the sum of exp(x[at + k] - it) for k < n, x flat."""
     high = max_row(x, at, n)
-    total = float(sum_exp_row(x, at, min(BLOCK, n), high))
+    total = np.float64(sum_exp_row(x, at, min(BLOCK, n), high))
     k = BLOCK
     while k < n:
         total += sum_exp_row(x, at + k, min(BLOCK, n - k), high)
