@@ -302,3 +302,18 @@ def test_importing_the_kernels_reads_and_writes_no_cache_and_no_cuda(project: Pr
     project.write("main.py", "import sys, jitgrad.kernels.cpu.pointwise\nprint('numba.cuda' in sys.modules)")
     assert project.run()[0] == ["False"]
     assert not project.cache.exists()
+
+
+def test_kernel_called_by_kernels_and_by_python(project: Project) -> None:
+    """It has machine code once Python calls it, which is kept on disk."""
+    asks = "print(*(type(o.entry_point).__name__ for o in factor.overloads.values()))\n"
+    project.write("main.py", MAIN.replace(", *jit.cache_info()", "") + "from helper import factor\n" + asks + "print(factor(4.0))\n" + asks)
+    assert project.run()[0] == ["0.0", "2.0", "4.0", "Linked", "8.0", "builtin_function_or_method"]
+    project.write("main.py", "from helper import factor\nfrom jitgrad.kernels import jit\nprint(factor(4.0), *jit.cache_info())\n")
+    assert project.run()[0] == ["8.0", "1", "0"]  # the machine code is on disk
+
+
+def test_kernel_from_disk_without_machine_code(project: Project) -> None:
+    project.run()  # _scale is compiled, and factor as a part of it
+    project.write("main.py", "from helper import factor\nfrom jitgrad.kernels import jit\nprint(factor(4.0), *jit.cache_info())\n")
+    assert project.run()[0] == project.run()[0] == ["8.0", "1", "0"]

@@ -34,13 +34,14 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 
 from jitgrad.kernels.interrupt import uninterrupted
+from jitgrad.kernels.library import rebuild
 
 try:
     import fcntl
 except ImportError:  # Windows: two processes may then compile the same kernel, and the later write wins
     fcntl = None  # type: ignore[assignment]
 
-FORMAT = 1  # of the files written here
+FORMAT = 2  # of the files written here, and of what library.py makes of kernels
 SLOW = 1.0  # seconds of compiling after which a line is written
 LOCK_TIMEOUT = 300.0  # seconds to wait for another process before compiling the kernel as well
 
@@ -283,7 +284,7 @@ class DiskCache(NullCache):
         if hashlib.sha256(payload).digest() != digest:
             return None
         try:
-            return CompileResult._rebuild(target_context, *pickle.loads(payload))
+            return rebuild(target_context, pickle.loads(payload))
         except Exception:  # written by something that only looks the same: compile again
             return None
 

@@ -20,7 +20,9 @@ from typing import Any
 from numba import from_dtype, prange
 from numba.core import config
 from numba.core.ccallback import CFunc
+from numba.core.dispatcher import _FunctionCompiler
 from numba.core.registry import CPUDispatcher
+from numba.core.sigutils import normalize_signature
 from numba.core.types import void
 
 from jitgrad.kernels.cache import (
@@ -34,6 +36,7 @@ from jitgrad.kernels.cache import (
     warn_unwritable,
     write_atomic,
 )
+from jitgrad.kernels.library import Linked, libraries, link, make_callable
 from jitgrad.kernels.threads import (
     PARALLEL_MIN,
     get_num_threads,
@@ -75,6 +78,9 @@ SUM = EXACT | {"reassoc"}  # lets LLVM add in lanes
 DISABLED = bool(config.DISABLE_JIT)  # kernels are plain Python
 SIMULATED = bool(config.ENABLE_CUDASIM)  # there is no card, CUDA kernels run in Numba's simulator
 
+# What `prange` says runs on threads, nothing else: whole-array statements stay what they are.
+PRANGE = dict.fromkeys(("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False) | {"prange": True}
+
 Function = Callable[..., Any]
 
 
@@ -89,16 +95,49 @@ def _options(fastmath: frozenset[str], **more: Any) -> dict[str, Any]:
     }
 
 
+class _Compiler(_FunctionCompiler):
+    def _customize_flags(self, flags: Any) -> Any:
+        flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True  # make_callable does what of it is wanted
+        return flags
+
+
 class Kernel(CPUDispatcher):
-    """A Numba dispatcher that keeps its binaries in our cache."""
+    """A Numba dispatcher that keeps its binaries in our cache, and has machine code only for what Python calls."""
 
     def __init__(self, py_func: Function, locals: Any = None, targetoptions: Any = None, **more: Any) -> None:
         super().__init__(py_func, locals, targetoptions, **more)
+        self._compiler = _Compiler(py_func, self.targetdescr, targetoptions, self.locals, self._compiler.pipeline_class)
         self._cache = DiskCache(py_func, targetoptions)
+        self._inner = False  # a compiled function asks
+
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        before, self._inner = self._inner, True
+        try:
+            return super().get_call_template(args, kws)
+        finally:
+            self._inner = before
+
+    def add_overload(self, cres: Any) -> None:
+        """Called with what was compiled, or loaded from disk."""
+        if cres.entry_point is None:
+            cres = link(cres) if self._inner else make_callable(cres, self.targetoptions["nogil"])
+        elif isinstance(cres.entry_point, Linked) and not self._inner:
+            cres = make_callable(cres, self.targetoptions["nogil"])
+            self._cache.save_overload(cres.signature, cres)
+        if isinstance(cres.entry_point, Linked):
+            self.overloads[tuple(cres.signature.args)] = cres
+        else:
+            super().add_overload(cres)
 
     def compile(self, sig: Any) -> Any:
-        with compiling(self._cache):
-            return super().compile(sig)
+        with compiling(self._cache), libraries():
+            args = tuple(normalize_signature(sig)[0])
+            found = self.overloads.get(args)
+            if found is None:
+                super().compile(sig)
+            elif isinstance(found.entry_point, Linked) and not self._inner:
+                self.add_overload(found)
+            return self.overloads[args].entry_point
 
 
 def njit(function: Function | None = None, *, fastmath: frozenset[str] = EXACT, inline: bool = False) -> Any:
@@ -123,7 +162,7 @@ def parallel_form(kernel: Any) -> Any:
     if threaded:
         function = types.FunctionType(function.__code__, {**function.__globals__, **threaded}, function.__name__)
     own = _prange_of_its_own(function)  # Numba warns of a function without one, which then only calls others that have it
-    return Kernel(function, targetoptions={**kernel.targetoptions, "parallel": own})
+    return Kernel(function, targetoptions={**kernel.targetoptions, "parallel": PRANGE if own else False})
 
 
 def _called(function: Function) -> dict[str, Any]:
@@ -152,7 +191,7 @@ class _Direct(dict[Any, Function]):
         """The compiled form, or the default where the kernel has not been compiled for the dtype yet."""
         if dtype not in self:
             for signature, compiled in getattr(self.kernel, "overloads", {}).items():
-                if signature[0].dtype == from_dtype(dtype):
+                if signature[0].dtype == from_dtype(dtype) and not isinstance(compiled.entry_point, Linked):
                     self[dtype] = compiled.entry_point
         return super().get(dtype, default)
 
