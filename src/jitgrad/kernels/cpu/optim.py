@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from jitgrad.kernels.cpu.base_tools import pick
 from jitgrad.kernels.cpu.layout import or_nothing
 from jitgrad.kernels.cpu.places import array_at, table_of
 from jitgrad.kernels.jit import njit, parallel_form, pays, prange
@@ -59,7 +60,7 @@ def _adam(param, grad, exp_avg, exp_avg_sq, peak, hyper):
                 p *= shrink
             else:
                 d += weight_decay * p
-        m = (exp_avg[i] if near else d) + part * (d - exp_avg[i])
+        m = pick(near, exp_avg[i], d) + part * (d - exp_avg[i])
         v = exp_avg_sq[i] * b2 + new2 * d * d
         exp_avg[i], exp_avg_sq[i] = m, v
         if peak.size:
@@ -82,7 +83,7 @@ def _rmsprop(param, grad, square_avg, grad_avg, buf, centered, hyper):
         v = alpha * square_avg[i] + new * d * d
         square_avg[i] = v
         if centered:
-            m = (grad_avg[i] if near else d) + part * (d - grad_avg[i])
+            m = pick(near, grad_avg[i], d) + part * (d - grad_avg[i])
             grad_avg[i] = m
             v -= m * m
             if v < 0:  # by rounding only
