@@ -133,7 +133,13 @@ LOSS = [
     OpCase("F.nll_loss", [np.array([[-3e38], [-3e38]]), ints(0, 0)], dtypes=("float32",), deviates="sums in float64"),
     OpCase("F.cross_entropy", [np.array([[np.nan, 1.0], [0.5, 1.0]]), ints(-100, 1)], deviates="NaN that is ignored"),
     *(
-        OpCase("F.cross_entropy", [(2, 0), X(2, 0)], {"label_smoothing": 0.1, "reduction": r}, reference=lambda x, t, y=y, **_: y, second=r != "mean")
+        OpCase(
+            "F.cross_entropy",
+            [(2, 0), X(2, 0)],
+            {"label_smoothing": 0.1, "reduction": r},
+            reference=lambda x, t, y=y, **_: y,
+            second=r != "mean",
+        )
         for r, y in (("none", np.zeros(2)), ("sum", np.zeros(())), ("mean", np.array(np.nan)))
     ),
     *(OpCase("F.cross_entropy", [(4, 3), LABELS], kwargs) for kwargs in _LOSSES),
