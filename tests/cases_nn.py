@@ -35,7 +35,10 @@ POOL = [
     OpCase("F.max_pool2d", [(1, 1, 7, 6), 3], {"stride": 3, "padding": 1, "ceil_mode": True, "return_indices": True}, domain="distinct"),
     OpCase("F.max_pool2d", [(2, 4, 4), 2], {"return_indices": True}, domain="distinct"),
     OpCase("F.max_pool2d", [(1, 1, 1, 1), 1], domain="distinct"),
+    OpCase("F.max_pool2d", [(1, 2, 4, 4), 2], {"stride": 10**9, "padding": 1}, domain="distinct"),
     OpCase("F.avg_pool2d", [(2, 3, 4, 6), 2]),
+    OpCase("F.avg_pool2d", [(1, 2, 4, 4), 2], {"stride": (1, 10**9), "ceil_mode": True}),
+    OpCase("F.avg_pool2d", [(1, 2, 4, 4), 2], {"stride": 2**40}, deviates="large strides"),
     OpCase("F.avg_pool2d", [(1, 2, 5, 5), 3, 2, 1]),
     OpCase("F.avg_pool2d", [(1, 2, 5, 5), 3, 2, 1], {"count_include_pad": False}),
     OpCase("F.avg_pool2d", [(1, 2, 5, 6), The((2, 3))], {"stride": (2, 2), "ceil_mode": True}),
@@ -127,6 +130,18 @@ LOSS = [
     OpCase("F.nll_loss", [(2, 3, 2, 1), ints([[2], [0]], [[1], [-100]])]),
     OpCase("F.nll_loss", [(3,), ints(1)], {"weight": _W}),
     OpCase("F.nll_loss", [(2, 3), ints(1, 1)], {"ignore_index": 1}, grad=False),  # nothing counts: nan
+    OpCase("F.nll_loss", [np.array([[-3e38], [-3e38]]), ints(0, 0)], dtypes=("float32",), deviates="sums in float64"),
+    OpCase("F.cross_entropy", [np.array([[np.nan, 1.0], [0.5, 1.0]]), ints(-100, 1)], deviates="NaN that is ignored"),
+    *(
+        OpCase(
+            "F.cross_entropy",
+            [(2, 0), X(2, 0)],
+            {"label_smoothing": 0.1, "reduction": r},
+            reference=lambda x, t, y=y, **_: y,
+            second=r != "mean",
+        )
+        for r, y in (("none", np.zeros(2)), ("sum", np.zeros(())), ("mean", np.array(np.nan)))
+    ),
     *(OpCase("F.cross_entropy", [(4, 3), LABELS], kwargs) for kwargs in _LOSSES),
     *(OpCase("F.cross_entropy", [(4, 3), LABELS], {**kwargs, "label_smoothing": 0.2}) for kwargs in _LOSSES),
     OpCase("F.cross_entropy", [(4, 3), LABELS], {"label_smoothing": 1.0}),

@@ -191,6 +191,15 @@ def test_a_cache_that_cannot_be_written_is_said_once(project: Project) -> None:
         assert err.count("cannot be written") == 1 and "JITGRAD_CACHE_DIR" in err
 
 
+def test_without_a_home_directory_nothing_is_kept(project: Project) -> None:
+    nowhere = {"JITGRAD_CACHE_DIR": "", "XDG_CACHE_HOME": "", "LOCALAPPDATA": "", "HOME": "~", "USERPROFILE": "~"}
+    for _ in range(2):
+        words, err = project.run(**nowhere)
+        assert words == ["0.0", "2.0", "4.0", "0", "2"]
+        assert err.count("the home directory is not known") == 1 and "JITGRAD_CACHE_DIR" in err
+    assert not list(project.root.glob("~*"))
+
+
 def test_a_read_only_install_caches_in_the_user_directory(project: Project) -> None:
     install = project.root / "install"
     shutil.copytree(SRC / "jitgrad", install / "jitgrad", ignore=shutil.ignore_patterns("__pycache__"))

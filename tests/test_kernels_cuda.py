@@ -339,14 +339,16 @@ def test_sgd_without_buffers() -> None:
     _assert_in_place("optim.sgd_", (np.array([0.1, 0, 0, 0.5, 0, 0, 1]), (normal(3),), (normal(3),), ()))
 
 
-@pytest.mark.parametrize("hyper", [(0.1, 0.9, 0.99, 1e-8, 0, 0, 0, 1), (0.1, 0.9, 0.99, 1e-8, 0.1, 1, 1, 7)], ids=str)
+@pytest.mark.parametrize(
+    "hyper", [(0.1, 0.9, 0.99, 1e-8, 0, 0, 0, 1), (0.1, 0.9, 0.99, 1e-8, 0.1, 1, 1, 7), (0.1, 0.3, 0.5, 1e-8, 0, 0, 0, 2)], ids=str
+)
 @pytest.mark.parametrize("dtype", [F32, F64], ids=str)
 def test_adam_(hyper: tuple[float, ...], dtype: np.dtype) -> None:
     params, grads, first, second = ((normal(2, 3, dtype=dtype), normal(4, dtype=dtype)) for _ in range(4))
     _assert_in_place("optim.adam_", (np.array(hyper), params, grads, first, converted(second, np.square)))
 
 
-@pytest.mark.parametrize("hyper", [(0.1, 0.9, 0.1, 0, 0, 0), (0.1, 0.9, 0.1, 0.1, 0.5, 1)], ids=str)
+@pytest.mark.parametrize("hyper", [(0.1, 0.9, 0.1, 0, 0, 0), (0.1, 0.9, 0.1, 0.1, 0.5, 1), (0.1, 0.4, 0.1, 0, 0, 0)], ids=str)
 @pytest.mark.parametrize("centered", [False, True])
 def test_rmsprop_(hyper: tuple[float, ...], centered: bool) -> None:
     params, grads, squares, means, bufs = ((normal(2, 3), normal(4)) for _ in range(5))

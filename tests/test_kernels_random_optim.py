@@ -143,8 +143,11 @@ def naive_centered(hyper: np.ndarray, param: np.ndarray, grad: np.ndarray, v: np
 
 
 SGD = [(0.1, 0, 0, 0, 0, 0, 1), (0.1, 0.9, 0.2, 0.01, 0, 0, 1), (0.1, 0.9, 0.2, 0.01, 0, 1, 2), (0.1, 0.9, 0, 0.01, 1, 0, 3)]
-ADAM = [(0.1, 0.9, 0.99, 1e-8, 0, 0, 0, 1), (0.1, 0.9, 0.99, 1e-8, 0.1, 0, 1, 4), (0.1, 0.9, 0.99, 1e-8, 0.1, 1, 0, 1000)]
-RMSPROP = [(0.1, 0.9, 0.1, 0, 0, 0), (0.1, 0.9, 0.1, 0.1, 0.5, 1)]
+ADAM = [
+    (0.1, 0.9, 0.99, 1e-8, 0, 0, 0, 1), (0.1, 0.9, 0.99, 1e-8, 0.1, 0, 1, 4), (0.1, 0.9, 0.99, 1e-8, 0.1, 1, 0, 1000),
+    (0.1, 0.3, 0.5, 1e-8, 0, 0, 0, 2),
+]  # fmt: skip
+RMSPROP = [(0.1, 0.9, 0.1, 0, 0, 0), (0.1, 0.9, 0.1, 0.1, 0.5, 1), (0.1, 0.4, 0.1, 0, 0, 0)]
 STEPS = [
     *((naive_sgd, optim.sgd_, h) for h in SGD), *((naive_adam, optim.adam_, h) for h in ADAM),
     *((naive_amsgrad, optim.amsgrad_, h) for h in ADAM), *((naive_rmsprop, optim.rmsprop_, h) for h in RMSPROP),

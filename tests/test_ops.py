@@ -14,6 +14,7 @@ from op_cases import CASES, ERRORS
 import jitgrad as jg
 from jitgrad.autograd import Listener, Spec, gradcheck, gradgradcheck
 from jitgrad.errors import GradError, NoDataError
+from jitgrad.nn.functional import batch_norm
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the oracles divide by zero where the rows say so
 
@@ -416,3 +417,17 @@ def test_rows_are_what_they_seem() -> None:
     labels = [c.label() + str(operands(c, c.dtypes[0])) for c in CASES]
     assert len(set(labels)) == len(labels)
     assert all(d in (*FLOATS, "int64", "bool") for c in CASES for d in c.dtypes)
+
+
+def test_running_statistics_that_cannot_be_written() -> None:
+    x, one = jg.ones(4, 3), jg.ones(1)
+    both = jg.zeros(2, 3)
+    for mean, var in ((one.expand(3), jg.ones(3)), (jg.zeros(3), one.expand(3))):
+        with pytest.raises(GradError, match=r"batch_norm: running_(mean|var): several elements"):
+            batch_norm(x, mean, var, training=True)
+        batch_norm(x, mean, var)  # where they are only read
+    for var in (both[0], both[0].detach()):
+        with pytest.raises(ValueError, match="share their memory"):
+            batch_norm(x, both[0], var, training=True)
+    batch_norm(x, both[0], both[1], training=True)
+    assert one.tolist() == [1.0] and both[0].tolist() == pytest.approx([0.1] * 3)

@@ -377,3 +377,25 @@ def test_numbers_of_numpy_are_numbers() -> None:
     assert nn.Softmax(np.int64(0)).dim == 0 and [len(d) for d in random_split(range(4), [np.int64(2)] * 2)] == [2, 2]
     with pytest.warns(UserWarning, match="part 1 of"):
         assert [len(d) for d in random_split(range(1), [0.7, 0.3])] == [1, 0]
+
+
+@pytest.mark.parametrize(("make", "key"), [
+    (lambda p: optim.Adam([p], betas=(0.0, 0.5)), "exp_avg"), (lambda p: optim.RMSprop([p], alpha=0.0, centered=True), "grad_avg"),
+])  # fmt: skip
+def test_a_mean_that_forgets_takes_a_small_gradient_whole(make: Any, key: str) -> None:
+    p = nn.Parameter(jg.zeros(40))
+    optimizer = make(p)
+    for g in (1.0, 1e-9):
+        p.grad = jg.full((40,), g)
+        optimizer.step()
+    assert optimizer.state[p][key].tolist() == p.grad.tolist()
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 3), (2, 0, 3)])
+def test_parameters_without_elements(shape: tuple[int, ...]) -> None:
+    p, q = nn.Parameter(jg.zeros(shape)), nn.Parameter(jg.zeros(2))
+    optimizer = optim.Adam([p, q], lr=0.5)
+    p.grad, q.grad = jg.zeros(shape), jg.ones(2)
+    optimizer.step()
+    assert p.shape == shape and np.allclose(q.detach().numpy(), -0.5)
+    assert optim.SGD(nn.Linear(0, 3), lr=0.1).param_groups[0]["params"][0].shape == (3, 0)

@@ -23,10 +23,12 @@ OPTIMIZERS: list[tuple[str, dict[str, Any]]] = [
     ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True, "maximize": True}),
     ("Adam", {"lr": 0.1}),
     ("Adam", {"lr": 0.1, "betas": (0.8, 0.5), "eps": 1e-3, "weight_decay": 0.1, "amsgrad": True}),
+    ("Adam", {"lr": 0.1, "betas": (0.3, 0.5)}),
     ("AdamW", {"lr": 0.1, "betas": (0.8, 0.5), "maximize": True}),
     ("AdamW", {"lr": 0.1, "betas": (0.8, 0.5), "amsgrad": True}),
     ("RMSprop", {"lr": 0.1}),
     ("RMSprop", {"lr": 0.1, "alpha": 0.7, "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
+    ("RMSprop", {"lr": 0.1, "alpha": 0.3, "eps": 1e-3, "centered": True}),
     ("RMSprop", {"lr": 0.1, "alpha": 0.7, "momentum": 0.9}),
     ("RMSprop", {"lr": 0.1, "alpha": 0.7, "centered": True, "momentum": 0.9}),
 ]

@@ -65,7 +65,7 @@ def build_model(size: tuple[int, int] = (8, 8), classes: int = 10) -> Sequential
 class Training:
     """A training between two steps: model, optimizer, random numbers, how far it is.
 
-    Equal recipes give equal bits on any number of threads.
+    Equal recipes give equal bits on as many threads.
     """
 
     def __init__(self, split: Split, recipe: Recipe, curve: bool = False) -> None:

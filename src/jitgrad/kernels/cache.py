@@ -43,6 +43,7 @@ except ImportError:  # Windows: two processes may then compile the same kernel, 
 
 FORMAT = 2  # of the files written here, and of what library.py makes of kernels
 SLOW = 1.0  # seconds of compiling after which a line is written
+NOWHERE = Path(os.devnull, "jitgrad")  # can be neither read nor written
 LOCK_TIMEOUT = 300.0  # seconds to wait for another process before compiling the kernel as well
 
 HERE = __name__.rpartition(".")[0]  # jitgrad.kernels
@@ -66,12 +67,17 @@ def cache_info() -> CacheInfo:
 
 
 def cache_dir() -> Path:
-    """JITGRAD_CACHE_DIR, or `jitgrad` in the user's cache directory."""
+    """JITGRAD_CACHE_DIR, or `jitgrad` in the user's cache directory; NOWHERE if that is not known, as for a user without an entry."""
     if chosen := os.environ.get("JITGRAD_CACHE_DIR"):
         return Path(chosen)
     if os.name == "nt" and (local := os.environ.get("LOCALAPPDATA")):
         return Path(local) / "jitgrad" / "cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "jitgrad"
+    if chosen := os.environ.get("XDG_CACHE_HOME"):
+        return Path(chosen) / "jitgrad"
+    try:
+        return Path("~/.cache").expanduser() / "jitgrad"
+    except RuntimeError:
+        return NOWHERE
 
 
 def clear_cache() -> None:
@@ -88,8 +94,10 @@ def warn_unwritable(error: OSError) -> None:
     global _warned
     if not _warned:
         _warned = True
+        place = cache_dir()
+        why = "the home directory is not known" if place == NOWHERE else error.strerror or error
         warnings.warn(
-            f"The kernel cache {cache_dir()} cannot be written ({error.strerror or error}): every process compiles its "
+            f"The kernel cache {place} cannot be written ({why}): every process compiles its "
             "kernels anew. Set JITGRAD_CACHE_DIR to a directory that can be written.",
             RuntimeWarning,
             stacklevel=2,

@@ -192,7 +192,7 @@ def log1p(x):
     """y = ln(1 + x), exact for small x"""
     # Kahan's correction for what 1 + x rounds away
     u = like(x, 1) + x
-    return x if u == 1 or u == math.inf else log(u) * x / (u - like(x, 1))
+    return x if u == 1 or u == math.inf else log(u) * (x / (u - like(x, 1)))
 
 
 @pointwise("f -> f")
@@ -509,8 +509,8 @@ def elu(x, alpha):
 
 @pointwise("f f f -> f")
 def elu_grad(g, x, alpha):
-    """gx = g alpha e^x where x <= 0, else g"""
-    return g * (alpha * exp(x)) if x <= 0 else g
+    """gx = g where x > 0, else g alpha e^x"""
+    return g if x > 0 else g * (alpha * exp(x))
 
 
 @pointwise("f f f -> f")

@@ -234,7 +234,8 @@ def _find_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
     bits = ir.IntType(c.lanes)
     with cgutils.for_range(builder, steps) as loop:
         k = builder.mul(loop.index, c.i64(c.lanes))
-        mask = c.lane_mask(builder.sub(n, k), 0)
+        left = builder.sub(n, k)  # which a mask takes no larger than a vector: a row may be longer than 2**31
+        mask = c.lane_mask(builder.select(builder.icmp_signed("<", left, c.i64(c.lanes)), left, c.i64(c.lanes)), 0)
         v = c.part(data, at, k, mask)
         hit = builder.and_(mask, builder.or_(builder.fcmp_ordered("==", v, wanted), builder.fcmp_unordered("uno", v, v)))
         with builder.if_then(c.any(hit), likely=False):

@@ -62,9 +62,8 @@ def _check_range(name: str, target: Any, C: int, ignore_index: int) -> None:
     labels = k.to_host(target).reshape(-1)
     bad = labels[((labels < 0) | (labels >= C)) & (labels != ignore_index)]
     if bad.size:
-        raise OutOfRangeError(
-            f"{name}: target {bad[0]} is out of range: expected labels 0 to {C - 1} for {C} classes, or ignore_index={ignore_index}."
-        )
+        classes = f"labels 0 to {C - 1} for {C} classes, or" if C else "an input with classes, or only"
+        raise OutOfRangeError(f"{name}: target {bad[0]} is out of range: expected {classes} ignore_index={ignore_index}.")
 
 
 def _check_arguments(name: str, input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> None:
@@ -287,13 +286,13 @@ def _by_class(weight: Tensor, ndim: int, dim: int) -> Tensor:
 def _soft_cross_entropy(log_p: Tensor, q: Tensor, weight: Tensor | None, reduction: str, smoothing: float, dim: int) -> Tensor:
     C = log_p.shape[dim]
     if smoothing:
-        q = add(mul(q, 1.0 - smoothing), smoothing / C)
+        q = add(mul(q, 1.0 - smoothing), smoothing / max(C, 1))
     terms = mul(log_p, q)
     if weight is not None:
         terms = mul(terms, _by_class(weight, log_p.ndim, dim))
     losses = neg(sum(terms, dim))
     if reduction == "mean":
-        return div(sum(losses), prod(losses.shape))
+        return div(sum(losses), prod(losses.shape) if C else 0)  # nan over nothing
     return _reduced(losses, reduction)
 
 

@@ -106,12 +106,12 @@ def _fit(xs: Shape, features: int) -> str:
     return f"Give the layer in_features={xs[-1]}, or what comes before it {features} outputs."
 
 
-def layer_dtypes(name: str, x: Any, w: Any, b: Any = None) -> None:
-    """Raise where a layer would have to promote: input, weight and bias share one float dtype."""
+def layer_dtypes(name: str, x: Any, w: Any, b: Any = None, what: str = "weight") -> None:
+    """Raise where a layer would have to promote: input, weight (or what else w is) and bias share one float dtype."""
     dtype = x.dtype
     if w.dtype is not dtype and w.dtype != dtype:
         raise LayerDTypeError(
-            f"{name}: the input is {dtype} and the weight {w.dtype}, and layers do not promote. "
+            f"{name}: the input is {dtype} and the {what} {w.dtype}, and layers do not promote. "
             f"Try x.to(jg.{w.dtype}), or model.to(jg.{dtype})."
         )
     if b is not None and b.dtype is not dtype and b.dtype != dtype:

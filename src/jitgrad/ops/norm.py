@@ -5,8 +5,9 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from jitgrad.autograd import Primitive, Tensor, broadcast_to, scalar, sum_to, wrap
-from jitgrad.errors import ShapeError
+from jitgrad import kernels
+from jitgrad.autograd import Primitive, Tensor, broadcast_to, check_writable, scalar, sum_to, wrap
+from jitgrad.errors import ArgumentError, ShapeError
 from jitgrad.ops._operands import pointwise_float
 from jitgrad.ops.matmul import layer_dtypes
 from jitgrad.ops.pointwise import add, div, mul, neg, sqrt, sub
@@ -70,6 +71,15 @@ def _second_x(us: Any, g: Tensor, x: Tensor, w: Tensor | None, like: Shape, dims
     return _sum(first, second)
 
 
+def _as_float(name: str, what: str, value: Any) -> float:
+    """A number as a float; a tensor of one, too."""
+    if type(value) is float:
+        return value
+    if not isinstance(value, (int, float)) and not hasattr(value, "item"):
+        raise TypeError(f"{name}: {what} is expected to be a number, given {value!r}.")
+    return float(value)
+
+
 # ---- layer_norm
 _check_float = pointwise_float("layer_norm")
 
@@ -85,7 +95,7 @@ def _layer_norm_infer(x: Any, w: Any, b: Any, wanted: Shape, eps: float) -> tupl
         if t is not None:
             if t.shape != wanted:
                 raise ShapeError(f"layer_norm: expected a {name} {wanted}, given {t.shape}.")
-            layer_dtypes("layer_norm", x, t)
+            layer_dtypes("layer_norm", x, t, what=name)
     return _check_float(x)
 
 
@@ -123,7 +133,7 @@ def layer_norm(
     [[-1.0, 1.0]]
     """
     wanted = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    y: Tensor = LAYER_NORM.apply(input, weight, bias, wanted, eps)
+    y: Tensor = LAYER_NORM.apply(input, weight, bias, wanted, _as_float("layer_norm", "eps", eps))
     return y
 
 
@@ -168,6 +178,14 @@ UPDATE_RUNNING_: Primitive = Primitive(
 )  # fmt: skip
 
 
+def _check_running(mean: Tensor, var: Tensor) -> None:
+    """Raise for running statistics that cannot be written."""
+    check_writable(mean, "batch_norm: running_mean")
+    check_writable(var, "batch_norm: running_var")
+    if mean.numel() and kernels.of(mean.array).address(mean.array) == kernels.of(var.array).address(var.array):
+        raise ArgumentError("batch_norm: running_mean and running_var share their memory: expected one tensor for each. Clone one.")
+
+
 def batch_norm(
     input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
     bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
@@ -175,7 +193,8 @@ def batch_norm(
     """``(x - mean) / sqrt(var + eps) * weight + bias`` for each channel of (N, C, ...).
 
     While training, mean and (biased) var are those of the batch, and the running ones move towards them by momentum (the
-    running variance towards the unbiased one); else the running ones are used. Raises ShapeError, DTypeError.
+    running variance towards the unbiased one); else the running ones are used. Raises ShapeError, DTypeError, and GradError where
+    the running ones cannot be written.
     Gradient while training: as layer_norm's, over all dims but the channel's.
     Source: Ioffe and Szegedy, Batch Normalization, 2015, algorithm 1.
 
@@ -195,15 +214,19 @@ def batch_norm(
                     f"batch_norm: expected a {name} ({C},) for the input {shape}, given {t.shape}. "
                     f"Give the layer num_features={C}, or what comes before it {t.numel()} channels."
                 )
-            layer_dtypes("batch_norm", input.array, t.array)
+            layer_dtypes("batch_norm", input.array, t.array, what=name)
     if (running_mean is None) != (running_var is None):
         raise ShapeError("batch_norm: expected both running_mean and running_var, or neither.")
+    eps = _as_float("batch_norm", "eps", eps)
     if training:
         n = prod(shape) // C if C else 2
         if n <= 1:
             raise ShapeError(
                 f"batch_norm: expected more than 1 value per channel while training, given {shape}. Use a larger batch, or model.eval()."
             )
+        if running_mean is not None and running_var is not None:
+            momentum = _as_float("batch_norm", "momentum", momentum)
+            _check_running(running_mean, running_var)
         y, batch_mean, batch_var = BATCH_NORM.apply(input, weight, bias, eps)
         if running_mean is not None:
             m = scalar(momentum, input.array.dtype, input)

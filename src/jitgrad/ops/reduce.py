@@ -33,7 +33,8 @@ def _float_infer(name: str) -> Any:
 _var_infer = _float_infer("var")
 
 
-def _nonempty(name: str, x: Any, dims: tuple[int, ...]) -> None:
+def nonempty(name: str, x: Any, dims: tuple[int, ...]) -> None:
+    """Raise where a maximum or a minimum over dims is one of nothing."""
     dtypes.refuse_float16(name, x.dtype)
     for d in dims:
         if x.ndim and x.shape[d] == 0:
@@ -45,18 +46,22 @@ class EmptyReduction(ShapeError, IndexError):
 
 
 def _amax_infer(x: Any, dims: tuple[int, ...], keepdim: bool) -> tuple[Shape, Any]:
-    _nonempty("amax", x, dims)
+    nonempty("amax", x, dims)
     return reduced_shape(x.shape, dims, keepdim), x.dtype
 
 
 def _argmax_infer(x: Any, dim: int | None, keepdim: bool) -> tuple[Shape, Any]:
+    return _index_infer("argmax", x, dim, keepdim)
+
+
+def _index_infer(name: str, x: Any, dim: int | None, keepdim: bool) -> tuple[Shape, Any]:
     dims = tuple(range(x.ndim)) if dim is None else (dim,)
-    _nonempty("argmax", x, dims)
+    nonempty(name, x, dims)
     return reduced_shape(x.shape, dims if x.ndim else (), keepdim), dtypes.int64.numpy
 
 
 def _max_dim_infer(x: Any, dim: int, keepdim: bool) -> list[tuple[Shape, Any]]:
-    shape, index = _argmax_infer(x, dim, keepdim)
+    shape, index = _index_infer("max", x, dim, keepdim)
     return [(shape, x.dtype), (shape, index)]
 
 

@@ -19,7 +19,8 @@ def get_num_threads() -> int:
 def set_num_threads(num: int) -> None:
     """Set the number of threads that kernels may use, for all Python threads of the process.
 
-    At most as many as the process may use cores, or NUMBA_NUM_THREADS; results have the same bits on any number.
+    At most as many as the process may use cores, or NUMBA_NUM_THREADS. The same seed and thread count give the same bits; on another
+    count sums may be added up in another order.
 
     >>> import jitgrad as jg
     >>> before = jg.get_num_threads()

@@ -10,9 +10,16 @@ from jitgrad.errors import DTypeError
 from jitgrad.ops.elementary import abs
 from jitgrad.ops.join import cat
 from jitgrad.ops.pointwise import add, eq, le, lt, mul, ne, neg, sqrt, sub, where
-from jitgrad.ops.reduce import Dim, amax, argmax, max, sum, var
+from jitgrad.ops.reduce import Dim, amax, argmax, max, nonempty, sum, var
 from jitgrad.ops.views import narrow, reshape
-from jitgrad.shapes import normalize_dim, reduced_shape
+from jitgrad.shapes import normalize_dim, normalize_dims, reduced_shape
+
+
+def _turned(name: str, x: Tensor, dim: Dim) -> Tensor:
+    """What has its maxima over dims where x has its minima; raises under this name where there is none."""
+    if isinstance(x, Tensor) and not x.numel():
+        nonempty(name, x.array, normalize_dims(dim, x.ndim))
+    return _mirrored(x)
 
 
 def _mirrored(x: Tensor) -> Tensor:
@@ -32,7 +39,7 @@ def amin(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     >>> jg.amin(jg.tensor([[1.0, 5.0], [3.0, 2.0]]), 1).tolist()
     [1.0, 2.0]
     """
-    return _mirrored(amax(_mirrored(input), dim, keepdim))
+    return _mirrored(amax(_turned("amin", input, dim), dim, keepdim))
 
 
 class Min(NamedTuple):
@@ -54,7 +61,7 @@ def min(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """
     if dim is None:
         return amin(input, None, keepdim)
-    values, indices = max(_mirrored(input), dim, keepdim)
+    values, indices = max(_turned("min", input, dim), dim, keepdim)
     return Min(_mirrored(values), indices)
 
 
@@ -65,7 +72,7 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     >>> jg.argmin(jg.tensor([[1.0, 5.0], [3.0, 2.0]]), 1).tolist()
     [0, 1]
     """
-    return argmax(_mirrored(input.detach()), dim, keepdim)
+    return argmax(_turned("argmin", input.detach(), dim), dim, keepdim)
 
 
 def std(input: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool = False) -> Tensor:

@@ -120,7 +120,7 @@ and 1.bias (1,). Nothing was updated. Call optimizer.sync(model): it keeps the s
             raise GradError(
                 f"{name}: parameter {which} was computed from other tensors and cannot be optimized: expected a leaf. Try x.detach()."
             )
-        if any(s == 0 and n > 1 for s, n in zip(p.array.strides, p.array.shape, strict=True)):
+        if p.numel() and any(s == 0 and n > 1 for s, n in zip(p.array.strides, p.array.shape, strict=True)):
             raise GradError(
                 f"{name}: several elements of parameter {which}, an expanded view of shape {p.shape}, share one place in memory. "
                 "Try x.detach().clone()."

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from jitgrad.kernels.cpu.base_tools import pick
 from jitgrad.kernels.cpu.layout import or_nothing
 from jitgrad.kernels.cpu.places import array_at, table_of
 from jitgrad.kernels.jit import njit, parallel_form, pays, prange
@@ -21,7 +22,7 @@ SHARES = 32  # pieces of all the parameters that threads take
 Arrays = tuple[np.ndarray, ...]
 
 
-@njit
+@njit(inline=True)  # a kernel of its own, loaded from the cache, would round otherwise than in the process that compiled it
 def _sgd(param, grad, buf, hyper):
     full_vectors()
     real = param.dtype.type
@@ -39,7 +40,7 @@ def _sgd(param, grad, buf, hyper):
         param[i] -= lr * d
 
 
-@njit
+@njit(inline=True)
 def _adam(param, grad, exp_avg, exp_avg_sq, peak, hyper):
     """AMSGrad where peak is not empty."""
     full_vectors()
@@ -48,7 +49,8 @@ def _adam(param, grad, exp_avg, exp_avg_sq, peak, hyper):
     eps, weight_decay, decoupled = real(hyper[3]), real(hyper[4]), hyper[5] != 0.0
     sign = real(-1.0 if hyper[6] != 0.0 else 1.0)
     shrink = real(1.0 - lr * hyper[4])
-    towards, b2, new2 = real(1.0 - beta1), real(beta2), real(1.0 - beta2)
+    near, b2, new2 = beta1 > 0.5, real(beta2), real(1.0 - beta2)  # a small gradient must not vanish beside a large mean that is forgotten
+    part = real(1.0 - beta1 if near else -beta1)
     step_size = real(lr / (1.0 - beta1**step))
     root = real(np.sqrt(1.0 - beta2**step))
     for i in range(param.size):
@@ -58,7 +60,7 @@ def _adam(param, grad, exp_avg, exp_avg_sq, peak, hyper):
                 p *= shrink
             else:
                 d += weight_decay * p
-        m = exp_avg[i] + towards * (d - exp_avg[i])
+        m = pick(near, exp_avg[i], d) + part * (d - exp_avg[i])
         v = exp_avg_sq[i] * b2 + new2 * d * d
         exp_avg[i], exp_avg_sq[i] = m, v
         if peak.size:
@@ -72,6 +74,8 @@ def _rmsprop(param, grad, square_avg, grad_avg, buf, centered, hyper):
     real = param.dtype.type
     lr, alpha, new, eps = real(hyper[0]), real(hyper[1]), real(1.0 - hyper[1]), real(hyper[2])
     weight_decay, momentum, sign = real(hyper[3]), real(hyper[4]), real(-1.0 if hyper[5] != 0.0 else 1.0)
+    near = hyper[1] > 0.5  # as in _adam
+    part = real(1.0 - hyper[1] if near else -hyper[1])
     for i in prange(param.size):
         d = sign * grad[i]
         if weight_decay != 0:
@@ -79,7 +83,7 @@ def _rmsprop(param, grad, square_avg, grad_avg, buf, centered, hyper):
         v = alpha * square_avg[i] + new * d * d
         square_avg[i] = v
         if centered:
-            m = grad_avg[i] + new * (d - grad_avg[i])
+            m = pick(near, grad_avg[i], d) + part * (d - grad_avg[i])
             grad_avg[i] = m
             v -= m * m
             if v < 0:  # by rounding only

@@ -115,12 +115,19 @@ def max_pool2d(
     if not x.size:  # windows of padding only
         y[...], indices[...] = 0, -1
         return y, indices
+    stride = _strides(stride, (H, W), (OH, OW), padding)
     width = _pitch(max(padding[1] + W, (OW - 1) * stride[1] + (kernel_size[1] - 1) * dilation[1] + 1), stride[1])
     best = _buffer(y.size * kernel_size[0] * kernel_size[1], N * C, N * C * OH, width, x.dtype)
     where = np.empty(best.shape, np.int32 if H * W < 2**31 else np.int64)
     run = _max_pool2d_parallel if len(best) > 1 else _max_pool2d
     run(_planes(x), _planes(y), _planes(indices), best, where, kernel_size, stride, padding, dilation)
     return y, indices
+
+
+def _strides(stride: Pair, size: Pair, out: Pair, padding: Pair) -> Pair:
+    """The strides; where there is one window, whose stride may be anything, no more than the image with its left padding."""
+    a, b = (s if o > 1 else max(1, min(s, n + pad)) for s, n, o, pad in zip(stride, size, out, padding, strict=True))
+    return a, b
 
 
 def _pitch(width: int, stride: int) -> int:
@@ -334,7 +341,7 @@ def _at_stride(
     size: Pair, out: Pair, kernel: Pair, stride: Pair, padding: Pair, include_pad: bool, divisor: int, dtype: np.dtype
 ) -> Windows:  # fmt: skip
     """Windows of avg_pool2d, divided by `divisor` unless 0, by their size with padding, or by their pixels only."""
-    bounds, factors = [], []
+    bounds, factors, stride = [], [], _strides(stride, size, out, padding)
     for n, o, k, s, pad in zip(size, out, kernel, stride, padding, strict=True):
         start = np.arange(o) * s - pad
         stop = np.minimum(start + k, n + pad)  # ceil_mode: what lies behind the padding never counts

@@ -77,7 +77,10 @@ def _adam(hyper, grad, param, exp_avg, exp_avg_sq, peak):
                 p *= 1 - lr * weight_decay
             else:
                 g += weight_decay * p
-        m = exp_avg[i] + (1 - beta1) * (g - exp_avg[i])
+        if beta1 > 0.5:
+            m = exp_avg[i] + (1 - beta1) * (g - exp_avg[i])
+        else:  # a small gradient must not vanish beside a large mean that is forgotten
+            m = g - beta1 * (g - exp_avg[i])
         v = beta2 * exp_avg_sq[i] + (1 - beta2) * g * g
         exp_avg[i] = m
         exp_avg_sq[i] = v
@@ -128,7 +131,7 @@ def _rmsprop(hyper, grad, param, square_avg, grad_avg, buf):
         v = alpha * square_avg[i] + (1 - alpha) * g * g
         square_avg[i] = v
         if grad_avg.size > 0:
-            m = grad_avg[i] + (1 - alpha) * (g - grad_avg[i])
+            m = grad_avg[i] + (1 - alpha) * (g - grad_avg[i]) if alpha > 0.5 else g - alpha * (g - grad_avg[i])  # as in _adam
             grad_avg[i] = m
             v -= m * m
             if v < 0:  # by rounding only
