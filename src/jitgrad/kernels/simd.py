@@ -17,6 +17,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from jitgrad.kernels.jit import DISABLED, njit
+from jitgrad.kernels.library import FULL_VECTORS
 from jitgrad.kernels.simd_code import PLAIN, WIDE, Begin, Emitter, multiply, multiply_dots
 
 ROWS = 8 if WIDE else 4
@@ -32,9 +33,7 @@ def _full_vectors(typingctx):  # type: ignore[no-untyped-def]
     """
 
     def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
-        # llvmlite knows no attributes with a value; what is in the set is printed as it is.
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
-        set.add(builder.function.attributes, '"reciprocal-estimates"="vec-sqrtf:0"')
+        set.update(builder.function.attributes, FULL_VECTORS)
         return context.get_dummy_value()
 
     return types.void(), codegen
