@@ -116,10 +116,12 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["info"]) == 0
     said = dict(line.split(":", 1) for line in capsys.readouterr().out.splitlines())
     assert list(said) == [
-        "jitgrad", "python", "system", "packages", "optional", "cpu", "features", "threads", "gpu", "cache", "environment",
+        "jitgrad", "python", "system", "packages", "optional", "cpu", "features", "vectors", "threads", "gpu", "cache",
+        "environment",
     ]  # fmt: skip
     assert f"numpy {np.__version__}" in said["packages"] and "llvmlite 0." in said["packages"]
     assert said["threads"].strip().startswith(str(jit.get_num_threads())) and str(jit.cache_dir()) in said["cache"]
+    assert said["vectors"].strip() in ("64 bytes", "32 bytes", "plain loops, without fused multiply-adds") or jit.DISABLED
     assert all(len(words.strip()) > 2 for words in said.values())
 
 

@@ -138,6 +138,8 @@ def test_sum_to(shape):
 
 
 SHAPES = [(2, 4, 3), (1, 1, 1), (5, 40, 1), (1, 40, 5), (3, 7, 20), (40, 33, 20), (33, 100, 300), (7, 50, 9), (2, 0, 3), (0, 3, 2)]
+# Sums of several stretches of k, of b as it lies and of copies; a row for several tasks; several blocks of columns.
+SHAPES += [(40, 1300, 100), (100, 1300, 100), (1, 60, 2500), (70, 60, 600)]
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
@@ -239,6 +241,8 @@ CONVS = [
     ((2, 4, 300, 300), (3, 4, 3, 3), (1, 1), (1, 1), (1, 1), 1),  # bands of rows
     ((2, 20, 9, 9), (40, 1, 3, 3), (2, 2), (1, 1), (1, 1), 20),
     ((2, 3, 6, 6), (4, 3, 2, 2), (1, 1), (4, 4), (1, 1), 1),  # windows that see nothing but padding
+    ((3, 8, 16, 16), (12, 8, 7, 7), (1, 1), (3, 3), (1, 1), 1),  # sums of several stretches of taps
+    ((2, 3, 16, 16), (40, 3, 7, 7), (2, 2), (3, 3), (1, 1), 1),  # the same of each phase of the gradient of x
 ]
 
 
@@ -424,6 +428,25 @@ def test_softmax(dtype, layout):
             check(softmax.softmax_grad(g, y.astype(dtype), dim), y * (g - (g * y).sum(dim, keepdims=True)), dtype)
             log_y = np.log(y).astype(dtype)
             check(softmax.log_softmax_grad(g, log_y, dim), g - y * g.sum(dim, keepdims=True, dtype=np.float64), dtype)
+
+
+@pytest.mark.parametrize("rows", [1, 3])  # one thread, and several
+def test_softmax_of_long_rows(rows):
+    """Rows are added up in blocks of some thousand elements."""
+    x, g, target = make((rows, 9000), np.float32), make((rows, 9000), np.float32), rng.integers(0, 9000, rows)
+    e = np.exp(x.astype(np.float64) - x.max(1, keepdims=True))
+    y = e / e.sum(1, keepdims=True)
+    picked, log_y = np.eye(9000)[target], np.log(y).astype(np.float32)
+    losses, _, stats = loss.cross_entropy(x, target, None, -100, "none")
+    for got, want in (
+        (softmax.softmax(x, 1), y),
+        (softmax.log_softmax(x, 1), log_y),
+        (softmax.softmax_grad(g, y.astype(np.float32), 1), y * (g - (g * y).sum(1, keepdims=True))),
+        (softmax.log_softmax_grad(g, log_y, 1), g - y * g.sum(1, keepdims=True, dtype=np.float64)),
+        (losses, -np.log(y[picked > 0])),
+        (loss.cross_entropy_grad(np.array(1, np.float32), x, stats, target, -100), y - picked),
+    ):
+        np.testing.assert_allclose(got / abs(want).max(), want / abs(want).max(), atol=3e-6)
 
 
 @pytest.mark.parametrize("dim", [0, 1])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +18,9 @@ from jitgrad import nn
 @pytest.fixture(params=[1, 2])
 def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     before = jg.get_num_threads()
-    jg.set_num_threads(request.param)  # at most as many as the machine has
+    jg.set_num_threads(request.param)
+    if jg.get_num_threads() < request.param:
+        pytest.skip("the pool has one thread; see test_two_threads_on_one_core")
     yield request.param
     jg.set_num_threads(before)
 
@@ -47,3 +53,18 @@ def test_large_ops_twice(op: object, threads: int) -> None:
     x = jg.tensor(np.random.default_rng(0).standard_normal((700, 900), np.float32))
     assert callable(op)
     assert op(x).numpy().tobytes() == op(x).numpy().tobytes()
+
+
+def test_two_threads_on_one_core() -> None:
+    """Where the pool has one thread only, the cases of two run in a process whose pool has two."""
+    pytest.importorskip("numba.np.ufunc.omppool", reason="there is no OpenMP runtime", exc_type=ImportError)
+    before = jg.get_num_threads()
+    jg.set_num_threads(2)
+    two = jg.get_num_threads() == 2
+    jg.set_num_threads(before)
+    if two:
+        pytest.skip("the pool has two threads")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "twice and 2"]
+    env = os.environ | {"NUMBA_NUM_THREADS": "2", "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0 and "skipped" not in done.stdout, done.stdout + done.stderr

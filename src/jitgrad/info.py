@@ -37,6 +37,7 @@ def _subjects() -> Iterator[tuple[str, str]]:
     yield "cpu", f"{_cpu_name()} ({llvm.get_host_cpu_name()}), {_cores()} of {os.cpu_count()} cores for this process"
     has = llvm.get_host_cpu_features()
     yield "features", " ".join(name for name in FEATURES if has.get(name)) or "none of those asked for"
+    yield "vectors", _vectors()
     yield "threads", _threads()
     yield "gpu", _gpu()
     yield from (("cache", line) for line in cache_lines())
@@ -62,6 +63,15 @@ def _cpu_name() -> str:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _vectors() -> str:
+    """What kernels are compiled for, which NUMBA_CPU_NAME and its kin may make less than the CPU has."""
+    if jit.DISABLED:
+        return "none, kernels run as plain Python (NUMBA_DISABLE_JIT)"
+    from jitgrad.kernels import simd_code
+
+    return "plain loops, without fused multiply-adds" if simd_code.PLAIN else f"{simd_code.VECTOR_BYTES} bytes"
 
 
 def _threads() -> str:

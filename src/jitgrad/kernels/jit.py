@@ -1,4 +1,4 @@
-"""How kernels are compiled: the only place that calls Numba's decorators.
+"""How kernels are compiled: the only place that calls Numba's `jit` and `cfunc`; intrinsics and overloads are where they are needed.
 
 A kernel is compiled when it is first called with a signature, kept on disk (see cache.py), and may have a parallel form
 (see threads.py). With NUMBA_DISABLE_JIT=1 every decorator gives back the Python function.

@@ -5,6 +5,9 @@ A tile is ROWS rows of up to VECTORS vectors of a product, held in vector regist
 vectors of b are loaded, and every row multiplies them by its one number of a. The sizes follow the registers of the CPU that
 compiles: 32 of 16 floats with AVX-512, 16 of 8 floats before it. Three vectors keep 24 (12) sums in flight, for which the loads
 and the rest of the loop never are the bottleneck.
+
+A tile is what the literature calls a micro-kernel (Van Zee and van de Geijn, BLIS: a framework for rapidly instantiating BLAS
+functionality, 2015), ROWS is its MR and VECTORS, times the lanes of a vector, its NR. `pack` makes its micro-panels.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from numba.extending import intrinsic
 
 from jitgrad.kernels.jit import DISABLED, njit
 from jitgrad.kernels.library import FULL_VECTORS
-from jitgrad.kernels.simd_code import PLAIN, WIDE, Begin, Emitter, multiply, multiply_dots
+from jitgrad.kernels.simd_code import PLAIN, WIDE, Begin, Emitter, multiply, multiply_dots, places
 
 ROWS = 8 if WIDE else 4
 VECTORS = 3  # side by side in a tile, at most
@@ -70,8 +73,8 @@ def _tile_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
     c = Emitter(context, builder, sig.args[0].dtype)
     there = builder.icmp_signed("!=", c.array(sig.args[5], first).nitems, c.i64(0))
     begin = Begin(c.array(sig.args[5], first).data, first_at, first_pitch, there)
-    places = (c.array(sig.args[0], out).data, to, pitch, rows, width), (c.array(sig.args[8], a).data, at, a_row, a_step)
-    b_data = c.array(sig.args[12], b).data
+    out_data, a_data, b_data = c.array(sig.args[0], out).data, c.array(sig.args[8], a).data, c.array(sig.args[12], b).data
+    operands = (out_data, to, pitch, rows, width), (a_data, at, a_row, a_step), (b_data, start, b_pitch)
 
     def of_vectors(count: int) -> None:
         """One loop for each number of vectors: narrow tiles do no work beside their columns."""
@@ -87,7 +90,7 @@ def _tile_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
     def emit(count: int) -> None:
         full = c.i64(count * c.lanes)  # packed rows are of whole vectors
         whole = builder.or_(builder.icmp_signed("==", width, full), builder.icmp_signed("==", b_pitch, full))
-        multiply(c, (ROWS, count), *places, b_data, lambda k: builder.add(start, builder.mul(k, b_pitch)), K, begin, whole, fetch=True)
+        multiply(c, (ROWS, count), *operands, K, begin, whole)
 
     of_vectors(VECTORS)
     return context.get_dummy_value()
@@ -146,9 +149,9 @@ def _pack_transposed_code(context: Any, builder: ir.IRBuilder, sig: Any, args: A
     with cgutils.for_range(builder, builder.sdiv(columns, lanes)) as vector, cgutils.for_range(builder, squares) as square:
         left, k = builder.mul(vector.index, lanes), builder.mul(square.index, lanes)
         inside = c.lane_mask(builder.sub(K, k), 0)
-        places = [builder.mul(j, b_row) for j in c.clamped(builder.sub(width, left), c.lanes)]
         corner = builder.add(builder.add(at, k), builder.mul(left, b_row))
-        rows = [c.load(b_data, builder.add(corner, place), inside) for place in places]
+        lines = [builder.add(corner, builder.mul(j, b_row)) for j in c.clamped(builder.sub(width, left), c.lanes)]
+        rows = [c.load(b_data, line, inside) for line in lines]
         for i, column in enumerate(c.transposed(rows)):
             there = c.broadcast(builder.icmp_signed("<", builder.add(k, c.i64(i)), K), c.mask)
             target = builder.add(to, builder.add(builder.mul(builder.add(k, c.i64(i)), columns), left))
@@ -189,8 +192,7 @@ def _dots_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
     before = few.load(c.array(sig.args[5], first).data, first_at, builder.and_(inside, few.broadcast(there, few.mask)))
     for r in range(DOT_ROWS):
         vector, place = divmod(r * DOT_COLUMNS, c.lanes)
-        places = ir.Constant(ir.VectorType(ir.IntType(32), DOT_COLUMNS), list(range(place, place + DOT_COLUMNS)))
-        part = builder.shuffle_vector(sums[vector], sums[vector], places)
+        part = builder.shuffle_vector(sums[vector], sums[vector], places(list(range(place, place + DOT_COLUMNS))))
         few.store(builder.fadd(before, part), out_data, builder.add(to, builder.mul(row[r], pitch)), inside)
     return context.get_dummy_value()
 

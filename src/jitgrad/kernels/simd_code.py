@@ -10,22 +10,52 @@ from typing import Any, NamedTuple
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core import cgutils, config
+from numba.core.codegen import get_host_cpu_features
 
-from jitgrad.kernels.jit import DISABLED
+from jitgrad.kernels.jit import DISABLED, njit
+
+_MULTIPLY_ADD = """
+declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)
+define <16 x float> @f(<16 x float> %x) "prefer-vector-width"="512" {
+  %y = call <16 x float> @llvm.fma.v16f32(<16 x float> %x, <16 x float> %x, <16 x float> %x)
+  ret <16 x float> %y
+}
+"""
 
 
-def _has(feature: str) -> bool:
-    """Whether the CPU has it for which Numba compiles: this one, or that of NUMBA_CPU_NAME and NUMBA_CPU_FEATURES."""
-    if config.CPU_NAME is None:
-        return bool(llvm.get_host_cpu_features().get(feature, False))
-    return f"+{feature}" in (config.CPU_FEATURES or "").split(",")
+def _instructions() -> tuple[bool, bool]:
+    """Whether the CPU for which Numba compiles has vectors of 64 bytes, and fused multiply-adds."""
+    if config.CPU_NAME is None and config.CPU_FEATURES is None and config.ENABLE_AVX:
+        has = llvm.get_host_cpu_features()
+        return bool(has.get("avx512f")), bool(has.get("fma"))
+    # With NUMBA_CPU_NAME, NUMBA_CPU_FEATURES or NUMBA_ENABLE_AVX=0 one feature may come with another, or with the name: LLVM shows
+    # what it makes of a multiply-add. Name and features are put together as Numba does.
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_default_triple().create_target_machine(
+        cpu=config.CPU_NAME or llvm.get_host_cpu_name(),
+        features=get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES,
+    )
+    code = machine.emit_assembly(llvm.parse_assembly(_MULTIPLY_ADD))
+    return "zmm" in code, "vfmadd" in code
 
 
-WIDE = not DISABLED and _has("avx512f")
+WIDE, _FUSED = (False, False) if DISABLED else _instructions()
 VECTOR_BYTES = 64 if WIDE else 32
 
 _X86 = platform.machine().lower() in ("x86_64", "amd64")
-PLAIN = DISABLED or (_X86 and not _has("fma"))  # plain loops take the place of the micro-kernels
+PLAIN = DISABLED or (_X86 and not _FUSED)  # plain loops take the place of the micro-kernels
+
+
+@njit(inline=True)
+def lanes(x):  # type: ignore[no-untyped-def]
+    """Numbers of an array in a vector."""
+    return VECTOR_BYTES // x.itemsize
+
+
+def places(order: list[int]) -> ir.Constant:
+    """Which lanes a shuffle takes."""
+    return ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order)
 
 
 class Begin(NamedTuple):
@@ -38,32 +68,28 @@ class Begin(NamedTuple):
 
 
 def multiply(
-    c: Emitter, size: tuple[int, int], target: Any, factors: Any, b_data: Any, row_of_b: Callable[[Any], Any], K: Any, begin: Begin,
-    whole: Any = None, fetch: bool = False,
+    c: Emitter, size: tuple[int, int], target: Any, factors: Any, vectors_of_b: Any, K: Any, begin: Begin, whole: Any
 ) -> None:  # fmt: skip
     """The code of a tile of so many rows and vectors.
 
-    target is data, place, pitch, rows, width; factors are data, place, row and step of a; row_of_b(k) is the place of b's row k;
-    whole: i1, whether whole vectors of b may be read, whatever the width (masked loads take turns with the multiply-adds);
-    fetch: bring the target to the cache while the sums run, for targets that are far larger than the cache.
+    target is data, place, pitch, rows, width; factors are data, place, row and step of a; vectors_of_b are data, place, pitch;
+    whole: i1, whether whole vectors of b may be read, whatever the width (masked loads take turns with the multiply-adds).
     """
     builder = c.builder
     most, vectors = size
     out_data, to, pitch, rows, width = target
-    a_data, at, a_row, a_step = factors  # rows of a packed one beside the other where a_row is None
+    a_data, at, a_row, a_step = factors
+    b_data, start, b_pitch = vectors_of_b
     masks = [c.lane_mask(width, v * c.lanes) for v in range(vectors)]
     row = c.clamped(rows, most)
     totals = [c.alloca(c.zero) for _ in range(most * vectors)]
-    if a_row is None:
-        from_row = [builder.add(at, c.i64(r)) for r in range(most)]
-    else:
-        from_row = [builder.add(at, builder.mul(i, a_row)) for i in row]
-    for r, v in product(range(most if fetch else 0), range(vectors)):
+    from_row = [builder.add(at, builder.mul(i, a_row)) for i in row]
+    for r, v in product(range(most), range(vectors)):  # out may be far larger than the cache: it comes while the sums run
         c.prefetch(out_data, builder.add(to, builder.add(builder.mul(row[r], pitch), c.i64(v * c.lanes))), True)
 
     def sum_up(masks: list[Any]) -> None:
         with cgutils.for_range(builder, K) as loop:
-            place = row_of_b(loop.index)
+            place = builder.add(start, builder.mul(loop.index, b_pitch))
             bs = [c.load(b_data, builder.add(place, c.i64(v * c.lanes)), masks[v]) for v in range(vectors)]
             step = builder.mul(loop.index, a_step)
             for r in range(most):
@@ -71,14 +97,11 @@ def multiply(
                 for v in range(vectors):
                     c.multiply_add(factor, bs[v], totals[r * vectors + v])
 
-    if whole is None:
-        sum_up(masks)
-    else:
-        with builder.if_else(whole) as (plain, masked):
-            with plain:
-                sum_up([c.everywhere] * vectors)
-            with masked:
-                sum_up([c.everywhere] * (vectors - 1) + masks[-1:])
+    with builder.if_else(whole) as (plain, masked):
+        with plain:
+            sum_up([c.everywhere] * vectors)
+        with masked:
+            sum_up([c.everywhere] * (vectors - 1) + masks[-1:])
     with builder.if_then(begin.there):  # added last: sums of stretches of k err less than one sum
         for r in range(most):
             for v in range(vectors):
@@ -106,12 +129,7 @@ def multiply_dots(c: Emitter, size: tuple[int, int], rows: Any, left: Any, right
             for v, y in enumerate(ys):
                 c.multiply_add(x, y, totals[r * size[1] + v])
 
-    whole = builder.sdiv(K, c.i64(c.lanes))
-    with cgutils.for_range(builder, whole) as loop:
-        step(builder.mul(loop.index, c.i64(c.lanes)), c.everywhere)
-    done = builder.mul(whole, c.i64(c.lanes))
-    with builder.if_then(builder.icmp_signed("<", done, K)):
-        step(done, c.lane_mask(builder.sub(K, done), 0))
+    c.each_vector(K, step)
     return [builder.load(total) for total in totals]
 
 
@@ -173,7 +191,17 @@ class Emitter:
         first, size = (self.broadcast(self.builder.trunc(number, ir.IntType(32)), words) for number in (first, size))
         return self.builder.icmp_unsigned("<", self.builder.add(lanes, first), size)  # below zero is a large unsigned number
 
-    def _call(self, name: str, returns: Any, *arguments: Any) -> Any:
+    def each_vector(self, n: Any, body: Callable[[Any, Any], None]) -> None:
+        """body(k, mask) for each whole vector of n places, then for the lanes that are left."""
+        builder, lanes = self.builder, self.i64(self.lanes)
+        whole = builder.sdiv(n, lanes)
+        with cgutils.for_range(builder, whole) as loop:
+            body(builder.mul(loop.index, lanes), self.everywhere)
+        done = builder.mul(whole, lanes)
+        with builder.if_then(builder.icmp_signed("<", done, n)):
+            body(done, self.lane_mask(builder.sub(n, done), 0))
+
+    def call(self, name: str, returns: Any, *arguments: Any) -> Any:
         kind = ir.FunctionType(returns, [x.type for x in arguments])
         return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), arguments)
 
@@ -182,35 +210,37 @@ class Emitter:
 
     def load(self, data: Any, index: Any, mask: Any) -> Any:
         """Vector data[index:], zero where the mask is off, where memory is not touched."""
-        return self._call(f"llvm.masked.load.{self.suffix}.p0", self.vector, self.vector_at(data, index), self.align, mask, self.zero)
+        return self.call(f"llvm.masked.load.{self.suffix}.p0", self.vector, self.vector_at(data, index), self.align, mask, self.zero)
 
     def store(self, value: Any, data: Any, index: Any, mask: Any) -> None:
-        self._call(f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), value, self.vector_at(data, index), self.align, mask)
+        self.call(f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), value, self.vector_at(data, index), self.align, mask)
 
     def prefetch(self, data: Any, index: Any, to_write: bool) -> None:
         """Asks for the cache line of data[index]."""
         place = self.builder.bitcast(self.builder.gep(data, [index]), ir.IntType(8).as_pointer())
         write, soon, is_data = (ir.Constant(ir.IntType(32), value) for value in (int(to_write), 3, 1))
-        self._call("llvm.prefetch.p0", ir.VoidType(), place, write, soon, is_data)
+        self.call("llvm.prefetch.p0", ir.VoidType(), place, write, soon, is_data)
 
     def multiply_add(self, x: Any, y: Any, total: Any) -> None:
         """total += x y, rounded once."""
-        self.builder.store(self._call(f"llvm.fma.{self.suffix}", self.vector, x, y, self.builder.load(total)), total)
+        self.builder.store(self.call(f"llvm.fma.{self.suffix}", self.vector, x, y, self.builder.load(total)), total)
 
     def transposed(self, rows: list[Any]) -> list[Any]:
         """The columns of a square of as many rows as lanes."""
-        half = self.lanes // 2
-        # Weaving the first half of the rows with the second, log2(lanes) times, turns every element's row into its lane.
-        first, second = ([start + i // 2 + (i % 2) * self.lanes for i in range(self.lanes)] for start in (0, half))
-        low, high = (ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), places) for places in (first, second))
-        for _ in range(half.bit_length()):
-            pairs = zip(rows[:half], rows[half:], strict=True)
-            rows = [self.builder.shuffle_vector(x, y, places) for x, y in pairs for places in (low, high)]
+        rows, n, distance = list(rows), self.lanes, 1
+        while distance < n:  # blocks of so many rows and columns change places with those across the diagonal
+            low = [lane + n - distance if lane & distance else lane for lane in range(n)]
+            high = [lane + n if lane & distance else lane + distance for lane in range(n)]
+            for i in range(n):
+                if not i & distance:
+                    pair = rows[i], rows[i + distance]
+                    rows[i], rows[i + distance] = (self.builder.shuffle_vector(*pair, places(order)) for order in (low, high))
+            distance *= 2
         return rows
 
     def horizontal_sums(self, values: list[Any]) -> list[Any]:
         """The sums over the lanes of each vector, in the lanes of new ones; as many vectors as lanes, or a multiple."""
-        even, odd = (ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), list(range(start, 2 * self.lanes, 2))) for start in (0, 1))
+        even, odd = (places(list(range(start, 2 * self.lanes, 2))) for start in (0, 1))
         result = []
         for at in range(0, len(values), self.lanes):
             some = values[at : at + self.lanes]

@@ -15,18 +15,12 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from jitgrad.kernels.jit import njit
-from jitgrad.kernels.simd_code import PLAIN, VECTOR_BYTES, WIDE, Emitter
+from jitgrad.kernels.simd_code import PLAIN, WIDE, Emitter, places
 
 TAP_ROWS, TAP_VECTORS = 8 if WIDE else 4, 3  # filters and vectors of a tile
 ROW_VECTORS = 8  # of a tile of one filter
 ROW_DOTS = 9  # taps of one filter whose gradients are summed at a time
 SPOT = 3  # numbers that tell of a vector
-
-
-@njit(inline=True)
-def lanes(x):
-    """Numbers in a vector."""
-    return VECTOR_BYTES // x.itemsize
 
 
 def _plain_tile(out, base, pitch, rows, more, bias, row, a, at, a_step, b, start, spots, s, vectors, table, k, K):  # type: ignore[no-untyped-def]
@@ -225,24 +219,11 @@ def _transpose_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) ->
     out, x = c.array(sig.args[0], args[0]).data, c.array(sig.args[3], args[3]).data
     wide = c.lane_mask(columns, 0)
     lines = [c.load(x, builder.add(at, builder.mul(i, x_pitch)), wide) for i in c.clamped(rows, c.lanes)]
-    distance = 1
-    while distance < c.lanes:  # blocks of so many rows and columns change places with those across the diagonal
-        low = [lane + c.lanes - distance if lane & distance else lane for lane in range(c.lanes)]
-        high = [lane + c.lanes if lane & distance else lane + distance for lane in range(c.lanes)]
-        for i in range(c.lanes):
-            if not i & distance:
-                pair = lines[i], lines[i + distance]
-                lines[i], lines[i + distance] = (builder.shuffle_vector(*pair, _places(order)) for order in (low, high))
-        distance *= 2
     tall = c.lane_mask(rows, 0)
-    for j, line in enumerate(lines):
+    for j, line in enumerate(c.transposed(lines)):
         with builder.if_then(builder.icmp_signed("<", c.i64(j), columns)):
             c.store(line, out, builder.add(to, builder.mul(c.i64(j), pitch)), tall)
     return context.get_dummy_value()
-
-
-def _places(order: list[int]) -> ir.Constant:
-    return ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order)
 
 
 def _plain_copy_row(out, to, x, at, n, more):  # type: ignore[no-untyped-def]
@@ -292,7 +273,7 @@ def _deal_seconds_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any)
         j = builder.mul(loop.index, c.i64(c.lanes))
         value = c.load(x, builder.add(at, j), c.lane_mask(builder.sub(n, j), 0))
         for i in (0, c.lanes):
-            spread = builder.shuffle_vector(value, value, _places([(i + lane) // 2 for lane in range(c.lanes)]))
+            spread = builder.shuffle_vector(value, value, places([(i + lane) // 2 for lane in range(c.lanes)]))
             first = builder.mul(j, c.i64(2))
             mask = builder.and_(c.lane_mask(builder.mul(builder.sub(n, j), c.i64(2)), i), evens)
             place = builder.add(to, builder.add(first, c.i64(i)))
@@ -324,7 +305,7 @@ def _fill_rows_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) ->
     c = Emitter(context, builder, sig.args[0].dtype)
     out, x = c.array(sig.args[0], args[0]).data, c.array(sig.args[4], args[4]).data
     steps = builder.sdiv(builder.add(pitch, c.i64(c.lanes - 1)), c.i64(c.lanes))
-    halves = [_places(list(range(odd, 2 * c.lanes, 2))) for odd in (0, 1)]
+    halves = [places(list(range(odd, 2 * c.lanes, 2))) for odd in (0, 1)]
     with cgutils.for_range(builder, steps) as piece:
         q = builder.mul(piece.index, c.i64(c.lanes))
         first, wanted = builder.add(to, q), c.lane_mask(builder.sub(pitch, q), 0)

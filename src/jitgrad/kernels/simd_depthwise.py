@@ -14,7 +14,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from jitgrad.kernels.jit import njit
-from jitgrad.kernels.simd_code import PLAIN, Emitter
+from jitgrad.kernels.simd_code import PLAIN, Emitter, places
 
 PLANE_ROWS = 4  # worked out at a time
 PLANE_DOTS = 3  # taps whose gradients are summed at a time
@@ -66,10 +66,6 @@ def _seconds(
     """plane_rows with q = (left + j + m right) / 2 where that is a whole number; the stride is 2."""
     sig = _types(out, to, pitch, rows, n, begin, more, x, at, H, W, top, left, up, stride, down, right, w, tap, count, across, below)
     return sig, _seconds_code
-
-
-def _places(order: list[int]) -> ir.Constant:
-    return ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order)
 
 
 class _Plane:
@@ -132,7 +128,7 @@ def _rows_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
 
                 def load(row: Any, there: Any) -> list[Any]:
                     xs = [c.load(plane.x, builder.add(row, q), builder.and_(mask, there)) for q, mask in zip(columns, masks, strict=True)]
-                    return xs if step == 1 else [builder.shuffle_vector(*xs, _places(list(range(0, 2 * c.lanes, 2))))]
+                    return xs if step == 1 else [builder.shuffle_vector(*xs, places(list(range(0, 2 * c.lanes, 2))))]
 
                 plane.taps(tap.index, load, totals)
 
@@ -151,7 +147,7 @@ def _seconds_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> A
     c = plane.c
     # A vector of x spread over two, in the even lanes or the odd ones; lane `lanes` is a zero.
     even, odd = (
-        [_places([(half + i) // 2 if i % 2 == rest else c.lanes for i in range(c.lanes)]) for half in (0, c.lanes)] for rest in (0, 1)
+        [places([(half + i) // 2 if i % 2 == rest else c.lanes for i in range(c.lanes)]) for half in (0, c.lanes)] for rest in (0, 1)
     )
 
     def body(j: Any, totals: list[list[Any]]) -> None:
@@ -221,7 +217,7 @@ def _dots_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
                     start = builder.add(from_x, builder.mul(row.index, down))
                     for some, masks, total in zip(columns, inside, totals, strict=True):
                         xs = [c.load(x, builder.add(start, q), m) for q, m in zip(some, masks, strict=True)]
-                        value = xs[0] if step == 1 else builder.shuffle_vector(*xs, _places(list(range(0, 2 * c.lanes, 2))))
+                        value = xs[0] if step == 1 else builder.shuffle_vector(*xs, places(list(range(0, 2 * c.lanes, 2))))
                         c.multiply_add(y, value, total)
 
     with builder.if_else(builder.icmp_signed("==", stride, c.i64(1))) as (ones, twos):

@@ -5,7 +5,6 @@ LLVM makes vector code of such loops too, but for rows of several vectors only, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -62,9 +61,9 @@ def _max_down_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> 
         c.store(builder.load(b), best_data, place, mask)
         target = builder.bitcast(builder.gep(where_data, [place]), words.as_pointer())
         align = ir.Constant(ir.IntType(32), word.width // 8)
-        c._call(f"llvm.masked.store.v{c.lanes}i{word.width}.p0", ir.VoidType(), builder.load(i), target, align, mask)
+        c.call(f"llvm.masked.store.v{c.lanes}i{word.width}.p0", ir.VoidType(), builder.load(i), target, align, mask)
 
-    _blocks(c, W, block)
+    c.each_vector(W, block)
     return context.get_dummy_value()
 
 
@@ -95,7 +94,7 @@ def _sum_down_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> 
             builder.store(builder.fadd(builder.load(total), v), total)
         c.store(builder.load(total), out, builder.add(to, j), mask)
 
-    _blocks(c, W, block)
+    c.each_vector(W, block)
     return context.get_dummy_value()
 
 
@@ -125,19 +124,8 @@ def _put_down_code(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> 
             place = builder.add(builder.add(to, j), builder.mul(loop.index, step))
             c.store(builder.fadd(v, c.load(target, place, old)), target, place, mask)
 
-    _blocks(c, W, block)
+    c.each_vector(W, block)
     return context.get_dummy_value()
-
-
-def _blocks(c: Emitter, W: Any, block: Callable[[Any, Any], None]) -> None:
-    """Code for W columns: whole vectors, then the lanes that are left."""
-    builder = c.builder
-    whole = builder.sdiv(W, c.i64(c.lanes))
-    with cgutils.for_range(builder, whole) as loop:
-        block(builder.mul(loop.index, c.i64(c.lanes)), ir.Constant(c.mask, [1] * c.lanes))
-    done = builder.mul(whole, c.i64(c.lanes))
-    with builder.if_then(builder.icmp_signed("<", done, W)):
-        block(done, c.lane_mask(builder.sub(W, done), 0))
 
 
 if PLAIN:

@@ -26,7 +26,7 @@ class Exponentials(Row):
         return ir.Constant(self.vector, [float(value)] * self.lanes)
 
     def fma(self, x: Any, y: Any, z: Any) -> Any:
-        return self._call(f"llvm.fma.{self.suffix}", self.vector, x, y, z)
+        return self.call(f"llvm.fma.{self.suffix}", self.vector, x, y, z)
 
     def exp(self, x: Any) -> Any:
         """e^x for vectors x <= 0 or NaN; 0 where it would be subnormal."""
@@ -190,7 +190,6 @@ def _accumulated(
     wide = Row(context, builder, kinds[total[0]].dtype, c.lanes)
     data = [(c.array(kinds[i], array).data, at) for i, array, at in inputs]
     totals = c.array(kinds[total[0]], total[1]).data
-    everything = ir.Constant(c.mask, [1] * c.lanes)
 
     def one(k: Any, mask: Any) -> None:
         value = function(c, *(c.part(d, at, k, mask) for d, at in data))
@@ -202,7 +201,7 @@ def _accumulated(
 
     def several(k: Any) -> None:
         for v in range(GROUP):
-            one(builder.add(k, c.i64(v * c.lanes)), everything)
+            one(builder.add(k, c.i64(v * c.lanes)), c.everywhere)
 
     c.each(n, several, one)
     return context.get_dummy_value()

@@ -28,8 +28,8 @@ from jitgrad.kernels.cpu.conv_tiles import FEW, ONE, ZERO, flip, pack, pack_flip
 from jitgrad.kernels.cpu.conv_weights import sum_weights, sum_weights_thin, thin
 from jitgrad.kernels.cpu.layout import contiguous
 from jitgrad.kernels.jit import get_num_threads, njit, parallel_form, pays
-from jitgrad.kernels.simd_code import VECTOR_BYTES
-from jitgrad.kernels.simd_conv import ROW_VECTORS, SPOT, TAP_ROWS, TAP_VECTORS, lanes
+from jitgrad.kernels.simd_code import VECTOR_BYTES, lanes
+from jitgrad.kernels.simd_conv import ROW_VECTORS, SPOT, TAP_ROWS, TAP_VECTORS
 from jitgrad.shapes import conv_size
 
 MIN_WORK = 1 << 17  # products from which threads pay

@@ -10,8 +10,7 @@ import numpy as np
 from jitgrad.kernels.cpu.conv_plan import Geometry
 from jitgrad.kernels.cpu.conv_tiles import FEW
 from jitgrad.kernels.jit import njit, parallel_form, prange
-from jitgrad.kernels.simd_code import VECTOR_BYTES
-from jitgrad.kernels.simd_conv import lanes
+from jitgrad.kernels.simd_code import VECTOR_BYTES, lanes
 from jitgrad.kernels.simd_depthwise import PLANE_DOTS, PLANE_ROWS, plane_dots, plane_rows, plane_seconds
 
 STRETCH = 512  # rows whose products are summed before float64 takes over

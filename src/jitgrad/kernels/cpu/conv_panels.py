@@ -10,7 +10,8 @@ import numpy as np
 
 from jitgrad.kernels.cpu.conv_tiles import CHUNK, ZERO, deal, place_vectors
 from jitgrad.kernels.jit import njit, prange
-from jitgrad.kernels.simd_conv import SPOT, TAP_ROWS, TAP_VECTORS, gather, lanes, taps
+from jitgrad.kernels.simd_code import lanes
+from jitgrad.kernels.simd_conv import SPOT, TAP_ROWS, TAP_VECTORS, gather, taps
 
 
 @njit

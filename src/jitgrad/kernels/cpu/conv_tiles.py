@@ -9,18 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from jitgrad.kernels.jit import njit, prange
-from jitgrad.kernels.simd_conv import (
-    ROW_VECTORS,
-    SPOT,
-    TAP_ROWS,
-    TAP_VECTORS,
-    copy_row,
-    deal_seconds,
-    lanes,
-    row_taps,
-    taps,
-    transpose,
-)
+from jitgrad.kernels.simd_code import lanes
+from jitgrad.kernels.simd_conv import ROW_VECTORS, SPOT, TAP_ROWS, TAP_VECTORS, copy_row, deal_seconds, row_taps, taps, transpose
 
 # As literals they would have types of their own, and what is called with them a form for each.
 ZERO, ONE = np.int64(0), np.int64(1)

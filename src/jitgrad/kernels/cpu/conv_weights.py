@@ -12,8 +12,8 @@ from jitgrad.kernels.cpu.conv_plan import SPARE, Geometry, layout_of, packed_siz
 from jitgrad.kernels.cpu.conv_planes import fill, offsets
 from jitgrad.kernels.cpu.conv_tiles import FEW, ZERO, place_vectors
 from jitgrad.kernels.jit import get_num_threads, njit, parallel_form, prange
-from jitgrad.kernels.simd_code import VECTOR_BYTES
-from jitgrad.kernels.simd_conv import ROW_DOTS, ROW_VECTORS, SPOT, TAP_ROWS, TAP_VECTORS, lanes, row_dots, taps, transpose
+from jitgrad.kernels.simd_code import VECTOR_BYTES, lanes
+from jitgrad.kernels.simd_conv import ROW_DOTS, ROW_VECTORS, SPOT, TAP_ROWS, TAP_VECTORS, row_dots, taps, transpose
 
 WAVE = 1 << 20  # bytes of images laid out anew at a time
 STRETCH = 192  # pixels at a time

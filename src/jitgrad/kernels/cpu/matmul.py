@@ -25,17 +25,17 @@ from jitgrad.kernels.cpu.matmul_blocks import (
 )
 from jitgrad.kernels.jit import direct, get_num_threads, njit, pays, workspace
 from jitgrad.kernels.simd import DOT_COLUMNS, DOT_ROWS, ROWS, VECTORS, dots, tile
-from jitgrad.kernels.simd_code import VECTOR_BYTES
+from jitgrad.kernels.simd_code import VECTOR_BYTES, lanes as lanes_of
 from jitgrad.shapes import broadcast_shapes
 
-MIN_WORK = 1 << 18  # products from which threads pay; below, tiles read b as it lies
-SMALL_DOTS = 1 << 16  # products up to which dot products with the rows of w beat copying w
-FEW = 24  # rows or columns up to which dot products do best where they can
+MIN_WORK = 1 << 18  # multiply-adds (M N K) from which threads pay; up to so many, tiles read b as it lies
+SMALL_DOTS = 1 << 16  # multiply-adds up to which dot products with the rows of w beat copying w
+FEW = 24  # with fewer rows, or columns, than these dot products do best where they can
 FEW_TILES = 64  # rows up to which a b that fits in the L2 cache is not worth a copy
 CACHED, TINY = 1 << 20, 1 << 17  # bytes of a matrix that fit in the L2 cache beside others; and of one in a batch that needs no copy
 
-# form = (batches, matrices in a, in b, in out, a is transposed, b is transposed); one matrix serves a whole batch, and one
-# matrix in out is the sum over the batch.
+# form = (batches, a_count, b_count, out_count, a_transposed, b_transposed). The counts are of matrices: one in a or b serves the
+# whole batch, and one in out is the sum over the batch. A plain tuple: Numba takes longer to launch with a named one.
 Form = tuple[int, int, int, int, bool, bool]
 
 
@@ -63,7 +63,7 @@ def _tiles(a, a_row, a_step, b, out, K):
     """out = a @ b, all flat but out; b is (K, N)."""
     M, N = out.shape
     flat = out.reshape(out.size)
-    lanes = VECTOR_BYTES // flat.itemsize
+    lanes = lanes_of(flat)
     vectors = (N + lanes - 1) // lanes
     panels = (vectors + VECTORS - 1) // VECTORS
     for panel in range(panels):
@@ -120,20 +120,40 @@ def multiply(a: np.ndarray, b: np.ndarray, bias: np.ndarray, out: np.ndarray, fo
         _ints(a, b, out, form)
         return out
     a, b, rows, form = _simplest(a, b, out, bias, form)
-    batches, _, b_count, out_count, a_transposed, b_transposed = form
-    M, N = rows.shape[0] // batches, rows.shape[1]
-    threads = pays(b.size * (rows.shape[0] // b_count), MIN_WORK)
-    if out_count < batches:
-        _by_blocks(a, b, bias, rows, form, pays(b.size // b_count * rows.shape[0], MIN_WORK))
-    elif b_transposed and not a_transposed and min(M, N) < FEW:
-        (few_columns_parallel if threads else few_columns)(a, b, bias, rows, form)
-    elif M == 1 and not b_transposed:
-        (one_row_parallel if threads else one_row)(a, b, bias, rows, form)
-    elif not b_transposed and b.nbytes <= b_count * (CACHED if M <= FEW_TILES else TINY if b_count > 1 else 0):
-        (in_place_parallel if threads else in_place)(a, b, bias, rows, form)
-    else:
+    threads = pays(b.size // form[2] * rows.shape[0], MIN_WORK)
+    kernels = _kernels(b, rows, form)
+    if kernels is None:
         _by_blocks(a, b, bias, rows, form, threads)
+    else:
+        kernels[threads](a, b, bias, rows, form)
     return out
+
+
+_FEW_COLUMNS = few_columns, few_columns_parallel
+_ONE_ROW = one_row, one_row_parallel
+_IN_PLACE = in_place, in_place_parallel
+
+
+def _kernels(b: np.ndarray, out: np.ndarray, form: Form) -> tuple[Any, Any] | None:
+    """The serial and the parallel kernel for operands as `_simplest` leaves them; None stands for blocks. The first that fits is taken:
+
+    out is the sum over the batch                                    blocks (no other kernel adds up)
+    a (M, K) and b (N, K) both run along k, M or N below FEW         few_columns: dot products, nothing is copied
+    M = 1, b (K, N)                                                  one_row: b is read once
+    b (K, N) in the L2 cache and no more than FEW_TILES rows         in_place: too few tiles for a copy to pay
+    a batch of b (K, N) of at most TINY bytes                        in_place: the same for each of them
+    all else                                                         blocks
+    """
+    batches, _, b_count, out_count, a_transposed, b_transposed = form
+    M, N = out.shape[0] // batches, out.shape[1]
+    if out_count < batches:
+        return None
+    if b_transposed:
+        return _FEW_COLUMNS if not a_transposed and min(M, N) < FEW else None
+    if M == 1:
+        return _ONE_ROW
+    small = CACHED if M <= FEW_TILES else TINY if b_count > 1 else 0
+    return _IN_PLACE if b.nbytes <= b_count * small else None
 
 
 def _by_blocks(a: np.ndarray, b: np.ndarray, bias: np.ndarray, out: np.ndarray, form: Form, threads: bool) -> None:

@@ -10,6 +10,13 @@
       +-------+   |   | tiles    |     |     Sums over the next stretch of k are added to what out holds.
       +-----------+   +----------+-----+
 
+This is the algorithm of Goto and van de Geijn (Anatomy of high-performance matrix multiplication, 2008) in the words of BLIS (2015):
+
+    here      tile           panel          strip of ROWS rows     DEPTH  BLOCK vectors  ROWS  VECTORS
+    there     micro-kernel   micro-panel    micro-panel of a       KC     NC             MR    NR
+
+There is no MC: a is not packed but where it is transposed, a strip at a time.
+
 A b that fits in the L2 cache as it is needs no copy. Cuts are even: 4 vectors become panels of 2 and 2, not of 3 and 1. The bias is a
 number for each column; or nothing; or out itself, to which the product is then added.
 """
@@ -20,17 +27,12 @@ import numpy as np
 
 from jitgrad.kernels.jit import njit, parallel_form, prange
 from jitgrad.kernels.simd import DOT_COLUMNS, DOT_ROWS, ROWS, VECTORS, dots, full_vectors, pack, pack_transposed, tile
-from jitgrad.kernels.simd_code import VECTOR_BYTES
+from jitgrad.kernels.simd_code import lanes as lanes_of
 
 DEPTH = 640  # of k at a time, at most; longer sums would round more, shorter ones load and store out more often
 BLOCK = 32  # vectors side by side in a block
 CHUNK = 32  # rows of b copied at a time, of all panels
 COLUMNS = 2048  # of a row that one task works out
-
-
-@njit(inline=True)
-def _lanes(x):
-    return VECTOR_BYTES // x.itemsize
 
 
 @njit(inline=True)
@@ -47,7 +49,7 @@ def in_place(a, b, bias, out, form):
     K = a.shape[0] // a_count if a_transposed else a.shape[1]
     a_flat, b_flat, out_flat = a.reshape(a.size), b.reshape(b.size), out.reshape(out.size)
     a_row, a_step = (1, M) if a_transposed else (K, 1)
-    lanes = _lanes(out_flat)
+    lanes = lanes_of(out_flat)
     vectors = _cuts(N, lanes)
     panels, strips, stretches = _cuts(vectors, VECTORS), _cuts(M, lanes), _cuts(K, DEPTH)
     pieces = 1 if batches * strips >= 8 else panels  # few rows: threads share the columns
@@ -70,7 +72,7 @@ def in_place(a, b, bias, out, form):
 @njit
 def _pack_chunk(b, work, at, b_row, b_step, k, depth, width):
     """Copies CHUNK rows from row k on of a block, depth x width numbers of b from b[at] on, into the block's panels."""
-    lanes = _lanes(b)
+    lanes = lanes_of(b)
     vectors = _cuts(width, lanes)
     panels = _cuts(vectors, VECTORS)
     rows = min(CHUNK, depth - k)
@@ -86,7 +88,7 @@ def _pack_chunk(b, work, at, b_row, b_step, k, depth, width):
 @njit
 def _multiply_block(a, at, a_row, a_step, M, work, first, first_at, first_pitch, out, to, N, depth, width, tasks):
     """out[to + i N + j] = first[first_at + i first_pitch + j] + a @ block, for i < M and j < width."""
-    lanes = _lanes(out)
+    lanes = lanes_of(out)
     vectors = _cuts(width, lanes)
     panels, strips = _cuts(vectors, VECTORS), _cuts(M, lanes)
     by_rows = strips >= tasks  # few rows: threads share the columns
@@ -121,7 +123,7 @@ def blocked(a, b, bias, out, work, tasks, form):
     a_flat, b_flat, out_flat = a.reshape(a.size), b.reshape(b.size), out.reshape(out.size)
     a_row, a_step = (1, M) if a_transposed else (K, 1)
     b_row, b_step = (1, K) if b_transposed else (N, 1)
-    lanes = _lanes(out_flat)
+    lanes = lanes_of(out_flat)
     vectors = _cuts(N, lanes)
     blocks, stretches = _cuts(vectors, BLOCK), _cuts(K, DEPTH)
     for step in range(batches * blocks * stretches):
