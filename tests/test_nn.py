@@ -328,6 +328,17 @@ def test_batch_norm_statistics() -> None:
     assert bn.running_var.tolist() == [1.0] * 3 and bn.num_batches_tracked.item() == 0
 
 
+def test_batch_norm_outside_training_cancels_nothing() -> None:
+    rng = np.random.default_rng(0)
+    x, g = (rng.standard_normal((16, 4, 12, 12)).astype(np.float32) for _ in range(2))
+    x += 300
+    norm = nn.BatchNorm2d(4).eval()
+    norm.running_mean.copy_(jg.tensor(x.mean((0, 2, 3))))
+    (norm(jg.tensor(x)) * jg.tensor(g)).sum().backward()
+    want = ((x.astype(np.float64) - norm.running_mean.numpy()[:, None, None]) * g).sum((0, 2, 3))
+    np.testing.assert_allclose(norm.weight.grad.numpy(), want, rtol=1e-5)
+
+
 def test_constructors_refuse() -> None:
     for make in (
         lambda: nn.Conv2d(3, 4, 3, groups=2), lambda: nn.Conv2d(1, 1, 3, padding="some"),

@@ -10,7 +10,7 @@ from jitgrad.autograd import Primitive, Tensor, broadcast_to, check_writable, sc
 from jitgrad.errors import ArgumentError, ShapeError
 from jitgrad.ops._operands import pointwise_float
 from jitgrad.ops.matmul import layer_dtypes
-from jitgrad.ops.pointwise import add, div, mul, neg, sqrt, sub
+from jitgrad.ops.pointwise import add, div, mul, sqrt, sub
 from jitgrad.ops.reduce import mean
 from jitgrad.ops.views import reshape
 from jitgrad.shapes import Shape
@@ -234,10 +234,8 @@ def batch_norm(
         return y
     if running_mean is None or running_var is None:
         raise ShapeError("batch_norm: expected running statistics outside training. Give them, or training=True.")
-    # As x scale + shift, with numbers for each channel: two passes over x.
+    # The mean goes first: x scale - mean scale would cancel, above all in the gradient of the weight.
     column = _column(shape)
     rstd = div(1.0, sqrt(add(running_var, eps)))
-    scale = rstd if weight is None else mul(weight, rstd)
-    shift = mul(running_mean, scale)
-    shift = neg(shift) if bias is None else sub(bias, shift)
-    return add(mul(input, reshape(scale, column)), reshape(shift, column))
+    y = mul(sub(input, reshape(running_mean, column)), reshape(rstd if weight is None else mul(weight, rstd), column))
+    return y if bias is None else add(y, reshape(bias, column))
