@@ -182,8 +182,8 @@ def test_layouts(case: OpCase, dtype: str, layout: Any) -> None:
 
     def laid_out(x: Operand) -> jg.Tensor:
         first = case.inplace and x is next(leaves(args))
-        # What is written to cannot be broadcast; masks and indices would be other ones.
-        keep = layout is broadcast and (first or x.array.dtype.kind != "f")
+        # What is written to cannot be broadcast, nor can running statistics; masks and indices would be other ones.
+        keep = layout is broadcast and (first or not x.grad or x.array.dtype.kind != "f")
         t = jg.from_numpy((sliced if keep else layout)(x.array))
         return t.requires_grad_() if x.grad else t
 

@@ -20,6 +20,7 @@ from typing import Any
 from numba import from_dtype, prange
 from numba.core import config
 from numba.core.ccallback import CFunc
+from numba.core.cpu import ParallelOptions
 from numba.core.dispatcher import _FunctionCompiler
 from numba.core.registry import CPUDispatcher
 from numba.core.sigutils import normalize_signature
@@ -79,7 +80,7 @@ DISABLED = bool(config.DISABLE_JIT)  # kernels are plain Python
 SIMULATED = bool(config.ENABLE_CUDASIM)  # there is no card, CUDA kernels run in Numba's simulator
 
 # What `prange` says runs on threads, nothing else: whole-array statements stay what they are.
-PRANGE = dict.fromkeys(("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False) | {"prange": True}
+PRANGE = ParallelOptions(dict.fromkeys(("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False))
 
 Function = Callable[..., Any]
 
