@@ -218,7 +218,8 @@ class Local:  # of __main__, as in a notebook
         time.sleep(0.0 if i < 2 else 1000)
         return os.getpid()
 
-started = lambda i: print("init", i, get_worker_info().id, get_worker_info().num_workers, flush=True)
+# In one write: both workers write to the pipe.
+started = lambda i: os.write(1, f"init {i} {get_worker_info().id} {get_worker_info().num_workers}\\n".encode())
 for pids in DataLoader(Local(), 1, num_workers=2, worker_init_fn=started, collate_fn=lambda pids: pids):
     print("pid", *pids, flush=True)
 """

@@ -193,6 +193,14 @@ def test_one_exponent_for_all(number: float, dtype: str) -> None:
     compare(pointwise.pow_grad_a(g[: a.size], a, b), expected("pow_grad_a", [g[: a.size], a, b]))
 
 
+def test_roots_are_those_of_ieee_in_vectors_and_alone() -> None:
+    """LLVM takes vectors or single numbers by how many there are and where they lie, which must not be seen in the bits."""
+    a = np.float32(10) ** np.random.default_rng(0).uniform(-37, 38, 20_000).astype(np.float32)
+    for size in (1, 5, 20_000):
+        got = np.concatenate([pointwise.sqrt(part.copy()) for part in a.reshape(-1, size)[:4000]])
+        np.testing.assert_array_equal(got, np.sqrt(a[: len(got)]))
+
+
 def test_powers_and_roots_over_the_whole_range() -> None:
     rng = np.random.default_rng(0)
     a = np.exp(rng.uniform(-103, 88, 10_000)).astype(np.float32)  # subnormal ones too

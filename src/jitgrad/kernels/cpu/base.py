@@ -262,6 +262,8 @@ def _sqrt32(x):
     small = x < np.float32(2.0**-80)  # where the remainder would be subnormal
     near = pick(small, x * np.float32(2.0**64), x)
     r = rsqrt_estimate(near)
+    half = np.float32(0.5) * r
+    r = (np.float32(1.0) - near * r * r) * half + r  # estimates of vectors and of single numbers differ; after this step both round alike
     y = near * r
     y = (near - y * y) * (np.float32(0.5) * r) + y
     y = pick(small, y * np.float32(2.0**-32), y)
