@@ -13,6 +13,7 @@ from jitgrad.kernels.cuda.layout import DeviceArray, flat, new
 from jitgrad.kernels.cuda.pointwise import div
 from jitgrad.kernels.cuda.reduce import sum
 from jitgrad.kernels.cuda.softmax import log_softmax
+from jitgrad.kernels.cuda.views import cast
 from jitgrad.kernels.jit import cuda_jit, launch
 
 
@@ -22,14 +23,12 @@ def nll(
     """losses[n, ...] = -weight[t] * x[n, t, ...] with t = target[n, ...], 0 where t == ignore_index; reduced; and the weights' sum."""
     C, K = x.shape[1], prod(tuple(x.shape)[2:])
     w = full((C,), 1, x.dtype) if weight is None else weight
-    losses, counted = new(tuple(target.shape), x.dtype), new(tuple(target.shape), x.dtype)
+    losses, counted = (new(tuple(target.shape), np.dtype(np.float64)) for _ in range(2))
     launch(_nll, losses.size, flat(x), flat(target), flat(w), K, ignore_index, flat(losses), flat(counted))
     dims = tuple(range(len(target.shape)))
     total = sum(counted, dims, False)
-    if reduction == "none":
-        return losses, total
-    loss = sum(losses, dims, False)
-    return (div(loss, total) if reduction == "mean" else loss), total
+    loss = losses if reduction == "none" else sum(losses, dims, False)
+    return cast(div(loss, total) if reduction == "mean" else loss, x.dtype), cast(total, x.dtype)
 
 
 @cuda_jit
