@@ -187,9 +187,9 @@ def _by_phases(g: np.ndarray, w: np.ndarray, zeros: np.ndarray, gx: np.ndarray, 
     (N, C, _, _), (F, KH, KW), (OH, OW), (SH, SW), _, (DH, DW), groups = geometry
     A, B = SH if KH > 1 else 1, SW if KW > 1 else 1
     HP, WP = OH + (KH - 1) * DH // SH, OW + (KW - 1) * DW // SW
-    images = max(1, min(N, WAVE // (F * HP * WP * g.itemsize)))
     places, few = F // groups * KH * KW, VECTOR_BYTES // g.dtype.itemsize
     parallel = pays(g.size * (w.size // F), MIN_WORK)
+    images = max(1, min(N, WAVE * (get_num_threads() if parallel else 1) // (F * HP * WP * g.itemsize)))
     shares, lead = 8 * get_num_threads() if parallel else 1, (KH - 1) * DH // SH * WP + (KW - 1) * DW // SW
     page = max(TAP_ROWS * TAP_VECTORS, FEW * ROW_VECTORS) * few
     planes, packed, work = split(g.dtype, lead + F * images * HP * WP + SPARE, packed_size(groups, C // groups, places), shares * page)

@@ -49,6 +49,8 @@ def products_of_panels(planes, table, packed, bias, out, work, spots, lines, num
     count = place_vectors(spots, few, columns, True, domain, source, (out_image, out_row, direct))
     tiles = (count * few + columns - 1) // columns
     chunks, blocks = (tiles + CHUNK - 1) // CHUNK, (filters + TAP_ROWS - 1) // TAP_ROWS
+    if chunks > shares:  # as many for each share
+        chunks = (chunks + shares - 1) // shares * shares
     # Where that leaves shares without work, several tasks gather the same panels, each for some of the filters.
     pieces = max(1, min(blocks, shares // max(1, chunks * groups)))
     tasks, room, block_size = chunks * groups * pieces, work.size // shares, TAP_ROWS * columns
@@ -59,7 +61,7 @@ def products_of_panels(planes, table, packed, bias, out, work, spots, lines, num
         for task in range(np.int64(share) * tasks // shares, (np.int64(share) + 1) * tasks // shares):
             rest, piece = divmod(task, pieces)
             chunk, group = divmod(rest, groups)
-            top, bottom = chunk * CHUNK, min((chunk + 1) * CHUNK, tiles)
+            top, bottom = chunk * tiles // chunks, (chunk + 1) * tiles // chunks
             dims, fro, goal = (here, R, Q), (image, row), (out_image, out_row, step)
             mine = range(piece * blocks // pieces, (piece + 1) * blocks // pieces)
             for k in range(first, max(last, first + 1), depth):

@@ -13,7 +13,7 @@ from jitgrad.kernels.simd_code import VECTOR_BYTES
 from jitgrad.kernels.simd_conv import ROW_VECTORS, SPOT, TAP_ROWS, TAP_VECTORS
 from jitgrad.shapes import conv_size
 
-WAVE = 1 << 19  # bytes of planes at a time
+WAVE = 1 << 19  # bytes of planes at a time, for each thread
 PANEL_WAVE = 1 << 23  # where panels are gathered from them
 SPARE = 64  # numbers behind the planes that a vector may reach into
 SERVED = 2 * TAP_ROWS  # filters up to which gathering a panel costs more than it saves
@@ -92,7 +92,7 @@ def plan_of(geometry: Geometry, dtype: np.dtype, threads: int) -> tuple:
     (_, C, _, _), (F, KH, KW), (_, OW), _, _, _, groups = geometry
     few, places = VECTOR_BYTES // dtype.itemsize, C // groups * KH * KW
     dense = _gathered(geometry, few)
-    layout, size = layout_of(geometry, dtype.itemsize, PANEL_WAVE if dense else WAVE)
+    layout, size = layout_of(geometry, dtype.itemsize, PANEL_WAVE if dense else WAVE * threads)
     stretches = max(1, -(-places // (PANEL_DEPTH if dense else DEPTH)))
     depth, tile = max(1, -(-places // stretches)), TAP_VECTORS * few
     if dense:

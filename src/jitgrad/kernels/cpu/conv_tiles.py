@@ -173,7 +173,7 @@ def products(planes, table, packed, bias, out, work, spots, numbers, domain, sou
             for k in range(first, max(last, first + 1), depth):
                 size, place = min(depth, last - k), (shift + group * pitch, k)
                 a = (packed, ((group * blocks + block) * every + k) * TAP_ROWS)
-                for tile in range(chunk * CHUNK, min((chunk + 1) * CHUNK, tiles)):
+                for tile in range(chunk * tiles // chunks, (chunk + 1) * tiles // chunks):
                     s = tile * (columns // few) * SPOT
                     if direct:
                         _tile(out, to, channel, rows, (thin, loose, k > first), bias, f, a, planes, spots, s, table, place, size)
