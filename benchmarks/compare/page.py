@@ -203,7 +203,7 @@ def readme_table(saved: dict[str, Any]) -> Iterator[str]:
         line = f"| {what} |"
         for n in counts:
             means = {(row, mode): mean for row, mode, _, mean, *_ in summary(every(saved, n))}
-            line += " " + "; ".join(f"{means[key]:.2g}" for key in keys if key in means) + " |"
+            line += " " + "; ".join(f"{means[key]:.2g}" if key in means else "not measured" for key in keys) + " |"
         yield line
     products = [c["seconds"] for c in every(saved, counts[0]) if c["row"] == "matmul"]
     yield f"| matrix products, against NumPy's OpenBLAS | {geometric_mean(s[2] / s[0] for s in products):.2g} |" + " |" * (len(counts) - 1)
