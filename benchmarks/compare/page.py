@@ -151,7 +151,7 @@ def picture(saved: dict[str, Any]) -> None:
     axes.axvline(1.0, color="black", linewidth=0.8)
     axes.grid(axis="x", alpha=0.25)
     axes.set_xlabel("PyTorch's time / jitgrad's: right of 1, jitgrad is faster")
-    axes.legend(loc="lower right")
+    axes.legend(loc="upper right")
     figure.savefig(PICTURE, dpi=110)
     plt.close(figure)
 
