@@ -253,8 +253,8 @@ def log(x):
     return _log(x)
 
 
-# AVX-512 takes as long for 16 square roots as for 24 products. The remainder x - y^2, which is exact, gives the missing half of the
-# digits: errors are at most 0.54 units in the last place, and roots of squares are exact.
+# AVX-512 takes as long for 16 square roots as for 24 products. The remainder x - y^2, which is exact, rounds the last bit: roots are those
+# of IEEE, in vectors and alone.
 
 
 @njit(inline=True)
