@@ -28,10 +28,10 @@ from jitgrad.kernels.simd import DOT_COLUMNS, DOT_ROWS, ROWS, VECTORS, dots, til
 from jitgrad.kernels.simd_code import VECTOR_BYTES, lanes as lanes_of
 from jitgrad.shapes import broadcast_shapes
 
-MIN_WORK = 1 << 18  # multiply-adds (M N K) from which threads pay; up to so many, tiles read b as it lies
-SMALL_DOTS = 1 << 16  # multiply-adds up to which dot products with the rows of w beat copying w
+MIN_WORK = 1 << 19  # multiply-adds (M N K) from which threads pay; up to so many, tiles read b as it lies
+SMALL_DOTS = 1 << 18  # multiply-adds up to which dot products with the rows of w beat copying w
 FEW = 24  # with fewer rows, or columns, than these dot products do best where they can
-FEW_TILES = 64  # rows up to which a b that fits in the L2 cache is not worth a copy
+FEW_TILES = 64  # rows, for each thread, up to which a b that fits in the L2 cache is not worth a copy
 CACHED, TINY = 1 << 20, 1 << 17  # bytes of a matrix that fit in the L2 cache beside others; and of one in a batch that needs no copy
 
 # form = (batches, a_count, b_count, out_count, a_transposed, b_transposed). The counts are of matrices: one in a or b serves the
@@ -121,7 +121,7 @@ def multiply(a: np.ndarray, b: np.ndarray, bias: np.ndarray, out: np.ndarray, fo
         return out
     a, b, rows, form = _simplest(a, b, out, bias, form)
     threads = pays(b.size // form[2] * rows.shape[0], MIN_WORK)
-    kernels = _kernels(b, rows, form)
+    kernels = _kernels(b, rows, form, get_num_threads() if threads else 1)
     if kernels is None:
         _by_blocks(a, b, bias, rows, form, threads)
     else:
@@ -134,14 +134,15 @@ _ONE_ROW = one_row, one_row_parallel
 _IN_PLACE = in_place, in_place_parallel
 
 
-def _kernels(b: np.ndarray, out: np.ndarray, form: Form) -> tuple[Any, Any] | None:
+def _kernels(b: np.ndarray, out: np.ndarray, form: Form, threads: int) -> tuple[Any, Any] | None:
     """The serial and the parallel kernel for operands as `_simplest` leaves them; None stands for blocks. The first that fits is taken:
 
     out is the sum over the batch                                    blocks (no other kernel adds up)
     a (M, K) and b (N, K) both run along k, M or N below FEW         few_columns: dot products, nothing is copied
     M = 1, b (K, N)                                                  one_row: b is read once
     b (K, N) in the L2 cache and no more than FEW_TILES rows         in_place: too few tiles for a copy to pay
-    a batch of b (K, N) of at most TINY bytes                        in_place: the same for each of them
+    b (K, N) of at most TINY bytes, in a batch of them               in_place: the same for each of them
+                                    or FEW_TILES rows a thread       in_place: each would need its copy
     all else                                                         blocks
     """
     batches, _, b_count, out_count, a_transposed, b_transposed = form
@@ -152,13 +153,13 @@ def _kernels(b: np.ndarray, out: np.ndarray, form: Form) -> tuple[Any, Any] | No
         return _FEW_COLUMNS if not a_transposed and min(M, N) < FEW else None
     if M == 1:
         return _ONE_ROW
-    small = CACHED if M <= FEW_TILES else TINY if b_count > 1 else 0
+    small = CACHED if M <= FEW_TILES else TINY if b_count > 1 or M <= FEW_TILES * threads else 0
     return _IN_PLACE if b.nbytes <= b_count * small else None
 
 
 def _by_blocks(a: np.ndarray, b: np.ndarray, bias: np.ndarray, out: np.ndarray, form: Form, threads: bool) -> None:
     tasks = get_num_threads() if threads else 1
-    work = workspace(VECTOR_BYTES // a.dtype.itemsize * DEPTH * (BLOCK + tasks), a.dtype)
+    work = workspace(VECTOR_BYTES // a.dtype.itemsize * DEPTH * (BLOCK + 1) * tasks, a.dtype)
     (blocked_parallel if threads else blocked)(a, b, bias, out, work, tasks, form)
 
 

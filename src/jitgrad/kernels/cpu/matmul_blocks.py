@@ -69,76 +69,108 @@ def in_place(a, b, bias, out, form):
                     tile(out_flat, to, N, *size, first, first_at, pitch, a_flat, at, a_row, a_step, b_flat, start, N, end - k)
 
 
-@njit
-def _pack_chunk(b, work, at, b_row, b_step, k, depth, width):
-    """Copies CHUNK rows from row k on of a block, depth x width numbers of b from b[at] on, into the block's panels."""
-    lanes = lanes_of(b)
-    vectors = _cuts(width, lanes)
-    panels = _cuts(vectors, VECTORS)
-    rows = min(CHUNK, depth - k)
-    for panel in range(panels):
-        left, right = panel * vectors // panels * lanes, (panel + 1) * vectors // panels * lanes
-        to, start, columns = left * depth + k * (right - left), at + k * b_row + left * b_step, min(right, width) - left
-        if b_step == 1:
-            pack(work, to, right - left, b, start, b_row, columns, rows)
-        else:
-            pack_transposed(work, to, right - left, b, start, b_step, columns, rows)
-
-
-@njit
-def _multiply_block(a, at, a_row, a_step, M, work, first, first_at, first_pitch, out, to, N, depth, width, tasks):
-    """out[to + i N + j] = first[first_at + i first_pitch + j] + a @ block, for i < M and j < width."""
-    lanes = lanes_of(out)
-    vectors = _cuts(width, lanes)
-    panels, strips = _cuts(vectors, VECTORS), _cuts(M, lanes)
-    by_rows = strips >= tasks  # few rows: threads share the columns
-    room = BLOCK * lanes * DEPTH
-    for index in prange(tasks):
-        task = np.int64(index)
-        top, bottom = (task * strips // tasks, (task + 1) * strips // tasks) if by_rows else (0, strips)
-        some, end = (0, panels) if by_rows else (task * panels // tasks, (task + 1) * panels // tasks)
-        copy = room + task * lanes * DEPTH
-        for strip in range(top * lanes, bottom * lanes, lanes):
-            rows = min(lanes, M - strip)
-            source, place, row, step = a, at + strip * a_row, a_row, a_step
-            if a_row == 1:  # transposed: the numbers of a strip lie far apart
-                pack(work, copy, lanes, a, place, a_step, rows, depth)
-                source, place, step = work, copy, lanes
-            for panel in range(some, end):
-                left, right = panel * vectors // panels * lanes, (panel + 1) * vectors // panels * lanes
-                columns = min(right, width) - left
-                for i in range(0, rows, ROWS):
-                    line = strip + i
-                    size, place_i = (min(ROWS, rows - i), columns), place + i * row
-                    begin = first, first_at + line * first_pitch + left, first_pitch
-                    tile(out, to + line * N + left, N, *size, *begin, source, place_i, row, step, work, left * depth, right - left, depth)
+@njit(inline=True)
+def _shares(n, most):
+    """Into how many equal shares to cut n threads, at most so many: the largest divisor."""
+    shares = max(min(n, most), 1)
+    while n % shares:
+        shares -= 1
+    return shares
 
 
 @njit
 def blocked(a, b, bias, out, work, tasks, form):
-    """out = bias + a @ b; `work` has room for a block of b, and for a strip of a for each task."""
+    """out = bias + a @ b; `work` has room for a block of b and a strip of a for each task.
+
+    Tasks wait for none of each other. They share the batch if it is long, or else columns of out and the block of b that goes with
+    them, or else rows, for which each copies b; the wider the task, the fewer numbers are copied twice.
+    """
     batches, a_count, b_count, out_count, a_transposed, b_transposed = form
+    M, N = out.shape[0] // out_count, out.shape[1]
+    lanes = lanes_of(work)
+    vectors, strips = _cuts(N, lanes), _cuts(M, lanes)
+    by_batch = tasks if out_count > 1 and batches >= 4 * tasks else 1
+    by_columns = _shares(tasks // by_batch, vectors // VECTORS)
+    by_rows = tasks // by_batch // by_columns
+    room = lanes * DEPTH * (BLOCK + 1)
+    for task in prange(tasks):
+        index = np.int64(task)  # Numba counts parallel loops in uint64
+        own = work[index * room : (index + 1) * room]
+        rest, column = divmod(index, by_columns)
+        part, row = divmod(rest, by_rows)
+        left, right = column * vectors // by_columns * lanes, min((column + 1) * vectors // by_columns * lanes, N)
+        top, bottom = row * strips // by_rows * lanes, min((row + 1) * strips // by_rows * lanes, M)
+        begin, end = part * batches // by_batch, (part + 1) * batches // by_batch
+        part_form = batches, a_count, b_count, out_count, a_transposed, b_transposed  # Numba passes no tuples to threads
+        _blocked_part(a, b, bias, out, own, part_form, begin, end, top, bottom, left, right)
+
+
+@njit
+def _blocked_part(a, b, bias, out, work, form, begin, end, top, bottom, left, right):
+    """Rows top to bottom, columns left to right of the products begin to end of the batch."""
+    _, a_count, b_count, out_count, a_transposed, b_transposed = form
     M, N = out.shape[0] // out_count, out.shape[1]
     K = a.shape[0] // a_count if a_transposed else a.shape[1]
     a_flat, b_flat, out_flat = a.reshape(a.size), b.reshape(b.size), out.reshape(out.size)
     a_row, a_step = (1, M) if a_transposed else (K, 1)
     b_row, b_step = (1, K) if b_transposed else (N, 1)
     lanes = lanes_of(out_flat)
-    vectors = _cuts(N, lanes)
+    vectors = _cuts(right - left, lanes)
     blocks, stretches = _cuts(vectors, BLOCK), _cuts(K, DEPTH)
-    for step in range(batches * blocks * stretches):
+    for step in range((end - begin) * blocks * stretches):
         rest, s = divmod(step, stretches)
-        batch, block = divmod(rest, blocks)
-        k, end = s * K // stretches, (s + 1) * K // stretches
-        left, right = block * vectors // blocks * lanes, min((block + 1) * vectors // blocks * lanes, N)
-        to = (batch if out_count > 1 else 0) * M * N + left
+        number, block = divmod(rest, blocks)
+        batch = begin + number
+        k, stop = s * K // stretches, (s + 1) * K // stretches
+        column = left + block * vectors // blocks * lanes
+        width = min(left + (block + 1) * vectors // blocks * lanes, right) - column
+        to = ((batch if out_count > 1 else 0) * M + top) * N + column
         begins = s == 0 and (batch == 0 or out_count > 1) and bias.size <= N
-        first, first_at, pitch = (bias, left, 0) if begins else (out_flat, to, N)
-        from_b = (batch if b_count > 1 else 0) * K * N + k * b_row + left * b_step
-        from_a = (batch if a_count > 1 else 0) * M * K + k * a_step
-        for chunk in prange(_cuts(end - k, CHUNK)):
-            _pack_chunk(b_flat, work, from_b, b_row, b_step, np.int64(chunk) * CHUNK, end - k, right - left)
-        _multiply_block(a_flat, from_a, a_row, a_step, M, work, first, first_at, pitch, out_flat, to, N, end - k, right - left, tasks)
+        first, first_at, pitch = (bias, column, 0) if begins else (out_flat, to, N)
+        from_b = (batch if b_count > 1 else 0) * K * N + k * b_row + column * b_step
+        from_a = (batch if a_count > 1 else 0) * M * K + top * a_row + k * a_step
+        _pack_block(b_flat, from_b, b_row, b_step, work, stop - k, width)
+        _multiply_block(a_flat, from_a, a_row, a_step, bottom - top, work, first, first_at, pitch, out_flat, to, N, stop - k, width)
+
+
+@njit
+def _pack_block(b, at, b_row, b_step, work, depth, width):
+    """Copies depth x width numbers of b from b[at] on into panels, of all columns but a few rows at a time: b is read in its order."""
+    lanes = lanes_of(b)
+    vectors = _cuts(width, lanes)
+    panels = _cuts(vectors, VECTORS)
+    for k in range(0, depth, CHUNK):
+        rows = min(CHUNK, depth - k)
+        for panel in range(panels):
+            left, right = panel * vectors // panels * lanes, (panel + 1) * vectors // panels * lanes
+            to, start, columns = left * depth + k * (right - left), at + k * b_row + left * b_step, min(right, width) - left
+            if b_step == 1:
+                pack(work, to, right - left, b, start, b_row, columns, rows)
+            else:
+                pack_transposed(work, to, right - left, b, start, b_step, columns, rows)
+
+
+@njit
+def _multiply_block(a, at, a_row, a_step, M, work, first, first_at, first_pitch, out, to, N, depth, width):
+    """out[to + i N + j] = first[first_at + i first_pitch + j] + a @ block, for i < M and j < width."""
+    lanes = lanes_of(out)
+    vectors = _cuts(width, lanes)
+    panels = _cuts(vectors, VECTORS)
+    copy = BLOCK * lanes * DEPTH
+    for strip in range(0, M, lanes):
+        rows = min(lanes, M - strip)
+        source, place, row, step = a, at + strip * a_row, a_row, a_step
+        if a_row == 1:  # transposed: the numbers of a strip lie far apart
+            pack(work, copy, lanes, a, place, a_step, rows, depth)
+            source, place, step = work, copy, lanes
+        for panel in range(panels):
+            left, right = panel * vectors // panels * lanes, (panel + 1) * vectors // panels * lanes
+            columns = min(right, width) - left
+            for i in range(0, rows, ROWS):
+                line = strip + i
+                size, place_i = (min(ROWS, rows - i), columns), place + i * row
+                begin = first, first_at + line * first_pitch + left, first_pitch
+                tile(out, to + line * N + left, N, *size, *begin, source, place_i, row, step, work, left * depth, right - left, depth)
 
 
 @njit
