@@ -16,10 +16,12 @@ Convolutions of single pixels (conv_pixels.py) and depthwise ones (conv_depthwis
 
 from __future__ import annotations
 
+from math import gcd
+
 import numpy as np
 
 from jitgrad.kernels.cpu.conv_depthwise import depthwise, planes, planes_grad_w, planes_grad_x
-from jitgrad.kernels.cpu.conv_mend import mend_inputs, mend_outputs, mend_weights
+from jitgrad.kernels.cpu.conv_mend import finite, mend_inputs, mend_outputs, mend_weights
 from jitgrad.kernels.cpu.conv_panels import products_of_panels
 from jitgrad.kernels.cpu.conv_pixels import of_pixels, pixel_products, sum_pixels
 from jitgrad.kernels.cpu.conv_plan import DEPTH, SPARE, WAVE, Geometry, Pair, flipped_geometry, geometry_of, packed_size, plan_of, split
@@ -27,7 +29,7 @@ from jitgrad.kernels.cpu.conv_planes import fill, offsets
 from jitgrad.kernels.cpu.conv_tiles import FEW, ONE, ZERO, flip, pack, pack_flipped, products
 from jitgrad.kernels.cpu.conv_weights import sum_weights, sum_weights_thin, thin
 from jitgrad.kernels.cpu.layout import contiguous
-from jitgrad.kernels.jit import get_num_threads, njit, parallel_form, pays
+from jitgrad.kernels.jit import get_num_threads, njit, parallel_form, pays, prange
 from jitgrad.kernels.simd_code import VECTOR_BYTES, lanes
 from jitgrad.kernels.simd_conv import ROW_VECTORS, SPOT, TAP_ROWS, TAP_VECTORS
 from jitgrad.shapes import conv_size
@@ -43,34 +45,61 @@ def _count(lines, w):
 
 
 @njit
-def _correlate(x, w, bias, y, planes, packed, table, spots, work, plan, layout, geometry):
-    """y = bias + x correlated with w, or for gradients of x with w flipped; the planes hold the rows that a band of y reads.
+def _correlate(x, w, bias, y, planes, packed, table, spots, work, tasks, plan, layout, geometry):
+    """y = bias + x correlated with w, or for gradients of x with w flipped.
 
-    Without `planes` images are read where they lie. `plan`: taps at a time, whether panels are gathered, shares, whether w is flipped.
+    A task has images of its own, or where there are too few also rows, and its share of `planes`, `spots` and `work`.
+    `plan`: taps at a time, whether panels are gathered, whether w is flipped.
     """
-    (N, C, H, W), (F, _, _), (OH, OW), (SH, SW), (PH, PW), _, groups = geometry
-    depth, dense, shares, flipped = plan
+    (N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups = geometry
+    depth, dense, flipped = plan
     (A, B), (HP, WP), band, images = layout
     places = table.size - depth
     lines, table = table[places:], table[:places]
-    source, channel = ((C * A * B * HP * WP, WP), HP * WP) if planes.size else ((C * H * W, W), H * W)
-    offsets(table, (channel, source[1]), (A, B), geometry)
+    offsets(table, (HP * WP, WP) if planes.size else (H * W, W), (A, B), geometry)
     if flipped:
         pack_flipped(w, packed, groups)
     else:
         pack(w, packed, groups)
     _count(lines, w)
+    by_images = tasks if N >= 4 * tasks else gcd(tasks, N)
+    by_rows = tasks // by_images
+    for index in prange(tasks):
+        task = np.int64(index)
+        part, piece = divmod(task, by_rows)
+        own = (
+            planes[task * (planes.size // tasks) : (task + 1) * (planes.size // tasks)],
+            spots[task * (spots.size // tasks) : (task + 1) * (spots.size // tasks)],
+            work[task * (work.size // tasks) : (task + 1) * (work.size // tasks)],
+        )
+        _correlate_part(
+            x, bias, y, packed, table, lines, own,
+            (part * N // by_images, (part + 1) * N // by_images), (piece * OH // by_rows, (piece + 1) * OH // by_rows),
+            (depth, dense), ((A, B), (HP, WP), band, images),
+            ((N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups),
+        )  # fmt: skip
+
+
+@njit
+def _correlate_part(x, bias, y, packed, table, lines, own, images_of, rows_of, plan, layout, geometry):
+    """What one task does: the planes hold the rows that a band of y reads. Without planes images are read where they lie."""
+    (_, C, H, W), (F, _, _), (OH, OW), (SH, SW), (PH, PW), _, groups = geometry
+    planes, spots, work = own
+    depth, dense = plan
+    (A, B), (HP, WP), band, images = layout
+    source, channel = ((C * A * B * HP * WP, WP), HP * WP) if planes.size else ((C * H * W, W), H * W)
+    images = min(images, images_of[1] - images_of[0])
     planes[min(planes.size, images * C * A * B * channel) :] = 0
     data = planes if planes.size else x.reshape(x.size)
-    for image in range(0, N, images):
-        here = min(images, N - image)
-        for top in range(0, OH, band):
-            rows = min(band, OH - top)
+    for image in range(images_of[0], images_of[1], images):
+        here = min(images, images_of[1] - image)
+        for top in range(rows_of[0], rows_of[1], band):
+            rows = min(band, rows_of[1] - top)
             if planes.size:
                 fill(x, planes, ZERO, ((image, here), (A, B)), ((C, H, W), (SH, SW), (PH - top * SH, PW)), (HP, WP))
             numbers = (
-                (ZERO if planes.size else image * C * H * W + top * W, (image * F * OH + top) * OW), (ZERO, places, places, depth),
-                (groups, F // groups, C // groups * A * B * channel, OH * OW), (shares, planes.size > 0),
+                (ZERO if planes.size else image * C * H * W + top * W, (image * F * OH + top) * OW), (ZERO, table.size, table.size, depth),
+                (groups, F // groups, C // groups * A * B * channel, OH * OW), (ONE, planes.size > 0),
             )  # fmt: skip
             domain, target = (here, rows, OW), (F * OH * OW, OW, ONE)
             if dense:
@@ -79,7 +108,7 @@ def _correlate(x, w, bias, y, planes, packed, table, spots, work, plan, layout, 
                 products(data, table, packed, bias, y.reshape(y.size), work, spots, numbers, domain, source, target)
 
 
-_correlate_parallel = parallel_form(_correlate)
+_correlate_parallel = parallel_form(_correlate, serial=(_correlate_part,))
 
 
 @njit
@@ -129,11 +158,12 @@ def _run(x: np.ndarray, w: np.ndarray, bias: np.ndarray, y: np.ndarray, geometry
     C, (F, KH, KW), groups = geometry[0][1], geometry[1], geometry[6]
     places = C // groups * KH * KW
     parallel = pays(y.size * places, MIN_WORK)
-    layout, size, (depth, dense, shares), vectors, room = plan_of(geometry, x.dtype, get_num_threads() if parallel else 1)
-    planes, packed, work = split(x.dtype, size, packed_size(groups, F // groups, places), room)
-    table, spots = np.empty(places + depth, np.int64), np.empty(vectors, np.int64)
-    run, plan = _correlate_parallel if parallel else _correlate, (depth, dense, shares, flipped)
-    run(contiguous(x), contiguous(w), bias, y, planes, packed, table, spots, work, plan, layout, geometry)
+    tasks = get_num_threads() if parallel else 1
+    layout, size, (depth, dense), vectors, room = plan_of(geometry, x.dtype, tasks)
+    planes, packed, work = split(x.dtype, tasks * size, packed_size(groups, F // groups, places), tasks * room)
+    table, spots = np.empty(places + depth, np.int64), np.empty(tasks * vectors, np.int64)
+    run = _correlate_parallel if parallel else _correlate
+    run(x, w, bias, y, planes, packed, table, spots, work, tasks, (depth, dense, flipped), layout, geometry)
 
 
 def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> np.ndarray:
@@ -143,17 +173,18 @@ def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, stride: Pair, pad
     if not y.size or not w.size:
         y[:] = 0 if b is None else b[:, None, None]
         return y
+    x, w = contiguous(x), contiguous(w)
     geometry, few = geometry_of(x.shape, w.shape, stride, padding, dilation, groups), VECTOR_BYTES // x.dtype.itemsize
     if of_pixels(geometry, few):
-        pixel_products(contiguous(x), contiguous(w).reshape(w.shape[:2]), b, y, False)
+        pixel_products(x, w.reshape(w.shape[:2]), b, y, False)
         return y
     bias = _bias(b, w.shape[0], x.dtype)
     if depthwise(geometry):
-        planes(contiguous(x), contiguous(w), bias, y, pays(y.size * (w.size // w.shape[0]), MIN_WORK), geometry)
+        planes(x, w, bias, y, pays(y.size * (w.size // w.shape[0]), MIN_WORK), geometry)
     else:
         _run(x, w, bias, y, geometry, False)
-    if max(padding) and not _finite(w):
-        mend_outputs(contiguous(x), contiguous(w), bias, y, stride, padding, dilation)
+    if max(padding) and not finite(w):
+        mend_outputs(x, w, bias, y, stride, padding, dilation)
     return y
 
 
@@ -161,26 +192,21 @@ def conv2d_grad_x(g: np.ndarray, w: np.ndarray, x_shape: tuple, stride: Pair, pa
     """gx[n, c, oy*SH - PH + ky*DH, ox*SW - PW + kx*DW] += g[n, f, oy, ox] * w[f, c, ky, kx], over all f, ky, kx."""
     if not g.size or not w.size:
         return np.zeros(x_shape, g.dtype)
-    geometry, gx = geometry_of(x_shape, w.shape, stride, padding, dilation, groups), np.empty(x_shape, g.dtype)
+    g, w, gx = contiguous(g), contiguous(w), np.empty(x_shape, g.dtype)
+    geometry = geometry_of(x_shape, w.shape, stride, padding, dilation, groups)
     if of_pixels(geometry, VECTOR_BYTES // g.dtype.itemsize):
-        pixel_products(contiguous(g), contiguous(w).reshape(w.shape[:2]), None, gx, True)
+        pixel_products(g, w.reshape(w.shape[:2]), None, gx, True)
         return gx
     if depthwise(geometry):
-        planes_grad_x(contiguous(g), contiguous(w), gx, pays(g.size * (w.size // w.shape[0]), MIN_WORK), geometry)
+        planes_grad_x(g, w, gx, pays(g.size * (w.size // w.shape[0]), MIN_WORK), geometry)
     elif stride == (1, 1):
         _run(g, w, _bias(None, x_shape[1], g.dtype), gx, flipped_geometry(geometry), True)
     else:
         gx[:] = 0
         _by_phases(g, w, _bias(None, x_shape[1], g.dtype), gx, geometry)
-    if w.shape[2:] != (1, 1) and not _finite(w):
-        mend_inputs(contiguous(g), contiguous(w), gx, stride, padding, dilation)
+    if w.shape[2:] != (1, 1) and not finite(w):
+        mend_inputs(g, w, gx, stride, padding, dilation)
     return gx
-
-
-def _finite(x: np.ndarray) -> bool:
-    """False where an element is not finite; may be False where sums are too large."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(np.add.reduce(x, axis=None)))
 
 
 def _by_phases(g: np.ndarray, w: np.ndarray, zeros: np.ndarray, gx: np.ndarray, geometry: Geometry) -> None:
@@ -196,7 +222,7 @@ def _by_phases(g: np.ndarray, w: np.ndarray, zeros: np.ndarray, gx: np.ndarray, 
     table, spots = np.empty(places + A * B + 1, np.int64), np.empty((images * HP * -(-WP // few) + ROW_VECTORS) * SPOT, np.int64)
     plan, layout = (max(1, min(places, DEPTH)), shares), ((A, B), (HP, WP), HP, images)
     run = _conv2d_grad_x_parallel if parallel else _conv2d_grad_x
-    run(contiguous(g), contiguous(w), zeros, gx, planes, packed, table, spots, work, plan, layout, geometry)
+    run(g, w, zeros, gx, planes, packed, table, spots, work, plan, layout, geometry)
 
 
 def conv2d_grad_w(g: np.ndarray, x: np.ndarray, w_shape: tuple, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> np.ndarray:
@@ -204,15 +230,16 @@ def conv2d_grad_w(g: np.ndarray, x: np.ndarray, w_shape: tuple, stride: Pair, pa
     gw = np.zeros(w_shape, g.dtype)
     if not g.size or not gw.size:
         return gw
+    g, x = contiguous(g), contiguous(x)
     geometry = geometry_of(x.shape, w_shape, stride, padding, dilation, groups, False)
     parallel = pays(g.size * (gw.size // gw.shape[0]), MIN_WORK)
     few = VECTOR_BYTES // g.itemsize
     if of_pixels(geometry, few):
-        sum_pixels(contiguous(g), contiguous(x), gw)
+        sum_pixels(g, x, gw)
     elif depthwise(geometry):
-        planes_grad_w(contiguous(g), contiguous(x), gw, parallel, geometry)
+        planes_grad_w(g, x, gw, parallel, geometry)
     else:
-        (sum_weights_thin if thin(geometry, few) else sum_weights)(contiguous(g), contiguous(x), gw, parallel, geometry)
-    if max(padding) and not _finite(gw):
-        mend_weights(contiguous(g), contiguous(x), gw, stride, padding, dilation)
+        (sum_weights_thin if thin(geometry, few) else sum_weights)(g, x, gw, parallel, geometry)
+    if max(padding) and not finite(gw):
+        mend_weights(g, x, gw, stride, padding, dilation)
     return gw

@@ -8,7 +8,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from jitgrad.kernels.jit import njit
+from jitgrad.kernels.jit import SUM, njit
+from jitgrad.kernels.simd import full_vectors
+
+
+@njit(fastmath=SUM)
+def finite(x):
+    """Whether all numbers are: infinity and NaN times zero are NaN, and so is every sum that holds them."""
+    full_vectors()
+    flat, total = x.reshape(x.size), x.dtype.type(0)
+    for i in range(flat.size):
+        total += flat[i] * x.dtype.type(0)
+    return total == 0
 
 
 @njit

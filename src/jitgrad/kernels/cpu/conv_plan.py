@@ -87,20 +87,17 @@ def _gathered(geometry: Geometry, few: int) -> bool:
 
 
 @lru_cache(1024)
-def plan_of(geometry: Geometry, dtype: np.dtype, threads: int) -> tuple:
-    """Layout and size of the planes; taps at a time, whether panels are gathered, shares; sizes of `spots` and `work`."""
+def plan_of(geometry: Geometry, dtype: np.dtype, tasks: int) -> tuple:
+    """Layout and size of the planes; taps at a time, whether panels are gathered; sizes of `spots` and `work`. Sizes are of one task."""
     (_, C, _, _), (F, KH, KW), (_, OW), _, _, _, groups = geometry
     few, places = VECTOR_BYTES // dtype.itemsize, C // groups * KH * KW
     dense = _gathered(geometry, few)
-    layout, size = layout_of(geometry, dtype.itemsize, PANEL_WAVE if dense else WAVE * threads)
+    layout, size = layout_of(geometry, dtype.itemsize, PANEL_WAVE // tasks if dense else WAVE)
     stretches = max(1, -(-places // (PANEL_DEPTH if dense else DEPTH)))
     depth, tile = max(1, -(-places // stretches)), TAP_VECTORS * few
     if dense:
-        shares = 2 * threads if threads > 1 else 1
         room = (CHUNK * -(-(F // groups) // TAP_ROWS) * TAP_ROWS + depth) * tile
     else:
-        shares = 8 * threads if threads > 1 else 1
         room = max(TAP_ROWS * TAP_VECTORS, FEW * ROW_VECTORS) * few
     rows = layout[1][0] * -(-max(OW, layout[1][1]) // few)
-    spots = (layout[3] * rows + ROW_VECTORS + shares * tile) * SPOT
-    return layout, size, (depth, dense, shares), spots, shares * room
+    return layout, -(-size // few) * few, (depth, dense), (layout[3] * rows + ROW_VECTORS + tile) * SPOT, room

@@ -51,11 +51,10 @@ def offsets(table, steps, phases, geometry):
     """
     (_, C, _, _), (_, KH, KW), _, (SH, SW), _, (DH, DW), groups = geometry
     A, B = phases
-    t = 0
-    for c in range(C // groups):
-        for ky in range(KH):
-            qy, a = divmod(ky * DH, SH)
-            for kx in range(KW):
-                qx, b = divmod(kx * DW, SW)
-                table[t] = ((c * A + a) * B + b) * steps[0] + qy * steps[1] + qx
-                t += 1
+    for ky in range(KH):
+        qy, a = divmod(ky * DH, SH)
+        for kx in range(KW):
+            qx, b = divmod(kx * DW, SW)
+            table[ky * KW + kx] = (a * B + b) * steps[0] + qy * steps[1] + qx
+    for t in range(KH * KW, C // groups * KH * KW):  # channel by channel the same
+        table[t] = table[t - KH * KW] + A * B * steps[0]
