@@ -106,12 +106,16 @@ if hasattr(os, "register_at_fork"):
 
 
 def workspace(size: int, dtype: np.dtype | type) -> np.ndarray:
-    """An uninitialised 1-D array aligned to 64 bytes; the next call in the same thread gives the same memory again."""
+    """A 1-D array aligned to 64 bytes, of any numbers; the next call in the same thread gives the same memory again.
+
+    New memory is zeros: kernels also multiply what lies behind their numbers, and what Python left there, addresses most of all,
+    are denormal numbers, with which a convolution takes several times as long.
+    """
     dtype = np.dtype(dtype)
     need = size * dtype.itemsize
     buffer = _local.buffer
     if buffer.size < need:
-        memory = np.empty(need + 64, np.uint8)
+        memory = np.zeros(need + 64, np.uint8)
         start = -memory.ctypes.data % 64
         buffer = _local.buffer = memory[start : start + need]
     return buffer[:need].view(dtype)

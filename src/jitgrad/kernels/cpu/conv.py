@@ -10,13 +10,12 @@ Where the stride is 1, the padding on the right of a row is the padding on the l
 ones in bands of rows, whose planes stay in the cache. How all is cut is decided in conv_plan.py.
 
 Words: a plane is one phase of a channel, padded; the table holds the offsets of the taps, spots tell of vectors of pixels, work
-holds the pages on which tiles are put that cannot be written where they belong, and a share is what one thread does of a loop.
+holds the pages on which tiles are put that cannot be written where they belong. A task is what one thread does, all of it in memory
+of its own: threads wait for each other when they begin and when they end.
 Convolutions of single pixels (conv_pixels.py) and depthwise ones (conv_depthwise.py) need none of this.
 """
 
 from __future__ import annotations
-
-from math import gcd
 
 import numpy as np
 
@@ -26,7 +25,7 @@ from jitgrad.kernels.cpu.conv_panels import products_of_panels
 from jitgrad.kernels.cpu.conv_pixels import of_pixels, pixel_products, sum_pixels
 from jitgrad.kernels.cpu.conv_plan import DEPTH, SPARE, WAVE, Geometry, Pair, flipped_geometry, geometry_of, packed_size, plan_of, split
 from jitgrad.kernels.cpu.conv_planes import fill, offsets
-from jitgrad.kernels.cpu.conv_tiles import FEW, ONE, ZERO, flip, pack, pack_flipped, products
+from jitgrad.kernels.cpu.conv_tiles import FEW, ONE, ZERO, by_images, flip, own, pack, pack_flipped, products
 from jitgrad.kernels.cpu.conv_weights import sum_weights, sum_weights_thin, thin
 from jitgrad.kernels.cpu.layout import contiguous
 from jitgrad.kernels.jit import get_num_threads, njit, parallel_form, pays, prange
@@ -62,29 +61,24 @@ def _correlate(x, w, bias, y, planes, packed, table, spots, work, tasks, plan, l
     else:
         pack(w, packed, groups)
     _count(lines, w)
-    by_images = tasks if N >= 4 * tasks else gcd(tasks, N)
-    by_rows = tasks // by_images
+    parts = by_images(tasks, N)
+    by_rows = tasks // parts
     for index in prange(tasks):
         task = np.int64(index)
         part, piece = divmod(task, by_rows)
-        own = (
-            planes[task * (planes.size // tasks) : (task + 1) * (planes.size // tasks)],
-            spots[task * (spots.size // tasks) : (task + 1) * (spots.size // tasks)],
-            work[task * (work.size // tasks) : (task + 1) * (work.size // tasks)],
-        )
         _correlate_part(
-            x, bias, y, packed, table, lines, own,
-            (part * N // by_images, (part + 1) * N // by_images), (piece * OH // by_rows, (piece + 1) * OH // by_rows),
+            x, bias, y, packed, table, lines, (own(planes, task, tasks), own(spots, task, tasks), own(work, task, tasks)),
+            (part * N // parts, (part + 1) * N // parts), (piece * OH // by_rows, (piece + 1) * OH // by_rows),
             (depth, dense), ((A, B), (HP, WP), band, images),
             ((N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups),
         )  # fmt: skip
 
 
 @njit
-def _correlate_part(x, bias, y, packed, table, lines, own, images_of, rows_of, plan, layout, geometry):
+def _correlate_part(x, bias, y, packed, table, lines, memory, images_of, rows_of, plan, layout, geometry):
     """What one task does: the planes hold the rows that a band of y reads. Without planes images are read where they lie."""
     (_, C, H, W), (F, _, _), (OH, OW), (SH, SW), (PH, PW), _, groups = geometry
-    planes, spots, work = own
+    planes, spots, work = memory
     depth, dense = plan
     (A, B), (HP, WP), band, images = layout
     source, channel = ((C * A * B * HP * WP, WP), HP * WP) if planes.size else ((C * H * W, W), H * W)
@@ -99,7 +93,7 @@ def _correlate_part(x, bias, y, packed, table, lines, own, images_of, rows_of, p
                 fill(x, planes, ZERO, ((image, here), (A, B)), ((C, H, W), (SH, SW), (PH - top * SH, PW)), (HP, WP))
             numbers = (
                 (ZERO if planes.size else image * C * H * W + top * W, (image * F * OH + top) * OW), (ZERO, table.size, table.size, depth),
-                (groups, F // groups, C // groups * A * B * channel, OH * OW), (ONE, planes.size > 0),
+                (groups, F // groups, C // groups * A * B * channel, OH * OW), planes.size > 0,
             )  # fmt: skip
             domain, target = (here, rows, OW), (F * OH * OW, OW, ONE)
             if dense:
@@ -112,37 +106,58 @@ _correlate_parallel = parallel_form(_correlate, serial=(_correlate_part,))
 
 
 @njit
-def _conv2d_grad_x(g, w, zeros, gx, planes, packed, table, spots, work, plan, layout, geometry):
+def _conv2d_grad_x(g, w, zeros, gx, planes, packed, table, spots, work, tasks, depth, layout, geometry):
     """With strides: phase (a, b) of gx adds up the taps that reach it; `table` has room for the taps and the phases' starts.
 
-    gx is zero before.
+    gx is zero before. A task has images of its own, or where there are too few also rows, as in _correlate.
     """
-    (N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), _, groups = geometry
-    depth, shares = plan
-    (A, B), (HP, WP), _, images = layout
-    places, channel = F // groups * KH * KW, HP * WP
+    (N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups = geometry
+    (A, B), (HP, WP), images = layout
+    places = F // groups * KH * KW
     starts, table = table[places:], table[:places]
-    lead = planes.size - SPARE - images * F * channel  # zeros, which the first rows reach back into
-    flip(w, packed, table, starts, (channel, WP), geometry, (A, B))
+    flip(w, packed, table, starts, (HP * WP, WP), geometry, (A, B))
+    parts = by_images(tasks, N)
+    by_rows = tasks // parts
+    for index in prange(tasks):
+        task = np.int64(index)
+        part, piece = divmod(task, by_rows)
+        _grad_x_part(
+            g, zeros, gx, packed, table, starts, (own(planes, task, tasks), own(spots, task, tasks), own(work, task, tasks)),
+            (part * N // parts, (part + 1) * N // parts), (piece, by_rows), depth, ((A, B), (HP, WP), images),
+            ((N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups),
+        )  # fmt: skip
+
+
+@njit
+def _grad_x_part(g, zeros, gx, packed, table, starts, memory, images_of, piece_of, depth, layout, geometry):
+    """What one task does: rows piece // pieces of each phase."""
+    (_, C, H, W), (F, _, _), (OH, OW), (SH, SW), (PH, PW), _, groups = geometry
+    planes, spots, work = memory
+    (A, B), (HP, WP), images = layout
+    piece, pieces = piece_of
+    places, channel = table.size, HP * WP
+    images = min(images, images_of[1] - images_of[0])
+    lead = (HP - OH) * WP + WP - OW  # zeros, which the first rows reach back into
     planes[:lead] = 0
-    for image in range(0, N, images):
-        here = min(images, N - image)
+    planes[lead + images * F * channel :] = 0
+    for image in range(images_of[0], images_of[1], images):
+        here = min(images, images_of[1] - image)
         fill(g, planes, lead, ((image, here), (ONE, ONE)), ((F, OH, OW), (ONE, ONE), (ZERO, ZERO)), (HP, WP))
         for phase in range(A * B):
             a, b = divmod(phase, B)
             top, left = max(0, (PH - a + SH - 1) // SH), max(0, (PW - b + SW - 1) // SW)
             bottom, right = min(HP, (H + PH - a + SH - 1) // SH), min(WP, (W + PW - b + SW - 1) // SW)
+            top, bottom = top + piece * max(0, bottom - top) // pieces, top + (piece + 1) * max(0, bottom - top) // pieces
             if top < bottom and left < right:
                 numbers = (
                     (lead + top * WP + left, image * C * H * W + (top * SH + a - PH) * W + left * SW + b - PW),
-                    (starts[phase], starts[phase + 1], places, depth), (groups, C // groups, F // groups * channel, H * W),
-                    (shares, True),
+                    (starts[phase], starts[phase + 1], places, depth), (groups, C // groups, F // groups * channel, H * W), True,
                 )  # fmt: skip
                 domain, target = (here, bottom - top, right - left), (C * H * W, SH * W, SW)
                 products(planes, table, packed, zeros, gx.reshape(gx.size), work, spots, numbers, domain, (F * channel, WP), target)
 
 
-_conv2d_grad_x_parallel = parallel_form(_conv2d_grad_x)
+_conv2d_grad_x_parallel = parallel_form(_conv2d_grad_x, serial=(_grad_x_part,))
 
 
 def _bias(b: np.ndarray | None, filters: int, dtype: np.dtype) -> np.ndarray:
@@ -215,14 +230,14 @@ def _by_phases(g: np.ndarray, w: np.ndarray, zeros: np.ndarray, gx: np.ndarray, 
     HP, WP = OH + (KH - 1) * DH // SH, OW + (KW - 1) * DW // SW
     places, few = F // groups * KH * KW, VECTOR_BYTES // g.dtype.itemsize
     parallel = pays(g.size * (w.size // F), MIN_WORK)
-    images = max(1, min(N, WAVE * (get_num_threads() if parallel else 1) // (F * HP * WP * g.itemsize)))
-    shares, lead = 8 * get_num_threads() if parallel else 1, (KH - 1) * DH // SH * WP + (KW - 1) * DW // SW
+    tasks, images = get_num_threads() if parallel else 1, max(1, min(N, WAVE // (F * HP * WP * g.itemsize)))
     page = max(TAP_ROWS * TAP_VECTORS, FEW * ROW_VECTORS) * few
-    planes, packed, work = split(g.dtype, lead + F * images * HP * WP + SPARE, packed_size(groups, C // groups, places), shares * page)
-    table, spots = np.empty(places + A * B + 1, np.int64), np.empty((images * HP * -(-WP // few) + ROW_VECTORS) * SPOT, np.int64)
-    plan, layout = (max(1, min(places, DEPTH)), shares), ((A, B), (HP, WP), HP, images)
+    size = -(-((HP - OH) * WP + WP - OW + F * images * HP * WP + SPARE) // few) * few
+    planes, packed, work = split(g.dtype, tasks * size, packed_size(groups, C // groups, places), tasks * page)
+    table = np.empty(places + A * B + 1, np.int64)
+    spots = np.empty(tasks * (images * HP * -(-WP // few) + ROW_VECTORS) * SPOT, np.int64)
     run = _conv2d_grad_x_parallel if parallel else _conv2d_grad_x
-    run(g, w, zeros, gx, planes, packed, table, spots, work, plan, layout, geometry)
+    run(g, w, zeros, gx, planes, packed, table, spots, work, tasks, max(1, min(places, DEPTH)), ((A, B), (HP, WP), images), geometry)
 
 
 def conv2d_grad_w(g: np.ndarray, x: np.ndarray, w_shape: tuple, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> np.ndarray:

@@ -6,10 +6,8 @@ which pay where many filters use a panel. A panel stays in the L1 cache while th
 
 from __future__ import annotations
 
-import numpy as np
-
 from jitgrad.kernels.cpu.conv_tiles import CHUNK, ZERO, deal, place_vectors
-from jitgrad.kernels.jit import njit, prange
+from jitgrad.kernels.jit import njit
 from jitgrad.kernels.simd_code import lanes
 from jitgrad.kernels.simd_conv import SPOT, TAP_ROWS, TAP_VECTORS, gather, taps
 
@@ -38,48 +36,38 @@ def _gather_panel(planes, shift, table, k, K, work, to, tile, parts, domain, sou
 def products_of_panels(planes, table, packed, bias, out, work, spots, lines, numbers, domain, source, target):
     """As products of conv_tiles.py, for an `out` whose pixels follow each other.
 
-    `lines`: where the rows of a panel begin. Each share has room behind the spots, and in `work` for the sums of a chunk of tiles
-    and a panel.
+    `lines`: where the rows of a panel begin. There is room behind the spots for a tile, and in `work` for the sums of a chunk of
+    tiles and a panel.
     """
-    (shift, begin), (first, last, every, depth), (groups, filters, pitch, channel), (shares, _) = numbers
+    (shift, begin), (first, last, every, depth), (groups, filters, pitch, channel), _ = numbers
     few = lanes(planes)
     columns = TAP_VECTORS * few
-    (here, R, Q), (image, row), (out_image, out_row, step) = domain, source, target
+    (here, R, Q), (out_image, out_row, _) = domain, target
     direct = here == 1 or R * Q % few == 0  # no vector spans images
     count = place_vectors(spots, few, columns, True, domain, source, (out_image, out_row, direct))
     tiles = (count * few + columns - 1) // columns
     chunks, blocks = (tiles + CHUNK - 1) // CHUNK, (filters + TAP_ROWS - 1) // TAP_ROWS
-    if chunks > shares:  # as many for each share
-        chunks = (chunks + shares - 1) // shares * shares
-    # Where that leaves shares without work, several tasks gather the same panels, each for some of the filters.
-    pieces = max(1, min(blocks, shares // max(1, chunks * groups)))
-    tasks, room, block_size = chunks * groups * pieces, work.size // shares, TAP_ROWS * columns
-    for share in prange(shares):
-        page = np.int64(share) * room
-        panel = page + CHUNK * blocks * block_size
-        parts = spots[spots.size - (np.int64(share) + 1) * columns * SPOT :]
-        for task in range(np.int64(share) * tasks // shares, (np.int64(share) + 1) * tasks // shares):
-            rest, piece = divmod(task, pieces)
-            chunk, group = divmod(rest, groups)
-            top, bottom = chunk * tiles // chunks, (chunk + 1) * tiles // chunks
-            dims, fro, goal = (here, R, Q), (image, row), (out_image, out_row, step)
-            mine = range(piece * blocks // pieces, (piece + 1) * blocks // pieces)
-            for k in range(first, max(last, first + 1), depth):
-                size = min(depth, last - k)
-                for tile in range(top, bottom):
-                    _gather_panel(planes, shift + group * pitch, table, k, size, work, panel, tile, parts, dims, fro)
-                    s = tile * TAP_VECTORS * SPOT
-                    for block in mine:
-                        f, at = group * filters + block * TAP_ROWS, ((group * blocks + block) * every + k) * TAP_ROWS
-                        rows, to = min(TAP_ROWS, filters - block * TAP_ROWS), page + ((tile - top) * blocks + block) * block_size
-                        if direct:
-                            to = begin + f * channel
-                            taps(out, to, channel, rows, k > first, bias, f, packed, at, work, panel, True, spots, s, lines, ZERO, size)
-                        else:
-                            taps(work, to, columns, rows, k > first, bias, f, packed, at, work, panel, True, spots, s, lines, ZERO, size)
-            if not direct:
-                for tile in range(top, bottom):
-                    for block in mine:
-                        f, at = group * filters + block * TAP_ROWS, page + ((tile - top) * blocks + block) * block_size
-                        rows = min(TAP_ROWS, filters - block * TAP_ROWS)
-                        deal(out, begin + f * channel, channel, rows, work, at, columns, tile, Q, False, dims, goal)
+    block_size = TAP_ROWS * columns
+    panel, parts = CHUNK * blocks * block_size, spots[spots.size - columns * SPOT :]
+    for task in range(chunks * groups):
+        chunk, group = divmod(task, groups)
+        top, bottom = chunk * tiles // chunks, (chunk + 1) * tiles // chunks
+        for k in range(first, max(last, first + 1), depth):
+            size = min(depth, last - k)
+            for tile in range(top, bottom):
+                _gather_panel(planes, shift + group * pitch, table, k, size, work, panel, tile, parts, domain, source)
+                s = tile * TAP_VECTORS * SPOT
+                for block in range(blocks):
+                    f, at = group * filters + block * TAP_ROWS, ((group * blocks + block) * every + k) * TAP_ROWS
+                    rows, to = min(TAP_ROWS, filters - block * TAP_ROWS), ((tile - top) * blocks + block) * block_size
+                    if direct:
+                        to = begin + f * channel
+                        taps(out, to, channel, rows, k > first, bias, f, packed, at, work, panel, True, spots, s, lines, ZERO, size)
+                    else:
+                        taps(work, to, columns, rows, k > first, bias, f, packed, at, work, panel, True, spots, s, lines, ZERO, size)
+        if not direct:
+            for tile in range(top, bottom):
+                for block in range(blocks):
+                    f, at = group * filters + block * TAP_ROWS, ((tile - top) * blocks + block) * block_size
+                    rows = min(TAP_ROWS, filters - block * TAP_ROWS)
+                    deal(out, begin + f * channel, channel, rows, work, at, columns, tile, Q, False, domain, target)

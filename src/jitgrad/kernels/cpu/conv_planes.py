@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jitgrad.kernels.jit import njit, prange
+from jitgrad.kernels.jit import njit
 from jitgrad.kernels.simd_conv import fill_rows
 
 
@@ -19,14 +19,14 @@ def fill(x, planes, lead, count, source, layout):
     HP, WP = layout
     flat, size = x.reshape(x.size), HP * WP
     together = 2 if SW == B == 2 else 1  # both phases of a row are read at once
-    for task in prange(C * A * B // together):
-        channel, phase = divmod(np.int64(task) * together, A * B)  # Numba counts parallel loops in uint64
+    for task in range(0, C * A * B, together):
+        channel, phase = divmod(task, A * B)
         a, b = divmod(phase, B)
         # Rows of the plane before the image, in it, and behind it.
         first_row = min(HP, max(0, (PH - a + SH - 1) // SH))
         last_row = max(first_row, min(HP, (H + PH - a + SH - 1) // SH))
         for n in range(here):
-            start = lead + (n * C * A * B + np.int64(task) * together) * size
+            start = lead + (n * C * A * B + task) * size
             at = (((first_image + n) * C + channel) * H + first_row * SH + a - PH) * W
             for image in range(start, start + together * size, size):
                 for i in range(np.uint64(image), np.uint64(image + first_row * WP)):

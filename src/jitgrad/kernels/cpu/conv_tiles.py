@@ -6,6 +6,8 @@ which read the planes where they lie. Dense: vectors follow each other through r
 
 from __future__ import annotations
 
+from math import gcd
+
 import numpy as np
 
 from jitgrad.kernels.jit import njit, prange
@@ -14,8 +16,20 @@ from jitgrad.kernels.simd_conv import ROW_VECTORS, SPOT, TAP_ROWS, TAP_VECTORS, 
 
 # As literals they would have types of their own, and what is called with them a form for each.
 ZERO, ONE = np.int64(0), np.int64(1)
-CHUNK = 10  # tiles that one task works out for all its filters
+CHUNK = 10  # tiles of pixels at a time, of all filters
 FEW = 2  # filters of a group up to which a tile would be mostly empty
+
+
+@njit(inline=True)
+def by_images(tasks, N):
+    """By how many of the tasks N images are shared: all, or so many that none has more to do than another."""
+    return tasks if tasks * 4 <= N else gcd(tasks, N)
+
+
+@njit(inline=True)
+def own(x, task, tasks):
+    """A task's share of memory for all tasks."""
+    return x[task * (x.size // tasks) : (task + 1) * (x.size // tasks)]
 
 
 @njit
@@ -149,35 +163,31 @@ def products(planes, table, packed, bias, out, work, spots, numbers, domain, sou
     """out[n, f, pixel] = bias[f] + sum over taps first <= t < last of packed[f, t] planes[table[t] + place of the pixel].
 
     `numbers`: starts of the planes and of out; taps first, last, all, at a time; groups, filters, planes of a group, numbers of
-    a channel of out; shares of the work, whether vectors may be read whole. `domain`, `source`, `target`, `spots`: see
-    place_vectors. Behind the bias are TAP_ROWS zeros.
+    a channel of out; whether vectors may be read whole. `domain`, `source`, `target`, `spots`: see place_vectors. `work` has room
+    for the page of a tile. Behind the bias are TAP_ROWS zeros.
     """
-    (shift, begin), (first, last, every, depth), (groups, filters, pitch, channel), (shares, loose) = numbers
+    (shift, begin), (first, last, every, depth), (groups, filters, pitch, channel), loose = numbers
     thin, few = filters <= FEW, lanes(planes)
     columns = (ROW_VECTORS if thin else TAP_VECTORS) * few
-    # All as numbers: parallel loops take no tuples from outside.
-    (here, R, Q), (out_image, out_row, step) = domain, target
+    (_, _, Q), (out_image, out_row, step) = domain, target
     direct = step == 1  # pixels that follow each other in out are written at once
     count = place_vectors(spots, few, columns, False, domain, source, (out_image, out_row, direct))
     tiles = (count * few + columns - 1) // columns
     chunks, blocks = (tiles + CHUNK - 1) // CHUNK, (filters + TAP_ROWS - 1) // TAP_ROWS
-    tasks, room, line = chunks * groups * blocks, work.size // shares, (Q + few - 1) // few * few
-    for share in prange(shares):
-        page = np.int64(share) * room
-        for task in range(np.int64(share) * tasks // shares, (np.int64(share) + 1) * tasks // shares):
-            rest, block = divmod(task, blocks)
-            chunk, group = divmod(rest, groups)
-            dims, goal = (here, R, Q), (out_image, out_row, step)
-            f = group * filters + block * TAP_ROWS
-            rows, to = min(TAP_ROWS, filters - block * TAP_ROWS), begin + f * channel
-            for k in range(first, max(last, first + 1), depth):
-                size, place = min(depth, last - k), (shift + group * pitch, k)
-                a = (packed, ((group * blocks + block) * every + k) * TAP_ROWS)
-                for tile in range(chunk * tiles // chunks, (chunk + 1) * tiles // chunks):
-                    s = tile * (columns // few) * SPOT
-                    if direct:
-                        _tile(out, to, channel, rows, (thin, loose, k > first), bias, f, a, planes, spots, s, table, place, size)
-                    else:  # the zeros behind the bias where it has been added
-                        b = f if k == first else bias.size - TAP_ROWS
-                        _tile(work, page, columns, rows, (thin, loose, False), bias, b, a, planes, spots, s, table, place, size)
-                        deal(out, to, channel, rows, work, page, columns, tile, line, k > first, dims, goal)
+    line = (Q + few - 1) // few * few
+    for task in range(chunks * groups * blocks):
+        rest, block = divmod(task, blocks)
+        chunk, group = divmod(rest, groups)
+        f = group * filters + block * TAP_ROWS
+        rows, to = min(TAP_ROWS, filters - block * TAP_ROWS), begin + f * channel
+        for k in range(first, max(last, first + 1), depth):
+            size, place = min(depth, last - k), (shift + group * pitch, k)
+            a = (packed, ((group * blocks + block) * every + k) * TAP_ROWS)
+            for tile in range(chunk * tiles // chunks, (chunk + 1) * tiles // chunks):
+                s = tile * (columns // few) * SPOT
+                if direct:
+                    _tile(out, to, channel, rows, (thin, loose, k > first), bias, f, a, planes, spots, s, table, place, size)
+                else:  # the zeros behind the bias where it has been added
+                    b = f if k == first else bias.size - TAP_ROWS
+                    _tile(work, ZERO, columns, rows, (thin, loose, False), bias, b, a, planes, spots, s, table, place, size)
+                    deal(out, to, channel, rows, work, ZERO, columns, tile, line, k > first, domain, target)

@@ -10,13 +10,14 @@ import numpy as np
 
 from jitgrad.kernels.cpu.conv_plan import SPARE, Geometry, layout_of, packed_size, split
 from jitgrad.kernels.cpu.conv_planes import fill, offsets
-from jitgrad.kernels.cpu.conv_tiles import FEW, ZERO, place_vectors
+from jitgrad.kernels.cpu.conv_tiles import FEW, ZERO, by_images, own, place_vectors
 from jitgrad.kernels.jit import get_num_threads, njit, parallel_form, prange
 from jitgrad.kernels.simd_code import VECTOR_BYTES, lanes
 from jitgrad.kernels.simd_conv import ROW_DOTS, ROW_VECTORS, SPOT, TAP_ROWS, TAP_VECTORS, row_dots, taps, transpose
 
 WAVE = 1 << 20  # bytes of images laid out anew at a time
 STRETCH = 192  # pixels at a time
+SUMS = 1 << 20  # bytes up to which the sums of all tasks are few
 ENOUGH = 0.6  # of the lanes of tiles, below which dot products are faster
 
 
@@ -27,9 +28,9 @@ def _turn(x, turned, place, plane, geometry):
     (image, here, top), (HP, WP) = place, plane
     flat, few = x.reshape(x.size), lanes(x)
     columns = min(W, WP - PW)
-    for task in prange(here * HP):
-        n, r = divmod(np.int64(task), HP)
-        to, y = np.int64(task) * WP * C, top * SH + r - PH
+    for line in range(here * HP):
+        n, r = divmod(line, HP)
+        to, y = line * WP * C, top * SH + r - PH
         if 0 <= y < H:
             at = ((image + n) * C * H + y) * W
             for c in range(0, C, few):
@@ -42,23 +43,21 @@ def _turn(x, turned, place, plane, geometry):
 
 
 @njit
-def _pack_outputs(g, packed, place, size, geometry):
-    """packed[group, block, n, pixel, i] = g[image + n, block*TAP_ROWS + i of the group, first + pixel].
+def _pack_outputs(g, packed, place, size, first, last, geometry):
+    """packed[block - first, n, pixel, i] = g[image + n, the i-th filter of the block, begin + pixel] for first <= block < last.
 
-    `place`: image, here, first, pixels; `size`: numbers of a block.
+    `place`: image, here, begin, pixels; `size`: numbers of a block. Each group has blocks of TAP_ROWS filters.
     """
     _, (F, _, _), (OH, OW), _, _, _, groups = geometry
-    image, here, first, pixels = place
+    image, here, begin, pixels = place
     filters, few = F // groups, lanes(g)
-    blocks = (filters + TAP_ROWS - 1) // TAP_ROWS
     flat = g.reshape(g.size)
-    for task in prange(groups * blocks * here):
-        rest, n = divmod(np.int64(task), here)
-        group, block = divmod(rest, blocks)
-        to, at = rest * size + n * pixels * TAP_ROWS, ((image + n) * F + group * filters + block * TAP_ROWS) * OH * OW + first
-        rows = min(TAP_ROWS, filters - block * TAP_ROWS)
-        for p in range(0, pixels, few):
-            transpose(packed, to + p * TAP_ROWS, TAP_ROWS, flat, at + p, OH * OW, rows, min(few, pixels - p))
+    for index in range(first, last):
+        f, rows = block_of(index, filters)
+        for n in range(here):
+            to, at = (index - first) * size + n * pixels * TAP_ROWS, ((image + n) * F + f) * OH * OW + begin
+            for p in range(0, pixels, few):
+                transpose(packed, to + p * TAP_ROWS, TAP_ROWS, flat, at + p, OH * OW, rows, min(few, pixels - p))
 
 
 @njit
@@ -84,76 +83,126 @@ def _place_taps(spots, table, band, plane, few, geometry):
     return count
 
 
+@njit(inline=True)
+def block_of(index, filters):
+    """The first filter of a block, and how many it has; each group has blocks of TAP_ROWS filters."""
+    blocks = (filters + TAP_ROWS - 1) // TAP_ROWS
+    group, block = divmod(index, blocks)
+    return group * filters + block * TAP_ROWS, min(TAP_ROWS, filters - block * TAP_ROWS)
+
+
 @njit
-def _conv2d_grad_w(g, x, zeros, gw, turned, packed, table, spots, sums, plan, plane, geometry):
-    """`plane` is the size of the padded images, or of a band of so many rows of g; `sums` is gw as (f, ky, kx, c)."""
-    (N, C, _, _), (F, KH, KW), (OH, OW), _, _, _, groups = geometry
-    images, band, shares = plan
+def _conv2d_grad_w(g, x, zeros, gw, turned, packed, table, spots, sums, tasks, plan, plane, geometry):
+    """The images are cut into parts, each with sums of its own, as (f, ky, kx, c); the tasks of a part share the filters.
+
+    `plan`: images and rows of g at a time, parts; `plane` is the size of the padded images, or of a band of so many rows of g.
+    """
+    (N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups = geometry
+    images, band, parts = plan
+    HP, WP = plane
     filters, channels, line = F // groups, C // groups, KH * KW * C // groups
     count = _place_taps(spots, table, band, plane, lanes(x), geometry)
-    tiles, blocks = (count + TAP_VECTORS - 1) // TAP_VECTORS, (filters + TAP_ROWS - 1) // TAP_ROWS
-    turned[:] = 0
-    tasks, room = groups * tiles * blocks, table.size * TAP_ROWS
-    for step in range((N + images - 1) // images * ((OH + band - 1) // band)):
-        wave, part = divmod(step, (OH + band - 1) // band)
-        image, top = wave * images, part * band
-        here, pixels = min(images, N - image), min(band, OH - top) * OW
-        _turn(x, turned, (image, here, top), plane, geometry)
-        _pack_outputs(g, packed, (image, here, top * OW, pixels), room, geometry)
-        for share in prange(shares):
-            for start in range(0, here * pixels, STRETCH):
-                size = min(STRETCH, here * pixels - start)
-                for task in range(np.int64(share) * tasks // shares, (np.int64(share) + 1) * tasks // shares):
-                    rest, block = divmod(task, blocks)
-                    group, tile = divmod(rest, tiles)
-                    f = group * filters + block * TAP_ROWS
-                    taps(
-                        sums, f * line, line, min(TAP_ROWS, filters - block * TAP_ROWS), step + start > 0, zeros, ZERO,
-                        packed, (group * blocks + block) * room + start * TAP_ROWS,
-                        turned, group * channels, True, spots, tile * TAP_VECTORS * SPOT, table, start, size,
-                    )  # fmt: skip
+    blocks, by_filters = groups * ((filters + TAP_ROWS - 1) // TAP_ROWS), tasks // parts
+    for index in prange(tasks):
+        task = np.int64(index)  # Numba counts parallel loops in uint64
+        part, piece = divmod(task, by_filters)
+        _grad_w_part(
+            g, x, zeros, own(turned, task, tasks), own(packed, task, tasks), table, spots, own(sums, part, parts), count,
+            (part * N // parts, (part + 1) * N // parts), (piece * blocks // by_filters, (piece + 1) * blocks // by_filters),
+            (images, band), (HP, WP), ((N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups),
+        )  # fmt: skip
     result, size = gw.reshape(gw.size), KH * KW
-    for f in prange(F):
+    for index in prange(F):
+        f = np.int64(index)
+        for part in range(1, parts):
+            more = own(sums, part, parts)
+            for i in range(np.uint64(f * line), np.uint64((f + 1) * line)):
+                sums[i] += more[i]
         for c in range(0, channels, lanes(x)):
             for tap in range(0, size, lanes(x)):
-                to, at = (np.int64(f) * channels + c) * size + tap, np.int64(f) * line + tap * channels + c
+                to, at = (f * channels + c) * size + tap, f * line + tap * channels + c
                 transpose(result, to, size, sums, at, channels, min(lanes(x), size - tap), min(lanes(x), channels - c))
 
 
-_conv2d_grad_w_parallel = parallel_form(_conv2d_grad_w)
+@njit
+def _grad_w_part(g, x, zeros, turned, packed, table, spots, sums, count, images_of, blocks_of, plan, plane, geometry):
+    """What one task does: the sums over its images for its blocks of filters."""
+    (_, C, _, _), (F, KH, KW), (OH, OW), _, _, _, groups = geometry
+    images, band = plan
+    filters, channels, line = F // groups, C // groups, KH * KW * C // groups
+    tiles, room = (count + TAP_VECTORS - 1) // TAP_VECTORS, table.size * TAP_ROWS
+    first, last = blocks_of
+    more = False
+    turned[:] = 0
+    for image in range(images_of[0], images_of[1], images):
+        here = min(images, images_of[1] - image)
+        for top in range(0, OH, band):
+            pixels = min(band, OH - top) * OW
+            _turn(x, turned, (image, here, top), plane, geometry)
+            _pack_outputs(g, packed, (image, here, top * OW, pixels), room, first, last, geometry)
+            for start in range(0, here * pixels, STRETCH):
+                size = min(STRETCH, here * pixels - start)
+                for task in range((last - first) * tiles):
+                    block, tile = divmod(task, tiles)
+                    f, rows = block_of(first + block, filters)
+                    taps(
+                        sums, f * line, line, rows, more, zeros, ZERO, packed, block * room + start * TAP_ROWS,
+                        turned, f // filters * channels, True, spots, tile * TAP_VECTORS * SPOT, table, start, size,
+                    )  # fmt: skip
+                more = True
+
+
+_conv2d_grad_w_parallel = parallel_form(_conv2d_grad_w, serial=(_grad_w_part,))
 
 
 @njit
-def _conv2d_grad_w_thin(g, x, gw, planes, table, spots, sums, totals, layout, geometry):
-    """Dot products in the dtype of x, `totals` in float64."""
-    (N, C, H, W), (F, _, _), (OH, OW), stride, padding, _, groups = geometry
-    (A, B), (HP, WP), _, images = layout
-    places, few, channel = table.size, lanes(x), HP * WP
-    offsets(table, (channel, WP), (A, B), geometry)
-    planes[images * C * A * B * channel :] = 0
+def _conv2d_grad_w_thin(g, x, gw, planes, table, spots, sums, totals, tasks, plan, geometry):
+    """Dot products in the dtype of x, `totals` in float64; parts and tasks as in _conv2d_grad_w."""
+    (N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups = geometry
+    images, parts, A, B, HP, WP = plan
+    offsets(table, (HP * WP, WP), (A, B), geometry)
     totals[:] = 0.0
-    flat, room = g.reshape(g.size), sums.size // F
-    for image in range(0, N, images):
-        here = min(images, N - image)
+    by_filters = tasks // parts
+    for index in prange(tasks):
+        task = np.int64(index)
+        part, piece = divmod(task, by_filters)
+        _grad_w_thin_part(
+            g, x, own(planes, task, tasks), table, own(spots, task, tasks), own(sums, task, tasks), own(totals, part, parts),
+            (part * N // parts, (part + 1) * N // parts), (piece * F // by_filters, (piece + 1) * F // by_filters),
+            images, ((A, B), (HP, WP)), ((N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups),
+        )  # fmt: skip
+    result = gw.reshape(gw.size)
+    for i in range(gw.size):
+        for part in range(1, parts):
+            totals[i] += totals[part * gw.size + i]
+        result[i] = totals[i]
+
+
+@njit
+def _grad_w_thin_part(g, x, planes, table, spots, sums, totals, images_of, filters_of, images, layout, geometry):
+    """What one task does: the totals over its images for its filters."""
+    (_, C, H, W), (F, _, _), (OH, OW), stride, padding, _, groups = geometry
+    (A, B), (HP, WP) = layout
+    places, few, channel = table.size, lanes(x), HP * WP
+    images = min(images, images_of[1] - images_of[0])
+    planes[images * C * A * B * channel :] = 0
+    flat = g.reshape(g.size)
+    for image in range(images_of[0], images_of[1], images):
+        here = min(images, images_of[1] - image)
         fill(x, planes, ZERO, ((image, here), (A, B)), ((C, H, W), stride, padding), (HP, WP))
         count = place_vectors(spots, few, few, False, (here, OH, OW), (C * A * B * channel, WP), (F * OH * OW, OW, True))
-        for task in prange(F):
-            f = np.int64(task)
+        for f in range(filters_of[0], filters_of[1]):
             at, start = (image * F + f) * OH * OW, f // (F // groups) * (C // groups) * A * B * channel
             for v in range(0, count, STRETCH // 2):
                 vectors = min(STRETCH // 2, count - v)
                 for t in range(0, places, ROW_DOTS):
                     columns = min(ROW_DOTS, places - t)
-                    mine = sums[f * room : (f + 1) * room]
-                    row_dots(mine, flat, at, planes, start, spots, v * SPOT, vectors, table, t, columns)
+                    row_dots(sums, flat, at, planes, start, spots, v * SPOT, vectors, table, t, columns)
                     for j in range(columns):
-                        totals[f * places + t + j] += mine[j]
-    result = gw.reshape(gw.size)
-    for i in range(gw.size):
-        result[i] = totals[i]
+                        totals[f * places + t + j] += sums[j]
 
 
-_conv2d_grad_w_thin_parallel = parallel_form(_conv2d_grad_w_thin)
+_conv2d_grad_w_thin_parallel = parallel_form(_conv2d_grad_w_thin, serial=(_grad_w_thin_part,))
 
 
 def thin(geometry: Geometry, few: int) -> bool:
@@ -165,18 +214,24 @@ def thin(geometry: Geometry, few: int) -> bool:
     return filters <= FEW or C // groups * KH * KW * filters < ENOUGH * room
 
 
+def _parts(geometry: Geometry, gw: np.ndarray, tasks: int) -> int:
+    """Into how many parts tasks cut the images: as many as they can, if sums are small or filters too few to be shared."""
+    few = gw.nbytes * tasks <= SUMS or gw.shape[0] < TAP_ROWS * tasks
+    return by_images(tasks, geometry[0][0]) if few else 1
+
+
 def sum_weights_thin(g: np.ndarray, x: np.ndarray, gw: np.ndarray, parallel: bool, geometry: Geometry) -> None:
-    (_, C, _, _), (F, KH, KW), out, _, _, _, groups = geometry
-    places, few = C // groups * KH * KW, VECTOR_BYTES // g.dtype.itemsize
+    (_, C, _, _), (_, KH, KW), out, _, _, _, groups = geometry
+    places, few, tasks = C // groups * KH * KW, VECTOR_BYTES // g.dtype.itemsize, get_num_threads() if parallel else 1
     layout, _ = layout_of(geometry, g.itemsize)
-    (A, B), (HP, WP), _, _ = layout
-    HP, images = out[0] + HP - layout[2], max(1, layout[3] if layout[2] == out[0] else 1)
-    (planes,) = split(g.dtype, C * A * B * images * HP * WP + WP + KW * geometry[5][1] + SPARE)
-    spots = np.empty((images * out[0] * -(-out[1] // few) + ROW_VECTORS) * SPOT, np.int64)
+    (A, B), (HP, WP), band, images = layout
+    HP, images, parts = out[0] + HP - band, max(1, images if band == out[0] else 1), _parts(geometry, gw, tasks)
+    size = -(-(C * A * B * images * HP * WP + WP + KW * geometry[5][1] + SPARE) // few) * few
+    (planes,) = split(g.dtype, tasks * size)
+    spots = np.empty(tasks * (images * out[0] * -(-out[1] // few) + ROW_VECTORS) * SPOT, np.int64)
     run = _conv2d_grad_w_thin_parallel if parallel else _conv2d_grad_w_thin
-    sums, totals = np.empty(F * -(-ROW_DOTS // few) * few, g.dtype), np.empty(gw.size, np.float64)
-    layout = ((A, B), (HP, WP), out[0], images)
-    run(g, x, gw, planes, np.empty(places, np.int64), spots, sums, totals, layout, geometry)
+    sums, totals = np.empty(tasks * -(-ROW_DOTS // few) * few, g.dtype), np.empty(parts * gw.size, np.float64)
+    run(g, x, gw, planes, np.empty(places, np.int64), spots, sums, totals, tasks, (images, parts, A, B, HP, WP), geometry)
 
 
 def sum_weights(g: np.ndarray, x: np.ndarray, gw: np.ndarray, parallel: bool, geometry: Geometry) -> None:
@@ -187,9 +242,11 @@ def sum_weights(g: np.ndarray, x: np.ndarray, gw: np.ndarray, parallel: bool, ge
     band = -(-OH // bands)
     images = max(1, min(N, WAVE // (band * row * g.itemsize))) if bands == 1 else 1
     few, plane, pixels = VECTOR_BYTES // g.dtype.itemsize, ((band - 1) * SH + reach, width), images * band * OW
-    turned, packed = split(g.dtype, images * C * plane[0] * plane[1], packed_size(groups, F // groups, pixels))
+    tasks = get_num_threads() if parallel else 1
+    parts = _parts(geometry, gw, tasks)
+    size = -(-images * C * plane[0] * plane[1] // few) * few
+    turned, packed = split(g.dtype, tasks * size, tasks * packed_size(groups, F // groups, pixels))
     spots = np.empty((KH * KW * -(-C // groups // few) + KH * -(-KW * C // few) + TAP_VECTORS) * SPOT, np.int64)
-    table, sums = np.empty(pixels, np.int64), np.empty(gw.size, g.dtype)
+    table, sums = np.empty(pixels, np.int64), np.empty(parts * gw.size, g.dtype)
     run = _conv2d_grad_w_parallel if parallel else _conv2d_grad_w
-    plan = (images, band, 8 * get_num_threads() if parallel else 1)
-    run(g, x, np.zeros(TAP_ROWS, g.dtype), gw, turned, packed, table, spots, sums, plan, plane, geometry)
+    run(g, x, np.zeros(TAP_ROWS, g.dtype), gw, turned, packed, table, spots, sums, tasks, (images, band, parts), plane, geometry)

@@ -153,7 +153,7 @@ def _kernels(b: np.ndarray, out: np.ndarray, form: Form, threads: int) -> tuple[
         return _FEW_COLUMNS if not a_transposed and min(M, N) < FEW else None
     if M == 1:
         return _ONE_ROW
-    small = CACHED if M <= FEW_TILES else TINY if b_count > 1 or M <= FEW_TILES * threads else 0
+    small = CACHED if M <= FEW_TILES else TINY if b_count > 1 or M // threads <= FEW_TILES else 0
     return _IN_PLACE if b.nbytes <= b_count * small else None
 
 
