@@ -25,7 +25,7 @@ from jitgrad.kernels.cpu.conv_panels import products_of_panels
 from jitgrad.kernels.cpu.conv_pixels import of_pixels, pixel_products, sum_pixels
 from jitgrad.kernels.cpu.conv_plan import DEPTH, SPARE, WAVE, Geometry, Pair, flipped_geometry, geometry_of, packed_size, plan_of, split
 from jitgrad.kernels.cpu.conv_planes import fill, offsets
-from jitgrad.kernels.cpu.conv_tiles import FEW, ONE, ZERO, by_images, flip, own, pack, pack_flipped, products
+from jitgrad.kernels.cpu.conv_tiles import FEW, ONE, ZERO, by_images, cut, flip, own, pack, pack_flipped, products
 from jitgrad.kernels.cpu.conv_weights import sum_weights, sum_weights_thin, thin
 from jitgrad.kernels.cpu.layout import contiguous
 from jitgrad.kernels.jit import get_num_threads, njit, parallel_form, pays, prange
@@ -47,7 +47,7 @@ def _count(lines, w):
 def _correlate(x, w, bias, y, planes, packed, table, spots, work, tasks, plan, layout, geometry):
     """y = bias + x correlated with w, or for gradients of x with w flipped.
 
-    A task has images of its own, or where there are too few also rows, and its share of `planes`, `spots` and `work`.
+    A task has images of its own, or a piece of some, and its share of `planes`, `spots` and `work`.
     `plan`: taps at a time, whether panels are gathered, whether w is flipped.
     """
     (N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups = geometry
@@ -62,25 +62,25 @@ def _correlate(x, w, bias, y, planes, packed, table, spots, work, tasks, plan, l
         pack(w, packed, groups)
     _count(lines, w)
     parts = by_images(tasks, N)
-    by_rows = tasks // parts
+    pieces = tasks // parts
     for index in prange(tasks):
-        task = np.int64(index)
-        part, piece = divmod(task, by_rows)
+        task = np.int64(index)  # Numba counts parallel loops in uint64
+        part, piece = divmod(task, pieces)
         _correlate_part(
             x, bias, y, packed, table, lines, (own(planes, task, tasks), own(spots, task, tasks), own(work, task, tasks)),
-            (part * N // parts, (part + 1) * N // parts), (piece * OH // by_rows, (piece + 1) * OH // by_rows),
-            (depth, dense), ((A, B), (HP, WP), band, images),
+            (part * N // parts, (part + 1) * N // parts), (piece, pieces), (depth, dense), ((A, B), (HP, WP), band, images),
             ((N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups),
         )  # fmt: skip
 
 
 @njit
-def _correlate_part(x, bias, y, packed, table, lines, memory, images_of, rows_of, plan, layout, geometry):
+def _correlate_part(x, bias, y, packed, table, lines, memory, images_of, piece_of, plan, layout, geometry):
     """What one task does: the planes hold the rows that a band of y reads. Without planes images are read where they lie."""
     (_, C, H, W), (F, _, _), (OH, OW), (SH, SW), (PH, PW), _, groups = geometry
     planes, spots, work = memory
     depth, dense = plan
     (A, B), (HP, WP), band, images = layout
+    rows_of, blocks = cut(piece_of, OH, F // groups, groups)
     source, channel = ((C * A * B * HP * WP, WP), HP * WP) if planes.size else ((C * H * W, W), H * W)
     images = min(images, images_of[1] - images_of[0])
     planes[min(planes.size, images * C * A * B * channel) :] = 0
@@ -93,7 +93,7 @@ def _correlate_part(x, bias, y, packed, table, lines, memory, images_of, rows_of
                 fill(x, planes, ZERO, ((image, here), (A, B)), ((C, H, W), (SH, SW), (PH - top * SH, PW)), (HP, WP))
             numbers = (
                 (ZERO if planes.size else image * C * H * W + top * W, (image * F * OH + top) * OW), (ZERO, table.size, table.size, depth),
-                (groups, F // groups, C // groups * A * B * channel, OH * OW), planes.size > 0,
+                (blocks, F // groups, C // groups * A * B * channel, OH * OW), planes.size > 0,
             )  # fmt: skip
             domain, target = (here, rows, OW), (F * OH * OW, OW, ONE)
             if dense:
@@ -109,7 +109,7 @@ _correlate_parallel = parallel_form(_correlate, serial=(_correlate_part,))
 def _conv2d_grad_x(g, w, zeros, gx, planes, packed, table, spots, work, tasks, depth, layout, geometry):
     """With strides: phase (a, b) of gx adds up the taps that reach it; `table` has room for the taps and the phases' starts.
 
-    gx is zero before. A task has images of its own, or where there are too few also rows, as in _correlate.
+    gx is zero before.
     """
     (N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups = geometry
     (A, B), (HP, WP), images = layout
@@ -117,24 +117,23 @@ def _conv2d_grad_x(g, w, zeros, gx, planes, packed, table, spots, work, tasks, d
     starts, table = table[places:], table[:places]
     flip(w, packed, table, starts, (HP * WP, WP), geometry, (A, B))
     parts = by_images(tasks, N)
-    by_rows = tasks // parts
+    pieces = tasks // parts
     for index in prange(tasks):
         task = np.int64(index)
-        part, piece = divmod(task, by_rows)
+        part, piece = divmod(task, pieces)
         _grad_x_part(
             g, zeros, gx, packed, table, starts, (own(planes, task, tasks), own(spots, task, tasks), own(work, task, tasks)),
-            (part * N // parts, (part + 1) * N // parts), (piece, by_rows), depth, ((A, B), (HP, WP), images),
+            (part * N // parts, (part + 1) * N // parts), (piece, pieces), depth, ((A, B), (HP, WP), images),
             ((N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups),
         )  # fmt: skip
 
 
 @njit
 def _grad_x_part(g, zeros, gx, packed, table, starts, memory, images_of, piece_of, depth, layout, geometry):
-    """What one task does: rows piece // pieces of each phase."""
+    """What one task does: its piece of each phase."""
     (_, C, H, W), (F, _, _), (OH, OW), (SH, SW), (PH, PW), _, groups = geometry
     planes, spots, work = memory
     (A, B), (HP, WP), images = layout
-    piece, pieces = piece_of
     places, channel = table.size, HP * WP
     images = min(images, images_of[1] - images_of[0])
     lead = (HP - OH) * WP + WP - OW  # zeros, which the first rows reach back into
@@ -147,11 +146,12 @@ def _grad_x_part(g, zeros, gx, packed, table, starts, memory, images_of, piece_o
             a, b = divmod(phase, B)
             top, left = max(0, (PH - a + SH - 1) // SH), max(0, (PW - b + SW - 1) // SW)
             bottom, right = min(HP, (H + PH - a + SH - 1) // SH), min(WP, (W + PW - b + SW - 1) // SW)
-            top, bottom = top + piece * max(0, bottom - top) // pieces, top + (piece + 1) * max(0, bottom - top) // pieces
+            (skipped, end), blocks = cut(piece_of, max(0, bottom - top), C // groups, groups)
+            top, bottom = top + skipped, top + end
             if top < bottom and left < right:
                 numbers = (
                     (lead + top * WP + left, image * C * H * W + (top * SH + a - PH) * W + left * SW + b - PW),
-                    (starts[phase], starts[phase + 1], places, depth), (groups, C // groups, F // groups * channel, H * W), True,
+                    (starts[phase], starts[phase + 1], places, depth), (blocks, C // groups, F // groups * channel, H * W), True,
                 )  # fmt: skip
                 domain, target = (here, bottom - top, right - left), (C * H * W, SH * W, SW)
                 products(planes, table, packed, zeros, gx.reshape(gx.size), work, spots, numbers, domain, (F * channel, WP), target)

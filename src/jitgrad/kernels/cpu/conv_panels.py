@@ -39,7 +39,7 @@ def products_of_panels(planes, table, packed, bias, out, work, spots, lines, num
     `lines`: where the rows of a panel begin. There is room behind the spots for a tile, and in `work` for the sums of a chunk of
     tiles and a panel.
     """
-    (shift, begin), (first, last, every, depth), (groups, filters, pitch, channel), _ = numbers
+    (shift, begin), (first, last, every, depth), ((start, stop), filters, pitch, channel), _ = numbers
     few = lanes(planes)
     columns = TAP_VECTORS * few
     (here, R, Q), (out_image, out_row, _) = domain, target
@@ -49,15 +49,18 @@ def products_of_panels(planes, table, packed, bias, out, work, spots, lines, num
     chunks, blocks = (tiles + CHUNK - 1) // CHUNK, (filters + TAP_ROWS - 1) // TAP_ROWS
     block_size = TAP_ROWS * columns
     panel, parts = CHUNK * blocks * block_size, spots[spots.size - columns * SPOT :]
+    groups = (stop + blocks - 1) // blocks - start // blocks
     for task in range(chunks * groups):
-        chunk, group = divmod(task, groups)
+        chunk, number = divmod(task, groups)
+        group = start // blocks + number
+        mine = range(max(start - group * blocks, 0), min(stop - group * blocks, blocks))
         top, bottom = chunk * tiles // chunks, (chunk + 1) * tiles // chunks
         for k in range(first, max(last, first + 1), depth):
             size = min(depth, last - k)
             for tile in range(top, bottom):
                 _gather_panel(planes, shift + group * pitch, table, k, size, work, panel, tile, parts, domain, source)
                 s = tile * TAP_VECTORS * SPOT
-                for block in range(blocks):
+                for block in mine:
                     f, at = group * filters + block * TAP_ROWS, ((group * blocks + block) * every + k) * TAP_ROWS
                     rows, to = min(TAP_ROWS, filters - block * TAP_ROWS), ((tile - top) * blocks + block) * block_size
                     if direct:
@@ -67,7 +70,7 @@ def products_of_panels(planes, table, packed, bias, out, work, spots, lines, num
                         taps(work, to, columns, rows, k > first, bias, f, packed, at, work, panel, True, spots, s, lines, ZERO, size)
         if not direct:
             for tile in range(top, bottom):
-                for block in range(blocks):
+                for block in mine:
                     f, at = group * filters + block * TAP_ROWS, ((tile - top) * blocks + block) * block_size
                     rows = min(TAP_ROWS, filters - block * TAP_ROWS)
                     deal(out, begin + f * channel, channel, rows, work, at, columns, tile, Q, False, domain, target)

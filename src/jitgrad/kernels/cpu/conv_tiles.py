@@ -32,6 +32,16 @@ def own(x, task, tasks):
     return x[task * (x.size // tasks) : (task + 1) * (x.size // tasks)]
 
 
+@njit(inline=True)
+def cut(piece_of, rows, filters, groups):
+    """The rows, and the blocks of filters, of one of so many pieces of images: rows are shared where there are enough."""
+    piece, pieces = piece_of
+    blocks = groups * ((filters + TAP_ROWS - 1) // TAP_ROWS)
+    if rows >= pieces:
+        return (piece * rows // pieces, (piece + 1) * rows // pieces), (ZERO, blocks)
+    return (ZERO, rows), (piece * blocks // pieces, (piece + 1) * blocks // pieces)
+
+
 @njit
 def pack(w, packed, groups):
     """packed[group, block, t, i] = w[block*TAP_ROWS + i of the group, t]; what lies behind the last filter means nothing."""
@@ -162,11 +172,11 @@ def _tile(out, to, pitch, rows, how, bias, row, a, data, spots, s, offsets, plac
 def products(planes, table, packed, bias, out, work, spots, numbers, domain, source, target):
     """out[n, f, pixel] = bias[f] + sum over taps first <= t < last of packed[f, t] planes[table[t] + place of the pixel].
 
-    `numbers`: starts of the planes and of out; taps first, last, all, at a time; groups, filters, planes of a group, numbers of
-    a channel of out; whether vectors may be read whole. `domain`, `source`, `target`, `spots`: see place_vectors. `work` has room
-    for the page of a tile. Behind the bias are TAP_ROWS zeros.
+    `numbers`: starts of the planes and of out; taps first, last, all, at a time; the range of blocks of filters, filters and planes
+    of a group, numbers of a channel of out; whether vectors may be read whole. `domain`, `source`, `target`, `spots`: see
+    place_vectors. `work` has room for the page of a tile. Behind the bias are TAP_ROWS zeros.
     """
-    (shift, begin), (first, last, every, depth), (groups, filters, pitch, channel), loose = numbers
+    (shift, begin), (first, last, every, depth), ((start, stop), filters, pitch, channel), loose = numbers
     thin, few = filters <= FEW, lanes(planes)
     columns = (ROW_VECTORS if thin else TAP_VECTORS) * few
     (_, _, Q), (out_image, out_row, step) = domain, target
@@ -175,9 +185,9 @@ def products(planes, table, packed, bias, out, work, spots, numbers, domain, sou
     tiles = (count * few + columns - 1) // columns
     chunks, blocks = (tiles + CHUNK - 1) // CHUNK, (filters + TAP_ROWS - 1) // TAP_ROWS
     line = (Q + few - 1) // few * few
-    for task in range(chunks * groups * blocks):
-        rest, block = divmod(task, blocks)
-        chunk, group = divmod(rest, groups)
+    for task in range(chunks * (stop - start)):
+        chunk, number = divmod(task, stop - start)
+        group, block = divmod(start + number, blocks)
         f = group * filters + block * TAP_ROWS
         rows, to = min(TAP_ROWS, filters - block * TAP_ROWS), begin + f * channel
         for k in range(first, max(last, first + 1), depth):
