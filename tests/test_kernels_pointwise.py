@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jitgrad.kernels.cpu import pointwise
+from jitgrad.kernels.cpu import large, pointwise, ufunc
 from jitgrad.kernels.scalars import TABLE, Form
 
 HERE = Path(__file__).parent
@@ -223,28 +223,76 @@ def test_a_large_matrix_and_a_row() -> None:
 
 
 @pytest.mark.parametrize(("op", "form"), [(e.name, f) for e in KNOWN.values() for f in e.forms])
-def test_serial_and_parallel_forms(op: str, form: Form, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_of_the_formulas(op: str, form: Form) -> None:
     dtype = form.dtypes[0]
     arrays = samples(op, form, dtype, (997,))
     out = np.empty(997, bool if form.output == "b" else dtype)
-    for suffix in ("", "_parallel")[: 2 if op in ("add", "exp", "lt", "where", "gelu_grad") else 1]:
-        kernel = getattr(pointwise, f"_{form.formula}{suffix}")
-        kernel(*arrays, out)
-        compare(out, expected(op, arrays), suffix)
-        if hasattr(kernel, "signatures"):
-            assert len({str(s) for s in kernel.signatures}) == len(kernel.signatures) <= len(form.dtypes)
+    kernel = getattr(pointwise, f"_{form.formula}")
+    kernel(*arrays, out)
+    compare(out, expected(op, arrays))
+    if hasattr(kernel, "signatures"):
+        assert len({str(s) for s in kernel.signatures}) == len(kernel.signatures) <= len(form.dtypes)
 
 
-def test_the_launcher_takes_the_parallel_form_for_large_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=[1, 2])
+def shared(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., np.ndarray]:
+    """Calls an op of arrays of any size as that of large ones is called."""
+    if ufunc.make_ufunc is None:
+        pytest.skip("there are no ufuncs")
+    monkeypatch.setattr(large, "get_num_threads", lambda: request.param)
+
+    def run(op: str, *arrays: np.ndarray) -> np.ndarray:
+        dtype = arrays[-1].dtype
+        launch = getattr(pointwise, op)
+        launch(*(np.zeros(1, x.dtype) for x in arrays))
+        return large.run(*ufunc.loops[launch.loops[dtype]], arrays)
+
+    return run
+
+
+LAYOUTS = {
+    "in order": lambda x: x,
+    "transposed": lambda x: np.ascontiguousarray(x.swapaxes(-1, -2)).swapaxes(-1, -2),
+    "turned": lambda x: np.ascontiguousarray(np.moveaxis(x, 0, -1)).transpose(x.ndim - 1, *range(x.ndim - 1)),
+    "every second": lambda x: np.repeat(x, 2, -1)[..., ::2],
+    "backwards": lambda x: np.ascontiguousarray(x[..., ::-1])[..., ::-1],
+    "read-only": lambda x: np.broadcast_to(x, x.shape),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_large_arrays_of_any_layout(layout: str, shared: Callable[..., np.ndarray]) -> None:
+    rng = np.random.default_rng(0)
+    for shape, *others in (
+        ((6, 7), (6, 1), (7,), (), (1, 7), (6, 7)), ((2, 3, 4, 5), (3, 1, 1), (2, 1, 4, 1), (5,), (1, 3, 4, 5)), ((1, 1), (1,), ()),
+        ((9, 1), (1, 8), (9, 8)), ((70, 3), (3,)), ((0, 4), (4,)),
+    ):  # fmt: skip
+        a = LAYOUTS[layout](rng.standard_normal(shape).astype(np.float32))
+        for other in others:
+            b = np.asarray(rng.standard_normal(other), np.float32)
+            for got, wanted in ((shared("sub", a, b), a - b), (shared("sub", b, a), b - a), (shared("lt", a, b), a < b)):
+                compare(np.ascontiguousarray(got), wanted)
+            c = np.asarray(rng.standard_normal(shape) > 0)
+            compare(np.ascontiguousarray(shared("where", c, a, b)), np.where(c, a, b))
+        compare(np.ascontiguousarray(shared("neg", a)), -a)
+        assert a.size < 2 or layout == "backwards" or shared("neg", a).strides == (-a).strides
+
+
+def test_large_arrays_go_to_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    if ufunc.make_ufunc is None:
+        pytest.skip("there are no ufuncs")
+    calls, run = [], large.run
+    monkeypatch.setattr(pointwise, "pays", lambda size, least: size >= least)
+    monkeypatch.setattr(large, "run", lambda *args: calls.append(args[2][0].shape) or run(*args))
     x = np.linspace(-1, 1, 1 << 17, dtype=np.float32).reshape(2, -1)
-    monkeypatch.setattr(pointwise, "pays", lambda work: True)
-    compare(pointwise.add(x, x), x + x)
-    signatures = list(pointwise._add_parallel.signatures)
-    x.flags.writeable = False  # a read-only array would be one more signature
-    compare(pointwise.add(x, x), x + x)
-    compare(pointwise.add(x.T, x.T), np.ascontiguousarray(x.T + x.T))
-    compare(pointwise.add(x, x[:1]), x + x[:1])
-    assert pointwise._add_parallel.signatures == signatures
+    for op, size in ((pointwise.add, 1 << 17), (pointwise.mul, 1 << 17)):
+        for n in (size - 2, size):
+            part = x.reshape(-1)[:n]
+            compare(op(part, part), part + part if op is pointwise.add else part * part)
+    compare(pointwise.exp(x[0]), np.exp(x[0]))
+    compare(pointwise.neg(x[0]), -x[0])
+    compare(pointwise.add(x, x[:, :1]), x + x[:, :1])
+    assert calls == [(1 << 17,), (1 << 17,), (1 << 16,), (2, 1 << 16)]
 
 
 def test_two_dtypes_in_any_order_keep_their_own() -> None:

@@ -1,23 +1,23 @@
 """Pointwise kernels, made from the formulas in scalars.py: `add(a, b)` and its like.
 
-For each op there are `_add(a, b, out)` and `_add_parallel(a, b, out)` on 1-D contiguous arrays and the launcher
-`add(a, b)`, which takes any shapes that broadcast and any strides. Small and strided arrays go through a NumPy ufunc
-made of a compiled loop, large contiguous ones through the parallel form. All of it is compiled when first used; the
-generated source can be read in the cache directory, under `generated`.
+For each op there are `_add(a, b, out)` on 1-D contiguous arrays and the launcher `add(a, b)`, which takes any shapes that
+broadcast and any strides. It calls a NumPy ufunc made of a compiled loop, or for large arrays that loop on all threads (large.py).
+All of it is compiled when first used; the generated source can be read in the cache directory, under `generated`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 from numpy import asarray, ndarray
 
-from jitgrad.kernels.cpu import pointwise_source
-from jitgrad.kernels.cpu.ufunc import make_ufunc
+from jitgrad.kernels import scalars
+from jitgrad.kernels.cpu import large, pointwise_source
+from jitgrad.kernels.cpu.ufunc import loops, make_ufunc
 from jitgrad.kernels.jit import PARALLEL_MIN, from_source, pays
 from jitgrad.kernels.scalars import TABLE, Form, Pointwise, named
 
@@ -65,32 +65,44 @@ def _plain(entry: Pointwise, form: Form, dtype: np.dtype) -> Callable[..., Any]:
     return call
 
 
-def _large(entry: Pointwise, dtype: np.dtype, *arrays: ndarray) -> ndarray | None:
-    """The parallel form, where the arrays fit it."""
-    shape = arrays[0].shape
-    for x in arrays:
-        flags = x.flags
-        if x.shape != shape or not (flags.c_contiguous and flags.writeable):
-            return None
-    if not pays(arrays[0].size):
-        return None
-    form = _form(entry, dtype)
-    run = getattr(_module(entry.name, form.formula), f"_{form.formula}_parallel")
-    y = np.empty(shape, _BOOL if form.output == "b" else dtype)
-    run(*(x.reshape(-1) for x in arrays), y.reshape(-1))
-    return y
+@cache
+def _slow(name: str) -> bool:
+    """Whether a formula, or one that it calls, calls a base function of more than an instruction."""
+    code = getattr(scalars, name).__code__
+    return any(n in _SLOW or (n != name and isinstance(getattr(scalars, n, None), FunctionType) and _slow(n)) for n in code.co_names)
 
 
+_SLOW = set(scalars.BASE) - {"floor", "fabs"}
 _SIDE_BY_SIDE = 16384  # elements of a row and its copies
+_SHORT = 64  # elements of a row, up to which calls for each take longer than copies, on threads
 
 
-def _with_row(loop: Any, a: ndarray, b: ndarray) -> ndarray | None:
+def _least(entry: Pointwise) -> int:
+    """Elements from which threads pay, unless NumPy would call the loop row by row."""
+    return PARALLEL_MIN if _slow(entry.name) else 2 * PARALLEL_MIN
+
+
+def _large(loop: Any, least: int, *arrays: ndarray) -> ndarray | None:
+    """The result where it is worked out better than by one call of the ufunc: on threads, or with copies of a short row."""
+    shape, size, rows = arrays[0].shape, arrays[0].size, False
+    for x in arrays[1:]:
+        if x.shape != shape and x.size != 1:
+            size, rows = max(size, x.size), True
+    if size < least and not rows:
+        return None
+    threads = pays(size, PARALLEL_MIN if rows else least) and loop in loops
+    if rows and len(arrays) == 2 and make_ufunc is not None and (y := _with_row(loop, threads, *arrays)) is not None:
+        return y
+    return large.run(*loops[loop], arrays) if threads else None
+
+
+def _with_row(loop: Any, threads: bool, a: ndarray, b: ndarray) -> ndarray | None:
     """A large contiguous array and one short row, where a and b are that.
 
-    NumPy would call the loop once for each row of a. With copies of b side by side it is called for many rows at once.
+    The loop would be called once for each row of a. With copies of b side by side it is called for many rows at once.
     """
-    C = b.shape[-1] if b.ndim else 0
-    if not (a.ndim > 1 and b.size == C == a.shape[-1] and 1 < 2 * C <= _SIDE_BY_SIDE and a.flags.c_contiguous) or make_ufunc is None:
+    C, most = b.shape[-1] if b.ndim else 0, _SHORT if threads else _SIDE_BY_SIDE // 2
+    if not (a.ndim > 1 and b.size == C == a.shape[-1] and 0 < C <= most and a.flags.c_contiguous) or a.dtype != b.dtype:
         return None
     y = np.empty(a.shape, loop.types[0][-1])
     rows, many = a.size // C, _SIDE_BY_SIDE // C
@@ -98,7 +110,12 @@ def _with_row(loop: Any, a: ndarray, b: ndarray) -> ndarray | None:
     copies = np.empty((many, C), b.dtype)
     copies[:] = b
     flat, out = a.reshape(rows, C), y.reshape(rows, C)
-    loop(flat[:even].reshape(-1, many * C), copies.reshape(-1), out[:even].reshape(-1, many * C))
+    if even:
+        parts = flat[:even].reshape(-1, many * C), copies.reshape(-1), out[:even].reshape(-1, many * C)
+        if threads:
+            large.run(*loops[loop], parts[:2], parts[2])
+        else:
+            loop(*parts)
     if even < rows:
         loop(flat[even:], b.reshape(-1), out[even:])
     return y
@@ -109,55 +126,56 @@ def _with_row(loop: Any, a: ndarray, b: ndarray) -> ndarray | None:
 
 
 def _unary(entry: Pointwise) -> Callable[..., ndarray]:
-    loops: dict[np.dtype, Callable[..., Any]] = {}
+    own: dict[np.dtype, Callable[..., Any]] = {}
+    least = _least(entry)
 
     def launch(x: ndarray) -> ndarray:
-        if x.size >= PARALLEL_MIN and (y := _large(entry, x.dtype, x)) is not None:
-            return y
         try:
-            loop = loops[x.dtype]
+            loop = own[x.dtype]
         except KeyError:
-            loop = loops[x.dtype] = _loop(entry, x.dtype)
+            loop = own[x.dtype] = _loop(entry, x.dtype)
+        if x.size >= least and pays(x.size, least) and loop in loops:
+            return large.run(*loops[loop], (x,))
         y = loop(x)
         return y if type(y) is ndarray else asarray(y)
 
-    launch.loops = loops  # type: ignore[attr-defined]
+    launch.loops = own  # type: ignore[attr-defined]
     return launch
 
 
 def _binary(entry: Pointwise) -> Callable[..., ndarray]:
-    loops: dict[np.dtype, Callable[..., Any]] = {}
+    own: dict[np.dtype, Callable[..., Any]] = {}
+    least = _least(entry)
 
     def launch(a: ndarray, b: ndarray) -> ndarray:
-        if a.size >= PARALLEL_MIN and (y := _large(entry, b.dtype, a, b)) is not None:
-            return y
         try:
-            loop = loops[b.dtype]
+            loop = own[b.dtype]
         except KeyError:
-            loop = loops[b.dtype] = _loop(entry, b.dtype)
-        if a.size >= PARALLEL_MIN and a.dtype == b.dtype and (y := _with_row(loop, a, b)) is not None:
+            loop = own[b.dtype] = _loop(entry, b.dtype)
+        if (a.size >= PARALLEL_MIN or b.size >= PARALLEL_MIN) and (y := _large(loop, least, a, b)) is not None:
             return y
         y = loop(a, b)
         return y if type(y) is ndarray else asarray(y)
 
-    launch.loops = loops  # type: ignore[attr-defined]
+    launch.loops = own  # type: ignore[attr-defined]
     return launch
 
 
 def _ternary(entry: Pointwise) -> Callable[..., ndarray]:
-    loops: dict[np.dtype, Callable[..., Any]] = {}
+    own: dict[np.dtype, Callable[..., Any]] = {}
+    least = _least(entry)
 
     def launch(a: ndarray, b: ndarray, c: ndarray) -> ndarray:
-        if a.size >= PARALLEL_MIN and (y := _large(entry, c.dtype, a, b, c)) is not None:
-            return y
         try:
-            loop = loops[c.dtype]
+            loop = own[c.dtype]
         except KeyError:
-            loop = loops[c.dtype] = _loop(entry, c.dtype)
+            loop = own[c.dtype] = _loop(entry, c.dtype)
+        if max(a.size, b.size, c.size) >= PARALLEL_MIN and (y := _large(loop, least, a, b, c)) is not None:
+            return y
         y = loop(a, b, c)
         return y if type(y) is ndarray else asarray(y)
 
-    launch.loops = loops  # type: ignore[attr-defined]
+    launch.loops = own  # type: ignore[attr-defined]
     return launch
 
 
@@ -172,8 +190,8 @@ for _entry in TABLE.values():
 
 
 def __getattr__(name: str) -> Any:
-    """`_add` and `_add_parallel`, for code that calls them from a kernel of its own."""
-    formula = name.removeprefix("_").removesuffix("_parallel")
+    """`_add`, for code that calls it from a kernel of its own."""
+    formula = name.removeprefix("_")
     for entry in TABLE.values():
         for form in entry.forms:
             if name.startswith("_") and form.formula == formula:

@@ -12,18 +12,15 @@ Generated from {formula} in scalars.py: the loops of {formula} for {dtypes}.
 """
 
 from jitgrad.kernels.cpu.formulas import {formulas}
-from jitgrad.kernels.jit import njit, parallel_form, prange
+from jitgrad.kernels.jit import njit
 from jitgrad.kernels.simd import full_vectors
 {ufunc_import}
 
 @njit
 def _{formula}({params}, out):
-    for i in prange(out.size):
-        full_vectors()
+    full_vectors()
+    for i in range(out.size):
         out[i] = {formula}({elements})
-
-
-_{formula}_parallel = parallel_form(_{formula})
 '''
 
 LOOP = """
@@ -59,7 +56,7 @@ UFUNC_IMPORT = "from jitgrad.kernels.cpu.ufunc import at, bools, clear_flags, mo
 
 
 def text(entry: Pointwise, form: Form) -> str:
-    """Source of the serial and parallel forms and, in `<formula>_loop`, of the ufunc's inner loop."""
+    """Source of the kernel and, in `<formula>_loop`, of the ufunc's inner loop."""
     names = entry.parameters
     parts = {
         "doc": entry.doc,

@@ -105,7 +105,12 @@ def _make(function: Callable[..., None], name: str, dtype: np.dtype, inputs: lis
     element = numba.from_dtype(dtype)
     loop = c_loop(function, (pointer(pointer(element)), pointer(types.intp), pointer(types.intp), types.voidptr))
     numbers = [d.num for d in (*inputs, output)]
-    return _internal.fromfunc(name, "", [loop.address], [numbers], len(inputs), 1, [None], loop, _internal.PyUFunc_None)
+    made = _internal.fromfunc(name, "", [loop.address], [numbers], len(inputs), 1, [None], loop, _internal.PyUFunc_None)
+    loops[made] = loop.address, output
+    return made
+
+
+loops: dict[np.ufunc, tuple[int, np.dtype]] = {}  # address of the loop and dtype of the result
 
 
 make_ufunc: Callable[..., np.ufunc] | None = None

@@ -75,7 +75,7 @@ def index(x: np.ndarray, items: tuple[Item, ...]) -> np.ndarray:
 
 def address(x: np.ndarray) -> int:
     """Address of element zero."""
-    at: int = x.__array_interface__["data"][0]
+    at: int = _word_at(id(x) + HEADER).value if DATA_IN_HEADER else x.__array_interface__["data"][0]
     return at
 
 
