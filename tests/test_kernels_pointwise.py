@@ -24,7 +24,7 @@ INF, NAN = np.inf, np.nan
 
 
 def phi(x: np.ndarray) -> np.ndarray:
-    return 0.5 * (1 + np.vectorize(math.erf, otypes=[float])(x / math.sqrt(2)))
+    return 0.5 * np.vectorize(math.erfc, otypes=[float])(-x / math.sqrt(2))
 
 
 def density(x: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from numba.core.compiler import CompileResult
 from numba.core.registry import cpu_target
 
 # Attributes of LLVM functions, see full_vectors in simd.py. llvmlite knows none with a value; what is in its set is printed as it is.
-FULL_VECTORS = '"prefer-vector-width"="512"', '"reciprocal-estimates"="vec-sqrtf:0"'
+FULL_VECTORS = '"prefer-vector-width"="512"'
 
 
 class Linked:
@@ -36,17 +36,17 @@ class Library(JITCodeLibrary):
         """Whether a function in it asks for the longest vectors."""
         if self._full_vectors is None:
             module = self._shared_module or self._final_module
-            self._full_vectors = any(FULL_VECTORS[0].encode() in f.attributes for f in module.functions)
+            self._full_vectors = any(FULL_VECTORS.encode() in f.attributes for f in module.functions)
         return self._full_vectors
 
     def add_ir_module(self, ir_module: Any) -> None:
         # A function that becomes part of its caller takes its code along, not its attributes.
         if not self._full_vectors:
             inner = any(isinstance(library, Library) and library.full_vectors for library in self._linking_libraries)
-            self._full_vectors = inner or any(FULL_VECTORS[0] in function.attributes for function in ir_module.functions)
+            self._full_vectors = inner or any(FULL_VECTORS in function.attributes for function in ir_module.functions)
         for function in ir_module.functions:
             if self._full_vectors and not function.is_declaration:
-                set.update(function.attributes, FULL_VECTORS)
+                set.add(function.attributes, FULL_VECTORS)
         super().add_ir_module(ir_module)
 
     def get_pointer_to_function(self, name: str) -> int:

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-BASE = ("exp", "log", "sqrt", "tanh", "erf", "sin", "cos", "floor", "fabs", "power")
+BASE = ("exp", "log", "sqrt", "tanh", "erf", "normal_cdf", "sin", "cos", "floor", "fabs", "power")
 FLOATS = ("float32", "float64")
 INTEGERS = ("int64", "int32", "int16", "int8", "uint8")
 KINDS = {"f": FLOATS, "i": INTEGERS, "b": ("bool",), "n": FLOATS + INTEGERS, "a": (*FLOATS, *INTEGERS, "bool")}
@@ -137,6 +137,11 @@ def tanh(x):
 def erf(x):
     """y = 2 / sqrt(pi) times the integral of e^(-t^2) from 0 to x"""
     return like(x, math.erf(x))
+
+
+def normal_cdf(x):
+    """The probability of a number below x"""
+    return like(x, math.erfc(-x * math.sqrt(0.5)) / 2)
 
 
 @pointwise("f -> f")
@@ -430,10 +435,6 @@ def relu_grad(g, y):
 def tanh_grad(g, y):
     """gx = g (1 - y^2)"""
     return g * (like(y, 1) - y * y)
-
-
-def normal_cdf(x):
-    return like(x, 0.5) * (like(x, 1) + erf(x * like(x, math.sqrt(0.5))))
 
 
 @pointwise("f -> f")

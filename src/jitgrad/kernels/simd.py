@@ -30,13 +30,10 @@ DOT_ROWS, DOT_COLUMNS = 4 if WIDE else 2, 4  # of a tile of dot products
 
 @intrinsic
 def _full_vectors(typingctx):  # type: ignore[no-untyped-def]
-    """Lets LLVM use the longest vectors of the CPU in the kernel that calls this; by itself it takes half of AVX-512's.
-
-    Vectors of estimates of 1 / sqrt(x) are then the CPU's, to 14 bits, without the step of Newton's method that LLVM adds.
-    """
+    """Lets LLVM use the longest vectors of the CPU in the kernel that calls this; by itself it takes half of AVX-512's."""
 
     def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
-        set.update(builder.function.attributes, FULL_VECTORS)
+        set.add(builder.function.attributes, FULL_VECTORS)
         return context.get_dummy_value()
 
     return types.void(), codegen

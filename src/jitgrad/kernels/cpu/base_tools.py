@@ -54,16 +54,3 @@ def ldexp(typingctx, y, n):  # type: ignore[no-untyped-def]
         return builder.call(builder.module.declare_intrinsic("llvm.ldexp", kinds, ir.FunctionType(kinds[0], kinds)), args)
 
     return y(y, n), codegen
-
-
-@intrinsic
-def rsqrt_estimate(typingctx, x):  # type: ignore[no-untyped-def]
-    """About 1 / sqrt(x), to 14 bits: these flags let LLVM take the CPU's estimate, after one step of Newton's method or none"""
-
-    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
-        kind = args[0].type
-        root = builder.module.declare_intrinsic("llvm.sqrt", [kind])
-        flags = ("arcp", "afn", "contract")
-        return builder.fdiv(ir.Constant(kind, 1.0), builder.call(root, args, fastmath=flags), flags=flags)
-
-    return x(x), codegen

@@ -8,7 +8,7 @@ from jitgrad.kernels import scalars
 from jitgrad.kernels.jit import SIMULATED, cuda_jit
 
 if SIMULATED:
-    exp, log, sqrt, tanh, erf, sin, cos, floor, fabs, power = (getattr(scalars, name) for name in scalars.BASE)
+    exp, log, sqrt, tanh, erf, normal_cdf, sin, cos, floor, fabs, power = (getattr(scalars, name) for name in scalars.BASE)
 else:
 
     @cuda_jit(device=True)
@@ -30,6 +30,11 @@ else:
     @cuda_jit(device=True)
     def erf(x):
         return math.erf(x)
+
+    @cuda_jit(device=True)
+    def normal_cdf(x):
+        half = type(x)(0.5)
+        return half * math.erfc(-x * math.sqrt(half))
 
     @cuda_jit(device=True)
     def sin(x):
