@@ -109,7 +109,7 @@ def compare(y: Any, want: np.ndarray, hint: object = None) -> None:
     assert y.flags.forc and y.flags.writeable, hint
     if want.dtype.kind == "f":
         scale = 4 * np.finfo(want.dtype).eps
-        np.testing.assert_allclose(y, want, rtol=scale, atol=scale / 8, err_msg=str(hint))
+        np.testing.assert_allclose(y, want, rtol=scale, atol=scale / 4, err_msg=str(hint))
     else:
         np.testing.assert_array_equal(y, want, err_msg=str(hint))
 
