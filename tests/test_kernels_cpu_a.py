@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from kernel_samples import FLOATS, LAYOUTS, check as close, check_signatures, sample
 
-from jitgrad.kernels.cpu import conv, loss, matmul, matrix, pool, reduce, softmax
+from jitgrad.kernels.cpu import conv, conv_plan, conv_weights, loss, matmul, matrix, pool, reduce, softmax
 
 SMALL = 5000  # elements of the cases that run in both dtypes; larger ones, for the parallel forms, run in float32 only
 rng = np.random.default_rng(0)
@@ -267,6 +267,66 @@ def test_conv2d(dtype, case):
     np.testing.assert_allclose(got_w, gw, **atol)
 
 
+@pytest.fixture
+def small_waves(monkeypatch):
+    """Images of a few kilobytes are cut as large ones are."""
+    for name in ("WAVE", "PANEL_WAVE"):
+        monkeypatch.setattr(conv_plan, name, 4096)
+    monkeypatch.setattr(conv_weights, "PLANE_WAVE", 4096)
+    monkeypatch.setattr(conv_weights, "WAVE", 4096)
+    conv_plan.plan_of.cache_clear()
+    yield
+    conv_plan.plan_of.cache_clear()
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 3, 8])
+@pytest.mark.parametrize(
+    "case",
+    [
+        ((1, 3, 90, 80), (8, 3, 3, 3), (1, 1), (0, 0), (1, 1), 1),  # read where they lie, of more rows than a wave
+        ((2, 3, 60, 70), (2, 3, 3, 3), (1, 1), (0, 0), (1, 1), 1),
+        ((1, 40, 30, 29), (40, 40, 3, 3), (1, 1), (0, 0), (1, 1), 1),
+        ((3, 3, 60, 70), (20, 3, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+        ((5, 4, 31, 33), (6, 2, 3, 3), (2, 2), (1, 1), (1, 1), 2),
+        ((1, 16, 1, 500), (24, 16, 1, 5), (1, 1), (0, 2), (1, 1), 1),  # one row
+        ((1, 16, 1, 501), (24, 8, 1, 5), (1, 3), (0, 2), (1, 1), 2),
+        ((13, 8, 9, 9), (40, 8, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ],
+    ids=lambda c: f"{c[0]}-{c[1]}",
+)
+def test_conv2d_of_large_images_in_tasks(case, tasks, small_waves, monkeypatch):
+    """Cut for any number of tasks, which run one after the other."""
+    x_shape, w_shape, *static = case
+    for module in (conv, conv_weights):
+        monkeypatch.setattr(module, "get_num_threads", lambda: tasks)
+    for module, names in ((conv, ("_correlate", "_conv2d_grad_x")), (conv_weights, ("_conv2d_grad_w", "_conv2d_grad_w_thin"))):
+        for name in names:
+            monkeypatch.setattr(module, f"{name}_parallel", getattr(module, name))
+    monkeypatch.setattr(conv, "pays", lambda work, least: True)
+    x, w = make(x_shape), make(w_shape)
+    y, grads = naive_conv(x, w, None, *static)
+    g = make(y.shape)
+    gx, gw = grads(g)
+    np.testing.assert_allclose(conv.conv2d(x, w, None, *static), y, rtol=1e-4, atol=2e-3)
+    np.testing.assert_allclose(conv.conv2d_grad_x(g, w, x_shape, *static), gx, rtol=1e-4, atol=2e-3)
+    np.testing.assert_allclose(conv.conv2d_grad_w(g, x, w_shape, *static), gw, rtol=1e-4, atol=5e-3)
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 3, 8])
+@pytest.mark.parametrize("count", [1, 2, 40])
+@pytest.mark.parametrize(("M", "K", "N"), [(1, 3, 2), (7, 30, 90), (50, 20, 17), (130, 70, 200)])
+def test_products_in_tasks(M, K, N, count, tasks, monkeypatch):
+    monkeypatch.setattr(matmul, "get_num_threads", lambda: tasks)
+    monkeypatch.setattr(matmul, "blocked_parallel", matmul.blocked)
+    a, b = make((count * M, K), np.float32), make((count * N, K), np.float32)
+    out, wanted = np.empty((count * M, N), np.float32), np.einsum("nik,njk->nij", a.reshape(count, M, K), b.reshape(count, N, K))
+    matmul._by_blocks(a, b, np.empty(0, np.float32), out, (count, count, count, count, False, True), True)
+    np.testing.assert_allclose(out, wanted.reshape(-1, N), rtol=1e-4, atol=1e-3)
+    total = np.empty((M, N), np.float32)
+    matmul._by_blocks(a, b, np.empty(0, np.float32), total, (count, count, count, 1, False, True), True)
+    np.testing.assert_allclose(total, wanted.sum(0), rtol=1e-4, atol=1e-2)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_conv2d_layouts(layout):
     static = ((1, 1), (1, 1), (1, 1), 1)
@@ -307,6 +367,8 @@ SPREADS = [
     ((2, 3, 5, 5), (3, 1, 3, 3), (1, 1), (2, 2), (1, 1), 3),
     ((1, 3, 8, 8), (5, 3, 3, 3), (1, 1), (0, 0), (1, 1), 1),
     ((2, 3, 5, 5), (9, 3, 1, 1), (1, 1), (0, 0), (1, 1), 1),
+    ((1, 1, 9, 24), (1, 1, 3, 5), (1, 1), (0, 0), (1, 1), 1),  # vectors that reach behind a row
+    ((1, 9, 1, 31), (9, 1, 1, 1), (1, 2), (0, 0), (1, 1), 9),  # pixels that no window sees
 ]
 
 
@@ -332,7 +394,7 @@ def test_conv2d_spreads_what_is_not_finite_no_further_than_its_sums(case, where,
     x, w = make(x_shape), make(w_shape)
     g = make(conv.conv2d(x, w, None, *static).shape)
     array = {"x": x, "w": w, "g": g}[where]
-    array.flat[0] = array.flat[array.size // 2] = value
+    array.flat[0] = array.flat[array.size // 2] = array.flat[-1] = value
     got = conv.conv2d(x, w, None, *static), conv.conv2d_grad_x(g, w, x_shape, *static), conv.conv2d_grad_w(g, x, w_shape, *static)
     for result, want in zip(got, sums_of_terms(x, w, g, *static), strict=True):
         np.testing.assert_allclose(result, want, rtol=1e-4, atol=1e-4)

@@ -218,6 +218,7 @@ def test_a_large_matrix_and_a_row() -> None:
         a = np.linspace(-1, 1, math.prod(shape), dtype=np.float32).reshape(shape)
         row = np.linspace(2, 3, shape[-1], dtype=np.float32)
         compare(pointwise.sub(a, row), a - row)
+        compare(pointwise.sub(a, row.reshape(1, 1, 1, -1)), a - row.reshape(1, 1, 1, -1))
         compare(pointwise.lt(a, row[None] - 2), a < row - 2)
         compare(pointwise.mul(a, row[None]), a * row)
 
@@ -245,7 +246,8 @@ def shared(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> C
         dtype = arrays[-1].dtype
         launch = getattr(pointwise, op)
         launch(*(np.zeros(1, x.dtype) for x in arrays))
-        return large.run(*ufunc.loops[launch.loops[dtype]], arrays)
+        address, _, out = ufunc.addresses[launch.loops[dtype]]
+        return large.run(address, out, arrays)
 
     return run
 
@@ -265,7 +267,7 @@ def test_large_arrays_of_any_layout(layout: str, shared: Callable[..., np.ndarra
     rng = np.random.default_rng(0)
     for shape, *others in (
         ((6, 7), (6, 1), (7,), (), (1, 7), (6, 7)), ((2, 3, 4, 5), (3, 1, 1), (2, 1, 4, 1), (5,), (1, 3, 4, 5)), ((1, 1), (1,), ()),
-        ((9, 1), (1, 8), (9, 8)), ((70, 3), (3,)), ((0, 4), (4,)),
+        ((9, 1), (1, 8), (9, 8)), ((70, 3), (3,)), ((0, 4), (4,)), ((5, 2, 1), (2, 1), (5, 2, 1)),
     ):  # fmt: skip
         a = LAYOUTS[layout](rng.standard_normal(shape).astype(np.float32))
         for other in others:
@@ -275,7 +277,9 @@ def test_large_arrays_of_any_layout(layout: str, shared: Callable[..., np.ndarra
             c = np.asarray(rng.standard_normal(shape) > 0)
             compare(np.ascontiguousarray(shared("where", c, a, b)), np.where(c, a, b))
         compare(np.ascontiguousarray(shared("neg", a)), -a)
-        assert a.size < 2 or layout == "backwards" or shared("neg", a).strides == (-a).strides
+        assert 1 in a.shape or a.size == 0 or layout == "backwards" or shared("neg", a).strides == (-a).strides
+    plan = large._plan((((9, 8, 1), (32, 4, 4)), ((9, 8, 1), (32, 4, 4))), 4)[2]
+    assert plan.tolist() == [[72, 4, 4, 4]]  # one row
 
 
 def test_large_arrays_go_to_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,7 +296,10 @@ def test_large_arrays_go_to_all_threads(monkeypatch: pytest.MonkeyPatch) -> None
     compare(pointwise.exp(x[0]), np.exp(x[0]))
     compare(pointwise.neg(x[0]), -x[0])
     compare(pointwise.add(x, x[:, :1]), x + x[:, :1])
-    assert calls == [(1 << 17,), (1 << 17,), (1 << 16,), (2, 1 << 16)]
+    compare(pointwise.sub(np.float32(2)[None], x), 2 - x)
+    compare(pointwise.mul(x[0, :256, None], x[1, :256]), x[0, :256, None] * x[1, :256])
+    assert calls == [(1 << 17,), (1 << 17,), (1 << 16,), (2, 1 << 16), (1,), (256, 1)]
+    compare(pointwise.add(x.astype(">f4"), x), x + x)  # what the loop does not take is converted by NumPy
 
 
 def test_two_dtypes_in_any_order_keep_their_own() -> None:

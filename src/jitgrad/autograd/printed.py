@@ -131,7 +131,7 @@ _PREPARED = "run({arrays_in}) if run is not None and kind is ndarray and {contig
 _POINTWISE = """\
     dtype = {first}.dtype
     loop = LOOPS.get(dtype)
-    if loop is not None and {alike} and {first}.size < SMALL:
+    if loop is not None and {alike}:
         try:
             y = loop({args})
         except ValueError:
@@ -259,6 +259,7 @@ def _op_text(prim: Primitive) -> str:
         "first": f"x_{first}", "alike": " and ".join(
             [f"type(x_{i}) is ndarray" for i in inputs]
             + [f"x_{i}.dtype is {'BOOL' if at in bools else 'dtype'}" for at, i in enumerate(inputs) if i != first]
+            + [f"x_{i}.size < SMALL" for at, i in enumerate(inputs) if at not in bools]
         ),
         "key": _tuple([*keys, *statics]), "check": f"    check({args})" if prim.check is not None else "",
         "tuple": _tuple([f"x_{i}" for i in inputs] + statics), "contiguous": " and ".join(contiguous), "arrays_in": arrays_in,

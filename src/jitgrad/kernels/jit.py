@@ -154,15 +154,12 @@ def njit(function: Function | None = None, *, fastmath: frozenset[str] = EXACT, 
     return Kernel(function, targetoptions=_options(fastmath, forceinline=True) if inline else _options(fastmath))
 
 
-def parallel_form(kernel: Any, serial: tuple[Any, ...] = ()) -> Any:
-    """The same body with its `prange` loops, and those of kernels that it calls, spread over threads; call it only where `pays` says so.
-
-    Kernels in `serial` stay as they are: those that a loop spread over threads calls.
-    """
+def parallel_form(kernel: Any) -> Any:
+    """The same body with its `prange` loops, and those of kernels that it calls, spread over threads; call it only where `pays` says so."""
     if DISABLED:
         return kernel
     function = kernel.py_func
-    threaded = {name: parallel_form(k, serial) for name, k in _called(function).items() if k not in serial and _has_prange(k.py_func)}
+    threaded = {name: parallel_form(k) for name, k in _called(function).items() if _has_prange(k.py_func)}
     if threaded:
         function = types.FunctionType(function.__code__, {**function.__globals__, **threaded}, function.__name__)
     own = _prange_of_its_own(function)  # Numba warns of a function without one, which then only calls others that have it

@@ -17,7 +17,7 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompileResult
 from numba.core.registry import cpu_target
 
-# Attributes of LLVM functions, see full_vectors in simd.py. llvmlite knows none with a value; what is in its set is printed as it is.
+# An attribute of LLVM functions, see full_vectors in simd.py. llvmlite knows none with a value; what is in its set is printed as it is.
 FULL_VECTORS = '"prefer-vector-width"="512"'
 
 

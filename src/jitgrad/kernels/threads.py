@@ -108,7 +108,7 @@ if hasattr(os, "register_at_fork"):
 def workspace(size: int, dtype: np.dtype | type) -> np.ndarray:
     """A 1-D array aligned to 64 bytes, of any numbers; the next call in the same thread gives the same memory again.
 
-    New memory is zeros: kernels also multiply what lies behind their numbers, and what Python left there, addresses most of all,
+    Its memory begins as zeros: kernels also multiply what lies behind their numbers, and what Python left there, addresses most of all,
     are denormal numbers, with which a convolution takes several times as long.
     """
     dtype = np.dtype(dtype)

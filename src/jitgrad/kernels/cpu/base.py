@@ -237,7 +237,7 @@ def _erf64(x):
     return math.erf(x)
 
 
-# log2 of the probability of a number above s > 0: -1 + s p(s), within 1e-7 up to 5; above it falls faster than it should.
+# log2 of the probability of a number above s > 0: s times a polynomial, less 1; within 1e-7 up to 5, above it falls faster than it should.
 
 
 @njit(inline=True)

@@ -10,8 +10,8 @@ Where the stride is 1, the padding on the right of a row is the padding on the l
 ones in bands of rows, whose planes stay in the cache. How all is cut is decided in conv_plan.py.
 
 Words: a plane is one phase of a channel, padded; the table holds the offsets of the taps, spots tell of vectors of pixels, work
-holds the pages on which tiles are put that cannot be written where they belong. A task is what one thread does, all of it in memory
-of its own: threads wait for each other when they begin and when they end.
+holds the pages on which tiles are put that cannot be written where they belong. Tasks, parts and pieces are those of tasks.py. The
+geometry is taken apart and put together again before a task because Numba passes no tuples to threads.
 Convolutions of single pixels (conv_pixels.py) and depthwise ones (conv_depthwise.py) need none of this.
 """
 
@@ -25,9 +25,10 @@ from jitgrad.kernels.cpu.conv_panels import products_of_panels
 from jitgrad.kernels.cpu.conv_pixels import of_pixels, pixel_products, sum_pixels
 from jitgrad.kernels.cpu.conv_plan import DEPTH, SPARE, WAVE, Geometry, Pair, flipped_geometry, geometry_of, packed_size, plan_of, split
 from jitgrad.kernels.cpu.conv_planes import fill, offsets
-from jitgrad.kernels.cpu.conv_tiles import FEW, ONE, ZERO, by_images, cut, flip, own, pack, pack_flipped, products
+from jitgrad.kernels.cpu.conv_tiles import FEW, ONE, ZERO, cut, flip, pack, pack_flipped, products
 from jitgrad.kernels.cpu.conv_weights import sum_weights, sum_weights_thin, thin
 from jitgrad.kernels.cpu.layout import contiguous
+from jitgrad.kernels.cpu.tasks import own, parts_of
 from jitgrad.kernels.jit import get_num_threads, njit, parallel_form, pays, prange
 from jitgrad.kernels.simd_code import VECTOR_BYTES, lanes
 from jitgrad.kernels.simd_conv import ROW_VECTORS, SPOT, TAP_ROWS, TAP_VECTORS
@@ -47,11 +48,10 @@ def _count(lines, w):
 def _correlate(x, w, bias, y, planes, packed, table, spots, work, tasks, plan, layout, geometry):
     """y = bias + x correlated with w, or for gradients of x with w flipped.
 
-    A task has images of its own, or a piece of some, and its share of `planes`, `spots` and `work`.
-    `plan`: taps at a time, whether panels are gathered, whether w is flipped.
+    `planes`, `spots` and `work` are for all tasks. `plan`: taps at a time, whether panels are gathered, whether w is flipped, parts.
     """
     (N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups = geometry
-    depth, dense, flipped = plan
+    depth, dense, flipped, parts = plan
     (A, B), (HP, WP), band, images = layout
     places = table.size - depth
     lines, table = table[places:], table[:places]
@@ -61,12 +61,11 @@ def _correlate(x, w, bias, y, planes, packed, table, spots, work, tasks, plan, l
     else:
         pack(w, packed, groups)
     _count(lines, w)
-    parts = by_images(tasks, N)
     pieces = tasks // parts
     for index in prange(tasks):
         task = np.int64(index)  # Numba counts parallel loops in uint64
         part, piece = divmod(task, pieces)
-        _correlate_part(
+        _correlate_task(
             x, bias, y, packed, table, lines, (own(planes, task, tasks), own(spots, task, tasks), own(work, task, tasks)),
             (part * N // parts, (part + 1) * N // parts), (piece, pieces), (depth, dense), ((A, B), (HP, WP), band, images),
             ((N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups),
@@ -74,7 +73,7 @@ def _correlate(x, w, bias, y, planes, packed, table, spots, work, tasks, plan, l
 
 
 @njit
-def _correlate_part(x, bias, y, packed, table, lines, memory, images_of, piece_of, plan, layout, geometry):
+def _correlate_task(x, bias, y, packed, table, lines, memory, images_of, piece_of, plan, layout, geometry):
     """What one task does: the planes hold the rows that a band of y reads. Without planes images are read where they lie."""
     (_, C, H, W), (F, _, _), (OH, OW), (SH, SW), (PH, PW), _, groups = geometry
     planes, spots, work = memory
@@ -102,26 +101,26 @@ def _correlate_part(x, bias, y, packed, table, lines, memory, images_of, piece_o
                 products(data, table, packed, bias, y.reshape(y.size), work, spots, numbers, domain, source, target)
 
 
-_correlate_parallel = parallel_form(_correlate, serial=(_correlate_part,))
+_correlate_parallel = parallel_form(_correlate)
 
 
 @njit
-def _conv2d_grad_x(g, w, zeros, gx, planes, packed, table, spots, work, tasks, depth, layout, geometry):
+def _conv2d_grad_x(g, w, zeros, gx, planes, packed, table, spots, work, tasks, plan, layout, geometry):
     """With strides: phase (a, b) of gx adds up the taps that reach it; `table` has room for the taps and the phases' starts.
 
-    gx is zero before.
+    gx is zero before. `plan`: taps at a time, parts.
     """
+    depth, parts = plan
     (N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups = geometry
     (A, B), (HP, WP), images = layout
     places = F // groups * KH * KW
     starts, table = table[places:], table[:places]
     flip(w, packed, table, starts, (HP * WP, WP), geometry, (A, B))
-    parts = by_images(tasks, N)
     pieces = tasks // parts
     for index in prange(tasks):
         task = np.int64(index)
         part, piece = divmod(task, pieces)
-        _grad_x_part(
+        _grad_x_task(
             g, zeros, gx, packed, table, starts, (own(planes, task, tasks), own(spots, task, tasks), own(work, task, tasks)),
             (part * N // parts, (part + 1) * N // parts), (piece, pieces), depth, ((A, B), (HP, WP), images),
             ((N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups),
@@ -129,7 +128,7 @@ def _conv2d_grad_x(g, w, zeros, gx, planes, packed, table, spots, work, tasks, d
 
 
 @njit
-def _grad_x_part(g, zeros, gx, packed, table, starts, memory, images_of, piece_of, depth, layout, geometry):
+def _grad_x_task(g, zeros, gx, packed, table, starts, memory, images_of, piece_of, depth, layout, geometry):
     """What one task does: its piece of each phase."""
     (_, C, H, W), (F, _, _), (OH, OW), (SH, SW), (PH, PW), _, groups = geometry
     planes, spots, work = memory
@@ -157,7 +156,7 @@ def _grad_x_part(g, zeros, gx, packed, table, starts, memory, images_of, piece_o
                 products(planes, table, packed, zeros, gx.reshape(gx.size), work, spots, numbers, domain, (F * channel, WP), target)
 
 
-_conv2d_grad_x_parallel = parallel_form(_conv2d_grad_x, serial=(_grad_x_part,))
+_conv2d_grad_x_parallel = parallel_form(_conv2d_grad_x)
 
 
 def _bias(b: np.ndarray | None, filters: int, dtype: np.dtype) -> np.ndarray:
@@ -177,8 +176,8 @@ def _run(x: np.ndarray, w: np.ndarray, bias: np.ndarray, y: np.ndarray, geometry
     layout, size, (depth, dense), vectors, room = plan_of(geometry, x.dtype, tasks)
     planes, packed, work = split(x.dtype, tasks * size, packed_size(groups, F // groups, places), tasks * room)
     table, spots = np.empty(places + depth, np.int64), np.empty(tasks * vectors, np.int64)
-    run = _correlate_parallel if parallel else _correlate
-    run(x, w, bias, y, planes, packed, table, spots, work, tasks, (depth, dense, flipped), layout, geometry)
+    run, plan = _correlate_parallel if parallel else _correlate, (depth, dense, flipped, parts_of(tasks, geometry[0][0]))
+    run(x, w, bias, y, planes, packed, table, spots, work, tasks, plan, layout, geometry)
 
 
 def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> np.ndarray:
@@ -219,7 +218,7 @@ def conv2d_grad_x(g: np.ndarray, w: np.ndarray, x_shape: tuple, stride: Pair, pa
     else:
         gx[:] = 0
         _by_phases(g, w, _bias(None, x_shape[1], g.dtype), gx, geometry)
-    if w.shape[2:] != (1, 1) and not finite(w):
+    if not finite(w):
         mend_inputs(g, w, gx, stride, padding, dilation)
     return gx
 
@@ -236,8 +235,8 @@ def _by_phases(g: np.ndarray, w: np.ndarray, zeros: np.ndarray, gx: np.ndarray, 
     planes, packed, work = split(g.dtype, tasks * size, packed_size(groups, C // groups, places), tasks * page)
     table = np.empty(places + A * B + 1, np.int64)
     spots = np.empty(tasks * (images * HP * -(-WP // few) + ROW_VECTORS) * SPOT, np.int64)
-    run = _conv2d_grad_x_parallel if parallel else _conv2d_grad_x
-    run(g, w, zeros, gx, planes, packed, table, spots, work, tasks, max(1, min(places, DEPTH)), ((A, B), (HP, WP), images), geometry)
+    run, plan = _conv2d_grad_x_parallel if parallel else _conv2d_grad_x, (max(1, min(places, DEPTH)), parts_of(tasks, N))
+    run(g, w, zeros, gx, planes, packed, table, spots, work, tasks, plan, ((A, B), (HP, WP), images), geometry)
 
 
 def conv2d_grad_w(g: np.ndarray, x: np.ndarray, w_shape: tuple, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> np.ndarray:
@@ -255,6 +254,6 @@ def conv2d_grad_w(g: np.ndarray, x: np.ndarray, w_shape: tuple, stride: Pair, pa
         planes_grad_w(g, x, gw, parallel, geometry)
     else:
         (sum_weights_thin if thin(geometry, few) else sum_weights)(g, x, gw, parallel, geometry)
-    if max(padding) and not finite(gw):
+    if not finite(gw):
         mend_weights(g, x, gw, stride, padding, dilation)
     return gw

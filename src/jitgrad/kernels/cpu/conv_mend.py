@@ -1,7 +1,7 @@
-"""Convolutions where a number is infinite or NaN: its product with the zeros of the padding is NaN, which the sum is not to hold.
+"""Convolutions where a number is infinite or NaN: its product with a zero of the padding, or behind a row, is NaN, which is in no sum.
 
-A result that came out as NaN is summed again over the pixels inside the image alone, until it is NaN for good. Called only where
-there is such a result.
+A result that came out as NaN is summed again over the pixels inside the image alone, until it is NaN for good. Called only where a
+weight, or the gradient of one, is not finite.
 """
 
 from __future__ import annotations

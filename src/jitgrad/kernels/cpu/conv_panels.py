@@ -49,9 +49,9 @@ def products_of_panels(planes, table, packed, bias, out, work, spots, lines, num
     chunks, blocks = (tiles + CHUNK - 1) // CHUNK, (filters + TAP_ROWS - 1) // TAP_ROWS
     block_size = TAP_ROWS * columns
     panel, parts = CHUNK * blocks * block_size, spots[spots.size - columns * SPOT :]
-    groups = (stop + blocks - 1) // blocks - start // blocks
-    for task in range(chunks * groups):
-        chunk, number = divmod(task, groups)
+    groups = (stop + blocks - 1) // blocks - start // blocks if start < stop else 0
+    for step in range(chunks * groups):
+        chunk, number = divmod(step, groups)
         group = start // blocks + number
         mine = range(max(start - group * blocks, 0), min(stop - group * blocks, blocks))
         top, bottom = chunk * tiles // chunks, (chunk + 1) * tiles // chunks

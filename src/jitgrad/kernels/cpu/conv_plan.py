@@ -14,7 +14,7 @@ from jitgrad.kernels.simd_conv import ROW_VECTORS, SPOT, TAP_ROWS, TAP_VECTORS
 from jitgrad.shapes import conv_size
 
 WAVE = 1 << 19  # bytes of planes at a time, for each thread
-PANEL_WAVE = 1 << 23  # where panels are gathered from them
+PANEL_WAVE = 1 << 23  # of all threads together, where panels are gathered from them
 SPARE = 64  # numbers behind the planes that a vector may reach into
 SERVED = 2 * TAP_ROWS  # filters up to which gathering a panel costs more than it saves
 FAR = 128  # rows of planes that a tile reads, up to which they stay near
@@ -50,21 +50,20 @@ def flipped_geometry(geometry: Geometry) -> Geometry:
     return (x_shape[0], F, *out), (x_shape[1], KH, KW), x_shape[2:], stride, rest, dilation, groups
 
 
-def layout_of(geometry: Geometry, itemsize: int, wave: int = WAVE) -> tuple[Layout, int]:
-    """How planes lie, and their size; 0 where x is read where it lies."""
+def layout_of(geometry: Geometry, itemsize: int, wave: int) -> tuple[Layout, int]:
+    """How planes lie, and their size; 0 where x is read where it lies, and all rows of an image are one band."""
     (N, C, _, W), (_, KH, KW), (OH, OW), (SH, SW), padding, (DH, DW), _ = geometry
     A, B = SH if KH > 1 else 1, SW if KW > 1 else 1
     reach = (KH - 1) * DH // SH
     # With stride 1 the padding on the right is the next row's on the left.
     WP = W + padding[1] if SW == 1 and padding[1] >= 0 and W + padding[1] >= OW else OW + (KW - 1) * DW // SW
-    bands = -(-OH // max(1, wave // (C * A * B * WP * itemsize) - reach))
+    in_place = (SH, SW) == (1, 1) and padding == (0, 0)
+    bands = 1 if in_place else -(-OH // max(1, wave // (C * A * B * WP * itemsize) - reach))
     band = -(-OH // bands)
     HP = band + reach
     images = max(1, min(N, wave // (C * A * B * HP * WP * itemsize))) if band == OH else 1
     size = C * A * B * images * HP * WP + (KW - 1) * DW + WP + SPARE
-    if (SH, SW) == (1, 1) and padding == (0, 0):
-        band, size = OH, 0
-    return ((A, B), (HP, WP), band, images), size
+    return ((A, B), (HP, WP), band, images), 0 if in_place else size
 
 
 def split(dtype: np.dtype, *sizes: int) -> list[np.ndarray]:
@@ -92,7 +91,7 @@ def plan_of(geometry: Geometry, dtype: np.dtype, tasks: int) -> tuple:
     (_, C, _, _), (F, KH, KW), (_, OW), _, _, _, groups = geometry
     few, places = VECTOR_BYTES // dtype.itemsize, C // groups * KH * KW
     dense = _gathered(geometry, few)
-    layout, size = layout_of(geometry, dtype.itemsize, PANEL_WAVE // tasks if dense else WAVE)
+    layout, size = layout_of(geometry, dtype.itemsize, max(WAVE, PANEL_WAVE // tasks) if dense else WAVE)
     stretches = max(1, -(-places // (PANEL_DEPTH if dense else DEPTH)))
     depth, tile = max(1, -(-places // stretches)), TAP_VECTORS * few
     if dense:

@@ -19,14 +19,14 @@ def fill(x, planes, lead, count, source, layout):
     HP, WP = layout
     flat, size = x.reshape(x.size), HP * WP
     together = 2 if SW == B == 2 else 1  # both phases of a row are read at once
-    for task in range(0, C * A * B, together):
-        channel, phase = divmod(task, A * B)
+    for plane in range(0, C * A * B, together):
+        channel, phase = divmod(plane, A * B)
         a, b = divmod(phase, B)
         # Rows of the plane before the image, in it, and behind it.
         first_row = min(HP, max(0, (PH - a + SH - 1) // SH))
         last_row = max(first_row, min(HP, (H + PH - a + SH - 1) // SH))
         for n in range(here):
-            start = lead + (n * C * A * B + task) * size
+            start = lead + (n * C * A * B + plane) * size
             at = (((first_image + n) * C + channel) * H + first_row * SH + a - PH) * W
             for image in range(start, start + together * size, size):
                 for i in range(np.uint64(image), np.uint64(image + first_row * WP)):

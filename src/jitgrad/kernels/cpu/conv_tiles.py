@@ -6,8 +6,6 @@ which read the planes where they lie. Dense: vectors follow each other through r
 
 from __future__ import annotations
 
-from math import gcd
-
 import numpy as np
 
 from jitgrad.kernels.jit import njit, prange
@@ -21,25 +19,20 @@ FEW = 2  # filters of a group up to which a tile would be mostly empty
 
 
 @njit(inline=True)
-def by_images(tasks, N):
-    """By how many of the tasks N images are shared: all, or so many that none has more to do than another."""
-    return tasks if tasks * 4 <= N else gcd(tasks, N)
-
-
-@njit(inline=True)
-def own(x, task, tasks):
-    """A task's share of memory for all tasks."""
-    return x[task * (x.size // tasks) : (task + 1) * (x.size // tasks)]
-
-
-@njit(inline=True)
 def cut(piece_of, rows, filters, groups):
-    """The rows, and the blocks of filters, of one of so many pieces of images: rows are shared where there are enough."""
+    """The rows, and the blocks of filters, of a piece of images, (piece, pieces): rows are shared where there are enough."""
     piece, pieces = piece_of
     blocks = groups * ((filters + TAP_ROWS - 1) // TAP_ROWS)
     if rows >= pieces:
         return (piece * rows // pieces, (piece + 1) * rows // pieces), (ZERO, blocks)
     return (ZERO, rows), (piece * blocks // pieces, (piece + 1) * blocks // pieces)
+
+
+@njit(inline=True)
+def block_of(index, filters):
+    """The first filter of a block, and how many it has; each group has blocks of TAP_ROWS filters."""
+    group, block = divmod(index, (filters + TAP_ROWS - 1) // TAP_ROWS)
+    return group * filters + block * TAP_ROWS, min(TAP_ROWS, filters - block * TAP_ROWS)
 
 
 @njit
@@ -179,20 +172,19 @@ def products(planes, table, packed, bias, out, work, spots, numbers, domain, sou
     (shift, begin), (first, last, every, depth), ((start, stop), filters, pitch, channel), loose = numbers
     thin, few = filters <= FEW, lanes(planes)
     columns = (ROW_VECTORS if thin else TAP_VECTORS) * few
-    (_, _, Q), (out_image, out_row, step) = domain, target
-    direct = step == 1  # pixels that follow each other in out are written at once
+    (_, _, Q), (out_image, out_row, out_step) = domain, target
+    direct = out_step == 1  # pixels that follow each other in out are written at once
     count = place_vectors(spots, few, columns, False, domain, source, (out_image, out_row, direct))
     tiles = (count * few + columns - 1) // columns
-    chunks, blocks = (tiles + CHUNK - 1) // CHUNK, (filters + TAP_ROWS - 1) // TAP_ROWS
+    chunks = (tiles + CHUNK - 1) // CHUNK
     line = (Q + few - 1) // few * few
-    for task in range(chunks * (stop - start)):
-        chunk, number = divmod(task, stop - start)
-        group, block = divmod(start + number, blocks)
-        f = group * filters + block * TAP_ROWS
-        rows, to = min(TAP_ROWS, filters - block * TAP_ROWS), begin + f * channel
+    for step in range(chunks * (stop - start)):
+        chunk, number = divmod(step, stop - start)
+        f, rows = block_of(start + number, filters)
+        to = begin + f * channel
         for k in range(first, max(last, first + 1), depth):
-            size, place = min(depth, last - k), (shift + group * pitch, k)
-            a = (packed, ((group * blocks + block) * every + k) * TAP_ROWS)
+            size, place = min(depth, last - k), (shift + f // filters * pitch, k)
+            a = (packed, ((start + number) * every + k) * TAP_ROWS)
             for tile in range(chunk * tiles // chunks, (chunk + 1) * tiles // chunks):
                 s = tile * (columns // few) * SPOT
                 if direct:

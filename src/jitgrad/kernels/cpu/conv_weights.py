@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from jitgrad.kernels.cpu.conv_plan import SPARE, Geometry, layout_of, packed_size, split
+from jitgrad.kernels.cpu.conv_plan import SPARE, WAVE as PLANE_WAVE, Geometry, layout_of, packed_size, split
 from jitgrad.kernels.cpu.conv_planes import fill, offsets
-from jitgrad.kernels.cpu.conv_tiles import FEW, ZERO, by_images, own, place_vectors
+from jitgrad.kernels.cpu.conv_tiles import FEW, ZERO, block_of, place_vectors
+from jitgrad.kernels.cpu.tasks import own, parts_of
 from jitgrad.kernels.jit import get_num_threads, njit, parallel_form, prange
 from jitgrad.kernels.simd_code import VECTOR_BYTES, lanes
 from jitgrad.kernels.simd_conv import ROW_DOTS, ROW_VECTORS, SPOT, TAP_ROWS, TAP_VECTORS, row_dots, taps, transpose
 
 WAVE = 1 << 20  # bytes of images laid out anew at a time
 STRETCH = 192  # pixels at a time
-SUMS = 1 << 20  # bytes up to which the sums of all tasks are few
+SUMS = 1 << 20  # bytes up to which the sums of all tasks are small
 ENOUGH = 0.6  # of the lanes of tiles, below which dot products are faster
 
 
@@ -83,14 +84,6 @@ def _place_taps(spots, table, band, plane, few, geometry):
     return count
 
 
-@njit(inline=True)
-def block_of(index, filters):
-    """The first filter of a block, and how many it has; each group has blocks of TAP_ROWS filters."""
-    blocks = (filters + TAP_ROWS - 1) // TAP_ROWS
-    group, block = divmod(index, blocks)
-    return group * filters + block * TAP_ROWS, min(TAP_ROWS, filters - block * TAP_ROWS)
-
-
 @njit
 def _conv2d_grad_w(g, x, zeros, gw, turned, packed, table, spots, sums, tasks, plan, plane, geometry):
     """The images are cut into parts, each with sums of its own, as (f, ky, kx, c); the tasks of a part share the filters.
@@ -106,7 +99,7 @@ def _conv2d_grad_w(g, x, zeros, gw, turned, packed, table, spots, sums, tasks, p
     for index in prange(tasks):
         task = np.int64(index)  # Numba counts parallel loops in uint64
         part, piece = divmod(task, by_filters)
-        _grad_w_part(
+        _grad_w_task(
             g, x, zeros, own(turned, task, tasks), own(packed, task, tasks), table, spots, own(sums, part, parts), count,
             (part * N // parts, (part + 1) * N // parts), (piece * blocks // by_filters, (piece + 1) * blocks // by_filters),
             (images, band), (HP, WP), ((N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups),
@@ -125,7 +118,7 @@ def _conv2d_grad_w(g, x, zeros, gw, turned, packed, table, spots, sums, tasks, p
 
 
 @njit
-def _grad_w_part(g, x, zeros, turned, packed, table, spots, sums, count, images_of, blocks_of, plan, plane, geometry):
+def _grad_w_task(g, x, zeros, turned, packed, table, spots, sums, count, images_of, blocks_of, plan, plane, geometry):
     """What one task does: the sums over its images for its blocks of filters."""
     (_, C, _, _), (F, KH, KW), (OH, OW), _, _, _, groups = geometry
     images, band = plan
@@ -142,8 +135,8 @@ def _grad_w_part(g, x, zeros, turned, packed, table, spots, sums, count, images_
             _pack_outputs(g, packed, (image, here, top * OW, pixels), room, first, last, geometry)
             for start in range(0, here * pixels, STRETCH):
                 size = min(STRETCH, here * pixels - start)
-                for task in range((last - first) * tiles):
-                    block, tile = divmod(task, tiles)
+                for step in range((last - first) * tiles):
+                    block, tile = divmod(step, tiles)
                     f, rows = block_of(first + block, filters)
                     taps(
                         sums, f * line, line, rows, more, zeros, ZERO, packed, block * room + start * TAP_ROWS,
@@ -152,12 +145,15 @@ def _grad_w_part(g, x, zeros, turned, packed, table, spots, sums, count, images_
                 more = True
 
 
-_conv2d_grad_w_parallel = parallel_form(_conv2d_grad_w, serial=(_grad_w_part,))
+_conv2d_grad_w_parallel = parallel_form(_conv2d_grad_w)
 
 
 @njit
 def _conv2d_grad_w_thin(g, x, gw, planes, table, spots, sums, totals, tasks, plan, geometry):
-    """Dot products in the dtype of x, `totals` in float64; parts and tasks as in _conv2d_grad_w."""
+    """Dot products in the dtype of x, `totals` in float64; parts and tasks as in _conv2d_grad_w.
+
+    `plan`: images at a time, parts, phases of rows and columns, rows and columns of a plane.
+    """
     (N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups = geometry
     images, parts, A, B, HP, WP = plan
     offsets(table, (HP * WP, WP), (A, B), geometry)
@@ -166,7 +162,7 @@ def _conv2d_grad_w_thin(g, x, gw, planes, table, spots, sums, totals, tasks, pla
     for index in prange(tasks):
         task = np.int64(index)
         part, piece = divmod(task, by_filters)
-        _grad_w_thin_part(
+        _grad_w_thin_task(
             g, x, own(planes, task, tasks), table, own(spots, task, tasks), own(sums, task, tasks), own(totals, part, parts),
             (part * N // parts, (part + 1) * N // parts), (piece * F // by_filters, (piece + 1) * F // by_filters),
             images, ((A, B), (HP, WP)), ((N, C, H, W), (F, KH, KW), (OH, OW), (SH, SW), (PH, PW), (DH, DW), groups),
@@ -179,7 +175,7 @@ def _conv2d_grad_w_thin(g, x, gw, planes, table, spots, sums, totals, tasks, pla
 
 
 @njit
-def _grad_w_thin_part(g, x, planes, table, spots, sums, totals, images_of, filters_of, images, layout, geometry):
+def _grad_w_thin_task(g, x, planes, table, spots, sums, totals, images_of, filters_of, images, layout, geometry):
     """What one task does: the totals over its images for its filters."""
     (_, C, H, W), (F, _, _), (OH, OW), stride, padding, _, groups = geometry
     (A, B), (HP, WP) = layout
@@ -202,7 +198,7 @@ def _grad_w_thin_part(g, x, planes, table, spots, sums, totals, images_of, filte
                         totals[f * places + t + j] += sums[j]
 
 
-_conv2d_grad_w_thin_parallel = parallel_form(_conv2d_grad_w_thin, serial=(_grad_w_thin_part,))
+_conv2d_grad_w_thin_parallel = parallel_form(_conv2d_grad_w_thin)
 
 
 def thin(geometry: Geometry, few: int) -> bool:
@@ -216,14 +212,14 @@ def thin(geometry: Geometry, few: int) -> bool:
 
 def _parts(geometry: Geometry, gw: np.ndarray, tasks: int) -> int:
     """Into how many parts tasks cut the images: as many as they can, if sums are small or filters too few to be shared."""
-    few = gw.nbytes * tasks <= SUMS or gw.shape[0] < TAP_ROWS * tasks
-    return by_images(tasks, geometry[0][0]) if few else 1
+    by_images = gw.nbytes * tasks <= SUMS or gw.shape[0] < TAP_ROWS * tasks
+    return parts_of(tasks, geometry[0][0]) if by_images else 1
 
 
 def sum_weights_thin(g: np.ndarray, x: np.ndarray, gw: np.ndarray, parallel: bool, geometry: Geometry) -> None:
     (_, C, _, _), (_, KH, KW), out, _, _, _, groups = geometry
     places, few, tasks = C // groups * KH * KW, VECTOR_BYTES // g.dtype.itemsize, get_num_threads() if parallel else 1
-    layout, _ = layout_of(geometry, g.itemsize)
+    layout, _ = layout_of(geometry, g.itemsize, PLANE_WAVE)
     (A, B), (HP, WP), band, images = layout
     HP, images, parts = out[0] + HP - band, max(1, images if band == out[0] else 1), _parts(geometry, gw, tasks)
     size = -(-(C * A * B * images * HP * WP + WP + KW * geometry[5][1] + SPARE) // few) * few

@@ -41,8 +41,8 @@ def _call(typingctx, loop, pointers, dims, steps):  # type: ignore[no-untyped-de
 def _rows(plan, loop, out, a, b, c, tasks):
     """Calls a loop on all rows of arrays, of all of which the addresses are given; there may be no b and c.
 
-    `plan`: for each dim its size, and the strides of out and the others in it. The last dim is a row; if there are too few to be
-    shared, tasks share each of them.
+    `plan`: for each dim its size, and the strides of out and the others in it. The last dim is a row; if there are few, tasks share
+    each of them.
     """
     dims, arrays = plan.shape[0], plan.shape[1] - 1
     rows, length = 1, plan[dims - 1, 0]
@@ -51,7 +51,7 @@ def _rows(plan, loop, out, a, b, c, tasks):
     for index in prange(tasks):
         task = np.int64(index)  # Numba counts parallel loops in uint64
         top, bottom, left, right = np.int64(0), rows, np.int64(0), length
-        if rows >= tasks:
+        if rows >= 4 * tasks:
             top, bottom = task * rows // tasks, (task + 1) * rows // tasks
         else:
             left, right = task * length // tasks, (task + 1) * length // tasks
@@ -93,17 +93,17 @@ def _plan(layouts: tuple[Layout, ...], itemsize: int) -> tuple[tuple[int, ...], 
     for d in reversed(range(len(stored))):  # dims that lie in one run in all arrays are one
         if dims and all(strides[d] == dims[0][0] * last for strides, last in zip(every, dims[0][1:], strict=True)):
             dims[0][0] *= stored[d]
-        elif stored[d] != 1 or not dims:
+        elif stored[d] != 1:
             dims.insert(0, [stored[d], *(strides[d] for strides in every)])
     back = [order.index(d) for d in range(len(order))]
-    return stored, None if back == sorted(back) else tuple(back), np.array(dims)
+    return stored, None if back == sorted(back) else tuple(back), np.array(dims or [[1] + [0] * len(every)])
 
 
 def run(loop: int, dtype: np.dtype, arrays: tuple[np.ndarray, ...], out: np.ndarray | None = None) -> np.ndarray:
-    """What the ufunc of the loop at this address gives, of this dtype, for arrays that broadcast; `out` is C-contiguous."""
+    """What the ufunc of the loop at this address gives, of this dtype, for arrays of its dtypes that broadcast; `out` is C-contiguous."""
     stored, back, plan = _plan(tuple([(x.shape, x.strides) for x in arrays]), dtype.itemsize)
     if out is None:
         out = np.empty(stored, dtype)
-    begins = [address(np.asarray(x)) for x in (out, *arrays)]
+    begins = [address(x) for x in (out, *arrays)]
     _ROWS_PARALLEL[plan.dtype](plan, loop, *begins, *[0] * (MOST - len(begins)), get_num_threads())
     return out if back is None else out.transpose(back)

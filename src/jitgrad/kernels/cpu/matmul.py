@@ -23,6 +23,7 @@ from jitgrad.kernels.cpu.matmul_blocks import (
     one_row,
     one_row_parallel,
 )
+from jitgrad.kernels.cpu.tasks import parts_of
 from jitgrad.kernels.jit import direct, get_num_threads, njit, pays, workspace
 from jitgrad.kernels.simd import DOT_COLUMNS, DOT_ROWS, ROWS, VECTORS, dots, tile
 from jitgrad.kernels.simd_code import VECTOR_BYTES, lanes as lanes_of
@@ -31,7 +32,7 @@ from jitgrad.shapes import broadcast_shapes
 MIN_WORK = 1 << 19  # multiply-adds (M N K) from which threads pay; up to so many, tiles read b as it lies
 SMALL_DOTS = 1 << 18  # multiply-adds up to which dot products with the rows of w beat copying w
 FEW = 24  # with fewer rows, or columns, than these dot products do best where they can
-FEW_TILES = 64  # rows, for each thread, up to which a b that fits in the L2 cache is not worth a copy
+FEW_TILES = 64  # rows up to which a b that fits in the L2 cache is not worth a copy; of each thread, if it is TINY
 CACHED, TINY = 1 << 20, 1 << 17  # bytes of a matrix that fit in the L2 cache beside others; and of one in a batch that needs no copy
 
 # form = (batches, a_count, b_count, out_count, a_transposed, b_transposed). The counts are of matrices: one in a or b serves the
@@ -160,7 +161,8 @@ def _kernels(b: np.ndarray, out: np.ndarray, form: Form, threads: int) -> tuple[
 def _by_blocks(a: np.ndarray, b: np.ndarray, bias: np.ndarray, out: np.ndarray, form: Form, threads: bool) -> None:
     tasks = get_num_threads() if threads else 1
     work = workspace(VECTOR_BYTES // a.dtype.itemsize * DEPTH * (BLOCK + 1) * tasks, a.dtype)
-    (blocked_parallel if threads else blocked)(a, b, bias, out, work, tasks, form)
+    parts = parts_of(tasks, form[0]) if form[3] == form[0] else 1
+    (blocked_parallel if threads else blocked)(a, b, bias, out, work, tasks, parts, form)
 
 
 def _simplest(

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from jitgrad.kernels.cpu.tasks import equal, own
 from jitgrad.kernels.jit import njit, parallel_form, prange
 from jitgrad.kernels.simd import DOT_COLUMNS, DOT_ROWS, ROWS, VECTORS, dots, full_vectors, pack, pack_transposed, tile
 from jitgrad.kernels.simd_code import lanes as lanes_of
@@ -69,44 +70,33 @@ def in_place(a, b, bias, out, form):
                     tile(out_flat, to, N, *size, first, first_at, pitch, a_flat, at, a_row, a_step, b_flat, start, N, end - k)
 
 
-@njit(inline=True)
-def _shares(n, most):
-    """Into how many equal shares to cut n threads, at most so many: the largest divisor."""
-    shares = max(min(n, most), 1)
-    while n % shares:
-        shares -= 1
-    return shares
-
-
 @njit
-def blocked(a, b, bias, out, work, tasks, form):
+def blocked(a, b, bias, out, work, tasks, parts, form):
     """out = bias + a @ b; `work` has room for a block of b and a strip of a for each task.
 
-    Tasks wait for none of each other. They share the batch if it is long, or else columns of out and the block of b that goes with
-    them, or else rows, for which each copies b; the wider the task, the fewer numbers are copied twice.
+    Tasks share the batch in parts, if the products are not added up; those of a part share the columns, each with the block of b
+    that goes with them, and only if there are too few of those also the rows, for which each copies b.
     """
     batches, a_count, b_count, out_count, a_transposed, b_transposed = form
     M, N = out.shape[0] // out_count, out.shape[1]
     lanes = lanes_of(work)
     vectors, strips = _cuts(N, lanes), _cuts(M, lanes)
-    by_batch = tasks if out_count > 1 and batches >= 4 * tasks else 1
-    by_columns = _shares(tasks // by_batch, vectors // VECTORS)
-    by_rows = tasks // by_batch // by_columns
-    room = lanes * DEPTH * (BLOCK + 1)
-    for task in prange(tasks):
-        index = np.int64(task)  # Numba counts parallel loops in uint64
-        own = work[index * room : (index + 1) * room]
-        rest, column = divmod(index, by_columns)
+    by_columns = equal(tasks // parts, vectors // VECTORS)
+    by_rows = tasks // parts // by_columns
+    for index in prange(tasks):
+        task = np.int64(index)  # Numba counts parallel loops in uint64
+        rest, column = divmod(task, by_columns)
         part, row = divmod(rest, by_rows)
         left, right = column * vectors // by_columns * lanes, min((column + 1) * vectors // by_columns * lanes, N)
         top, bottom = row * strips // by_rows * lanes, min((row + 1) * strips // by_rows * lanes, M)
-        begin, end = part * batches // by_batch, (part + 1) * batches // by_batch
-        part_form = batches, a_count, b_count, out_count, a_transposed, b_transposed  # Numba passes no tuples to threads
-        _blocked_part(a, b, bias, out, own, part_form, begin, end, top, bottom, left, right)
+        begin, end = part * batches // parts, (part + 1) * batches // parts
+        again = batches, a_count, b_count, out_count, a_transposed, b_transposed  # Numba passes no tuples to threads
+        if top < bottom:
+            _blocked_task(a, b, bias, out, own(work, task, tasks), again, begin, end, top, bottom, left, right)
 
 
 @njit
-def _blocked_part(a, b, bias, out, work, form, begin, end, top, bottom, left, right):
+def _blocked_task(a, b, bias, out, work, form, begin, end, top, bottom, left, right):
     """Rows top to bottom, columns left to right of the products begin to end of the batch."""
     _, a_count, b_count, out_count, a_transposed, b_transposed = form
     M, N = out.shape[0] // out_count, out.shape[1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from math import prod
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -17,9 +18,10 @@ from numpy import asarray, ndarray
 
 from jitgrad.kernels import scalars
 from jitgrad.kernels.cpu import large, pointwise_source
-from jitgrad.kernels.cpu.ufunc import loops, make_ufunc
+from jitgrad.kernels.cpu.ufunc import addresses, make_ufunc
 from jitgrad.kernels.jit import PARALLEL_MIN, from_source, pays
 from jitgrad.kernels.scalars import TABLE, Form, Pointwise, named
+from jitgrad.shapes import broadcast_shapes
 
 _BOOL = np.dtype(bool)
 
@@ -51,13 +53,13 @@ def _loop(entry: Pointwise, dtype: np.dtype) -> Callable[..., Any]:
 
 
 def _plain(entry: Pointwise, form: Form, dtype: np.dtype) -> Callable[..., Any]:
-    """What a ufunc does, by the njit form on contiguous copies."""
+    """What a ufunc does, by the njit form on contiguous arrays, and on one thread."""
     run = getattr(_module(entry.name, form.formula), f"_{form.formula}")
     output = _BOOL if form.output == "b" else dtype
 
     def call(*arrays: ndarray) -> ndarray:
         y = np.empty(np.broadcast_shapes(*(x.shape for x in arrays)), output)
-        flat = [np.broadcast_to(x, y.shape).copy().ravel() for x in arrays]
+        flat = [np.ascontiguousarray(np.broadcast_to(x, y.shape)).reshape(-1) for x in arrays]
         with np.errstate(all="ignore"):  # matters where the njit form is plain Python
             run(*flat, y.reshape(-1))
         return y
@@ -65,16 +67,16 @@ def _plain(entry: Pointwise, form: Form, dtype: np.dtype) -> Callable[..., Any]:
     return call
 
 
-@cache
-def _slow(name: str) -> bool:
-    """Whether a formula, or one that it calls, calls a base function of more than an instruction."""
-    code = getattr(scalars, name).__code__
-    return any(n in _SLOW or (n != name and isinstance(getattr(scalars, n, None), FunctionType) and _slow(n)) for n in code.co_names)
-
-
-_SLOW = set(scalars.BASE) - {"floor", "fabs"}
+_SLOW = set(scalars.BASE) - {"floor", "fabs"}  # base functions that take longer than memory
 _SIDE_BY_SIDE = 16384  # elements of a row and its copies
 _SHORT = 64  # elements of a row, up to which calls for each take longer than copies, on threads
+
+
+@cache
+def _slow(name: str) -> bool:
+    """Whether a formula, or one that it calls, calls a slow base function."""
+    code = getattr(scalars, name).__code__
+    return any(n in _SLOW or (n != name and isinstance(getattr(scalars, n, None), FunctionType) and _slow(n)) for n in code.co_names)
 
 
 def _least(entry: Pointwise) -> int:
@@ -84,16 +86,21 @@ def _least(entry: Pointwise) -> int:
 
 def _large(loop: Any, least: int, *arrays: ndarray) -> ndarray | None:
     """The result where it is worked out better than by one call of the ufunc: on threads, or with copies of a short row."""
-    shape, size, rows = arrays[0].shape, arrays[0].size, False
-    for x in arrays[1:]:
-        if x.shape != shape and x.size != 1:
-            size, rows = max(size, x.size), True
-    if size < least and not rows:
+    if loop not in addresses:
         return None
-    threads = pays(size, PARALLEL_MIN if rows else least) and loop in loops
-    if rows and len(arrays) == 2 and make_ufunc is not None and (y := _with_row(loop, threads, *arrays)) is not None:
+    address, dtypes, dtype = addresses[loop]
+    shape, rows = (), False
+    for x in arrays:
+        if x.size != 1:
+            rows = rows or (shape != () and x.shape != shape)
+            shape = x.shape
+    size = prod(broadcast_shapes(*[x.shape for x in arrays]) if rows else shape)
+    if size < (PARALLEL_MIN if rows else least) or any(x.dtype != d or type(x) is not ndarray for x, d in zip(arrays, dtypes, strict=True)):
+        return None
+    threads = pays(size, PARALLEL_MIN)
+    if rows and len(arrays) == 2 and (y := _with_row(loop, threads, *arrays)) is not None:
         return y
-    return large.run(*loops[loop], arrays) if threads else None
+    return large.run(address, dtype, arrays) if threads else None
 
 
 def _with_row(loop: Any, threads: bool, a: ndarray, b: ndarray) -> ndarray | None:
@@ -102,9 +109,10 @@ def _with_row(loop: Any, threads: bool, a: ndarray, b: ndarray) -> ndarray | Non
     The loop would be called once for each row of a. With copies of b side by side it is called for many rows at once.
     """
     C, most = b.shape[-1] if b.ndim else 0, _SHORT if threads else _SIDE_BY_SIDE // 2
-    if not (a.ndim > 1 and b.size == C == a.shape[-1] and 0 < C <= most and a.flags.c_contiguous) or a.dtype != b.dtype:
+    if not (b.ndim <= a.ndim > 1 and b.size == C == a.shape[-1] and 0 < C <= most and a.flags.c_contiguous):
         return None
-    y = np.empty(a.shape, loop.types[0][-1])
+    address, _, dtype = addresses[loop]
+    y = np.empty(a.shape, dtype)
     rows, many = a.size // C, _SIDE_BY_SIDE // C
     even = rows - rows % many
     copies = np.empty((many, C), b.dtype)
@@ -113,11 +121,10 @@ def _with_row(loop: Any, threads: bool, a: ndarray, b: ndarray) -> ndarray | Non
     if even:
         parts = flat[:even].reshape(-1, many * C), copies.reshape(-1), out[:even].reshape(-1, many * C)
         if threads:
-            large.run(*loops[loop], parts[:2], parts[2])
+            large.run(address, dtype, parts[:2], parts[2])
         else:
             loop(*parts)
-    if even < rows:
-        loop(flat[even:], b.reshape(-1), out[even:])
+    loop(flat[even:].reshape(-1), copies[: rows - even].reshape(-1), out[even:].reshape(-1))
     return y
 
 
@@ -126,56 +133,58 @@ def _with_row(loop: Any, threads: bool, a: ndarray, b: ndarray) -> ndarray | Non
 
 
 def _unary(entry: Pointwise) -> Callable[..., ndarray]:
-    own: dict[np.dtype, Callable[..., Any]] = {}
+    loops: dict[np.dtype, Callable[..., Any]] = {}
     least = _least(entry)
 
     def launch(x: ndarray) -> ndarray:
         try:
-            loop = own[x.dtype]
+            loop = loops[x.dtype]
         except KeyError:
-            loop = own[x.dtype] = _loop(entry, x.dtype)
-        if x.size >= least and pays(x.size, least) and loop in loops:
-            return large.run(*loops[loop], (x,))
+            loop = loops[x.dtype] = _loop(entry, x.dtype)
+        if x.size >= least and (y := _large(loop, least, x)) is not None:
+            return y
         y = loop(x)
         return y if type(y) is ndarray else asarray(y)
 
-    launch.loops = own  # type: ignore[attr-defined]
+    launch.loops = loops  # type: ignore[attr-defined]
     return launch
 
 
 def _binary(entry: Pointwise) -> Callable[..., ndarray]:
-    own: dict[np.dtype, Callable[..., Any]] = {}
+    loops: dict[np.dtype, Callable[..., Any]] = {}
     least = _least(entry)
 
     def launch(a: ndarray, b: ndarray) -> ndarray:
         try:
-            loop = own[b.dtype]
+            loop = loops[b.dtype]
         except KeyError:
-            loop = own[b.dtype] = _loop(entry, b.dtype)
-        if (a.size >= PARALLEL_MIN or b.size >= PARALLEL_MIN) and (y := _large(loop, least, a, b)) is not None:
+            loop = loops[b.dtype] = _loop(entry, b.dtype)
+        if (a.size >= PARALLEL_MIN or b.size >= PARALLEL_MIN or (a.shape != b.shape and a.size * b.size >= PARALLEL_MIN)) and (
+            y := _large(loop, least, a, b)
+        ) is not None:
             return y
         y = loop(a, b)
         return y if type(y) is ndarray else asarray(y)
 
-    launch.loops = own  # type: ignore[attr-defined]
+    launch.loops = loops  # type: ignore[attr-defined]
     return launch
 
 
 def _ternary(entry: Pointwise) -> Callable[..., ndarray]:
-    own: dict[np.dtype, Callable[..., Any]] = {}
+    loops: dict[np.dtype, Callable[..., Any]] = {}
     least = _least(entry)
 
     def launch(a: ndarray, b: ndarray, c: ndarray) -> ndarray:
         try:
-            loop = own[c.dtype]
+            loop = loops[c.dtype]
         except KeyError:
-            loop = own[c.dtype] = _loop(entry, c.dtype)
+            loop = loops[c.dtype] = _loop(entry, c.dtype)
         if max(a.size, b.size, c.size) >= PARALLEL_MIN and (y := _large(loop, least, a, b, c)) is not None:
             return y
         y = loop(a, b, c)
         return y if type(y) is ndarray else asarray(y)
 
-    launch.loops = own  # type: ignore[attr-defined]
+    launch.loops = loops  # type: ignore[attr-defined]
     return launch
 
 

@@ -95,6 +95,9 @@ def clear_flags(typingctx):  # type: ignore[no-untyped-def]
     return types.void(), codegen
 
 
+addresses: dict[np.ufunc, tuple[int, tuple[np.dtype, ...], np.dtype]] = {}  # of the loops; dtypes of their inputs and of the result
+
+
 def _make(function: Callable[..., None], name: str, dtype: np.dtype, inputs: list[np.dtype], output: np.dtype) -> np.ufunc:
     """A ufunc of `function(args, dims, steps, data)`, compiled with args as pointers to `dtype`.
 
@@ -106,11 +109,8 @@ def _make(function: Callable[..., None], name: str, dtype: np.dtype, inputs: lis
     loop = c_loop(function, (pointer(pointer(element)), pointer(types.intp), pointer(types.intp), types.voidptr))
     numbers = [d.num for d in (*inputs, output)]
     made = _internal.fromfunc(name, "", [loop.address], [numbers], len(inputs), 1, [None], loop, _internal.PyUFunc_None)
-    loops[made] = loop.address, output
+    addresses[made] = loop.address, tuple(inputs), output
     return made
-
-
-loops: dict[np.ufunc, tuple[int, np.dtype]] = {}  # address of the loop and dtype of the result
 
 
 make_ufunc: Callable[..., np.ufunc] | None = None
