@@ -20,6 +20,8 @@ from jitgrad.shapes import broadcast_shapes
 
 Layout = tuple[tuple[int, ...], tuple[int, ...]]  # shape, strides
 MOST = 4  # arrays of a loop
+LINE = 64  # bytes of memory that come into the cache together
+NEAR = 128  # numbers of a row at a time where each is in a line of its own, so that the next rows find the lines in the cache
 
 
 @intrinsic
@@ -59,16 +61,22 @@ def _rows(plan, loop, out, a, b, c, tasks):
         begins, pointers, steps = numbers[0], numbers[1], numbers[2]
         begins[0], begins[1], begins[2], begins[arrays - 1] = a, b, c, out
         steps[:arrays] = plan[dims - 1, 1:]
-        size = np.array([right - left])
-        for row in range(top, bottom):
-            for i in range(arrays):
-                pointers[i] = begins[i] + left * steps[i]
-            rest = row
-            for d in range(dims - 2, -1, -1):
-                rest, place = divmod(rest, plan[d, 0])
+        width = max(right - left, 1)
+        for i in range(arrays):
+            if abs(steps[i]) >= LINE:
+                width = NEAR
+        size = np.empty(1, np.int64)
+        for begin in range(left, right, width):
+            size[0] = min(width, right - begin)
+            for row in range(top, bottom):
                 for i in range(arrays):
-                    pointers[i] += place * plan[d, 1 + i]
-            _call(loop, pointers.ctypes.data, size.ctypes.data, steps.ctypes.data)
+                    pointers[i] = begins[i] + begin * steps[i]
+                rest = row
+                for d in range(dims - 2, -1, -1):
+                    rest, place = divmod(rest, plan[d, 0])
+                    for i in range(arrays):
+                        pointers[i] += place * plan[d, 1 + i]
+                _call(loop, pointers.ctypes.data, size.ctypes.data, steps.ctypes.data)
 
 
 _ROWS_PARALLEL = direct(parallel_form(_rows))
