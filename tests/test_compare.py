@@ -35,6 +35,11 @@ def test_the_steadiest_half() -> None:
     assert runner.spread([1.0, 1.1, 1.05]) == pytest.approx(0.1 / 1.05)
 
 
+def test_cases_measured_alone_take_the_places_of_their_old_figures() -> None:
+    cell = lambda name, ratio: {"name": name, "mode": "m", "ratio": ratio}
+    assert runner.merged([cell("a", 1), cell("b", 2)], [cell("b", 3), cell("c", 4)]) == [cell("a", 1), cell("b", 3), cell("c", 4)]
+
+
 def test_the_summary_names_the_worst() -> None:
     cells = [{"row": "r", "mode": "m", "name": str(x), "ratio": x} for x in (1.0, 4.0)]
     assert report.summary(cells) == [("r", "m", 2, 2.0, 1.0, "1.0")]

@@ -100,6 +100,12 @@ def compact(saved: dict[str, Any]) -> str:
     return re.sub(r"\}, \{", "},\n{", re.sub(r"\n\s+", " ", json.dumps(saved, indent=1))) + "\n"
 
 
+def merged(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Old cells, the new ones in their places or behind them."""
+    fresh = {(cell["name"], cell["mode"]): cell for cell in new}
+    return [fresh.pop((cell["name"], cell["mode"]), cell) for cell in old] + list(fresh.values())
+
+
 def main() -> None:
     """Measure, print, and with --save keep the figures for the page."""
     known = list(families())
@@ -108,7 +114,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of every library (default 1)")
     parser.add_argument("--processes", type=int, default=PROCESSES, metavar="N", help=f"fresh processes a family (default {PROCESSES})")
     parser.add_argument("--only", default="", metavar="TEXT", help="only cases whose names contain the text")
-    parser.add_argument("--save", type=Path, metavar="FILE", help="put the figures into this JSON file, in place of the families' old ones")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="put the figures into this JSON file, in the place of old ones")
     given = parser.parse_args()
     if wrong := [f for f in given.family if f not in known]:
         parser.error(f"there is no family {', '.join(wrong)}; there are {', '.join(known)}")
@@ -120,7 +126,8 @@ def main() -> None:
         cells = measure(family, given.threads, given.processes, given.only)
         print(report.text(cells, machine))
         if given.save:
-            saved.setdefault(str(given.threads), {"machine": machine, "families": {}})["families"][family] = cells
+            figures = saved.setdefault(str(given.threads), {"machine": machine, "families": {}})["families"]
+            figures[family] = merged(figures.get(family, []), cells) if given.only else cells
             given.save.write_text(compact(saved))
 
 
