@@ -20,8 +20,9 @@ from jitgrad.shapes import broadcast_shapes
 
 Layout = tuple[tuple[int, ...], tuple[int, ...]]  # shape, strides
 MOST = 4  # arrays of a loop
-LINE = 64  # bytes of memory that come into the cache together
-NEAR = 128  # numbers of a row at a time where each is in a line of its own, so that the next rows find the lines in the cache
+SHORT = 32  # numbers of a row
+APART = 32  # bytes from one number of a row to the next
+NEAR = 128  # numbers of a row at a time where they lie apart, so that the next rows find their lines of memory in the cache
 
 
 @intrinsic
@@ -63,7 +64,7 @@ def _rows(plan, loop, out, a, b, c, tasks):
         steps[:arrays] = plan[dims - 1, 1:]
         width = max(right - left, 1)
         for i in range(arrays):
-            if abs(steps[i]) >= LINE:
+            if abs(steps[i]) >= APART:
                 width = NEAR
         size = np.empty(1, np.int64)
         for begin in range(left, right, width):
@@ -103,6 +104,8 @@ def _plan(layouts: tuple[Layout, ...], itemsize: int) -> tuple[tuple[int, ...], 
             dims[0][0] *= stored[d]
         elif stored[d] != 1:
             dims.insert(0, [stored[d], *(strides[d] for strides in every)])
+    if dims and dims[-1][0] < SHORT:  # calls for short rows would take longer than numbers that lie apart
+        dims.append(dims.pop(max(range(len(dims)), key=lambda d: dims[d][0])))
     back = [order.index(d) for d in range(len(order))]
     return stored, None if back == sorted(back) else tuple(back), np.array(dims or [[1] + [0] * len(every)])
 

@@ -89,11 +89,11 @@ def _large(loop: Any, least: int, *arrays: ndarray) -> ndarray | None:
     if loop not in addresses:
         return None
     address, dtypes, dtype = addresses[loop]
-    shape, rows = (), False
+    shape, strides, rows = (), (), False
     for x in arrays:
         if x.size != 1:
-            rows = rows or (shape != () and x.shape != shape)
-            shape = x.shape
+            rows = rows or (shape != () and (x.shape != shape or x.strides != strides))
+            shape, strides = x.shape, x.strides
     size = prod(broadcast_shapes(*[x.shape for x in arrays]) if rows else shape)
     if size < (PARALLEL_MIN if rows else least) or any(x.dtype != d or type(x) is not ndarray for x, d in zip(arrays, dtypes, strict=True)):
         return None
