@@ -59,7 +59,7 @@ def _plain(entry: Pointwise, form: Form, dtype: np.dtype) -> Callable[..., Any]:
 
     def call(*arrays: ndarray) -> ndarray:
         y = np.empty(np.broadcast_shapes(*(x.shape for x in arrays)), output)
-        flat = [np.ascontiguousarray(np.broadcast_to(x, y.shape)).reshape(-1) for x in arrays]
+        flat = [(x if x.shape == y.shape and x.flags.carray else np.broadcast_to(x, y.shape).copy()).reshape(-1) for x in arrays]
         with np.errstate(all="ignore"):  # matters where the njit form is plain Python
             run(*flat, y.reshape(-1))
         return y
